@@ -1,0 +1,46 @@
+# Everything a person or CI runs. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Build results live outside the checkout, keyed by the lock file and the compiler, so that a fresh clone starts warm.
+LOCK := $(shell { cat Cargo.lock; rustc --version; } 2>/dev/null | sha256sum | cut -c1-12)
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate/target-$(LOCK)
+BIN := $(CARGO_TARGET_DIR)/debug
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build everything
+	cargo build --workspace --locked
+
+.PHONY: packages
+packages: ## Install what the lab needs from Debian (root); their daemons are not started
+	scripts/install-packages
+
+.PHONY: demo
+demo: packages build ## The journey, live: three gateways, real routers, failures; under a minute once built (root)
+	$(BIN)/lab demo
+
+.PHONY: test
+test: packages ## Formatter, linter, unit, golden and lab tests (root)
+	scripts/test all
+
+.PHONY: test-fast
+test-fast: ## The same without the lab: no root
+	scripts/test fast
+
+.PHONY: lint
+lint: ## Formatter and linter
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deny
+deny: ## Licences and duplicate crates (installs cargo-deny once)
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+.PHONY: runs
+runs: packages build ## The demo ten times; minimum, median and maximum of every figure
+	$(BIN)/lab demo --runs 10

@@ -1,0 +1,11 @@
+//! The admin address: health, metrics, status and explanations, over HTTP on loopback.
+//!
+//! Owns the socket and the shape of the API. Never decides anything: what it shows comes from a [`View`] that the
+//! binary supplies, and metrics from the registry that every shell writes to.
+
+mod routes;
+mod server;
+mod view;
+
+pub use server::{Console, ConsoleError};
+pub use view::{EgressQuery, Explained, HttpQuery, View};

@@ -1,0 +1,65 @@
+//! What the console asks of the program it shows.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_model::observed::Status;
+
+/// The program, seen from the console. Every call is cheap and takes no lock that traffic needs.
+pub trait View: Send + Sync + 'static {
+    /// What this node serves now.
+    fn status(&self) -> impl Future<Output = Status> + Send;
+
+    /// Whether the first Snapshot is applied to proxy and kernel.
+    fn ready(&self) -> bool;
+
+    /// Who would serve a request; `found` is false with the first reason why nobody would.
+    fn explain_http(&self, query: &HttpQuery) -> Explained;
+
+    /// With which address a connection would leave.
+    fn explain_egress(&self, query: &EgressQuery) -> Explained;
+
+    /// Every path to a prefix, the best one, and why each other lost.
+    fn explain_route(&self, prefix: &str) -> impl Future<Output = Explained> + Send;
+}
+
+/// An answer of `explain`: lines for people, the same as data, and whether the question has a positive answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Whether somebody serves it, or it leaves; decides the exit status.
+    pub found: bool,
+    /// Label and text, in the order in which the packet meets them.
+    pub lines: Vec<(String, String)>,
+    /// The same as data.
+    pub data: Value,
+}
+
+/// A request as `tidegate explain http` describes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpQuery {
+    /// The URL; its host and port choose listener and route.
+    pub url: String,
+    /// Its method.
+    #[serde(default = "get")]
+    pub method: String,
+    /// Headers, `Name: value`, one on each line.
+    #[serde(default)]
+    pub headers: String,
+    /// The client.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
+}
+
+fn get() -> String {
+    "GET".into()
+}
+
+/// A connection as `tidegate explain egress` describes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EgressQuery {
+    /// `namespace/pod`, or an address.
+    pub from: String,
+    /// An address, with a port or without.
+    pub to: String,
+}

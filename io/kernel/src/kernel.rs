@@ -1,0 +1,155 @@
+//! The kernel as two calls: what is there, and do this. No decision is taken here; `tidegate-plan` took them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use netlink_sys::AsyncSocket;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use rtnetlink::Handle;
+use tidegate_plan::{CounterValue, Desired, Observed, Op, Plan, SysctlKey, cleanup_plan};
+use tokio::task::JoinHandle;
+
+use crate::capability::Capabilities;
+use crate::error::{ObserveError, OpError, OpenError};
+use crate::netlink::Requests;
+use crate::sysctl::{self, Sysctls};
+use crate::{address, link, nft, route, rule};
+
+/// The network namespace of the thread that opened it.
+///
+/// Dumps block the thread for as long as the kernel takes (some 10 ms per 10,000 routes or elements); [`crate::Keeper`]
+/// gives it a thread of its own.
+pub struct Kernel {
+    handle: Handle,
+    connection: JoinHandle<()>,
+    routes: Requests,
+    nftables: Requests,
+    sysctls: Sysctls,
+    rtnetlink_port: u32,
+}
+
+impl Kernel {
+    /// Opens the sockets and the record of settings in `state_dir`. Changes nothing. Runs in a tokio runtime.
+    pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
+        if !Capabilities::read().net_admin {
+            return Err(OpenError::NoNetAdmin);
+        }
+        let mut nftables = Requests::open(NETLINK_NETFILTER).map_err(OpenError::Socket)?;
+        nft::dump::available(&mut nftables).map_err(OpenError::NoNftables)?;
+        let routes = Requests::open(NETLINK_ROUTE).map_err(OpenError::Socket)?;
+        let sysctls = Sysctls::open(state_dir)
+            .map_err(|source| OpenError::Record { path: state_dir.display().to_string(), source })?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(OpenError::Socket)?;
+        let own = connection.socket_mut().socket_mut().bind_auto().map_err(OpenError::Socket)?;
+        let connection = tokio::spawn(connection);
+        Ok(Self { handle, connection, routes, nftables, sysctls, rtnetlink_port: own.port_number() })
+    }
+
+    /// Reads everything of ours and what stands in its way. `desired` only tells which settings to read.
+    pub async fn observe(&mut self, desired: &Desired) -> Result<Observed, ObserveError> {
+        let at = |what| move |source| ObserveError { what, source };
+        let links = link::dump(&self.handle).await.map_err(at("interfaces"))?;
+        let names: BTreeMap<u32, String> =
+            links.into_iter().map(|(index, link)| (index, link.name)).collect();
+        let mut observed = Observed {
+            addresses: address::observe(&self.handle, &names).await.map_err(at("addresses"))?,
+            rules: rule::observe(&self.handle).await.map_err(at("rules"))?,
+            table: nft::dump::observe(&mut self.nftables).map_err(at("the nftables table"))?,
+            recorded: self.sysctls.recorded().clone(),
+            ..Observed::default()
+        };
+        route::observe(&mut self.routes, &names, &mut observed).map_err(at("routes"))?;
+        let keys = desired.sysctls.keys().chain(self.sysctls.recorded().keys());
+        observed.sysctls = keys.filter_map(|key| Some((key.clone(), sysctl::read(key).ok()?))).collect();
+        Ok(observed)
+    }
+
+    /// Applies operations in order. One that fails does not keep the others from being tried.
+    pub async fn apply(&mut self, ops: &[Op]) -> Vec<OpError> {
+        let mut failed = Vec::new();
+        let mut rest = ops;
+        while let Some(first) = rest.first() {
+            let routes: Vec<&Op> = rest.iter().take_while(|op| is_route(op)).collect();
+            if routes.is_empty() {
+                if let Err(source) = self.apply_one(first).await {
+                    failed.push(OpError { op: first.clone(), source });
+                }
+                rest = &rest[1..];
+            } else {
+                let refused = route::apply(&mut self.routes, &routes);
+                failed.extend(
+                    refused.into_iter().map(|(at, source)| OpError { op: routes[at].clone(), source }),
+                );
+                rest = &rest[routes.len()..];
+            }
+        }
+        failed
+    }
+
+    async fn apply_one(&mut self, op: &Op) -> io::Result<()> {
+        match op {
+            Op::AddressAdd(address) => address::add(&self.handle, address).await,
+            Op::AddressDelete(address) => address::delete(&self.handle, address).await,
+            Op::RuleAdd(rule) => rule::add(&self.handle, rule).await,
+            Op::RuleDelete(rule) => rule::delete(&self.handle, rule).await,
+            Op::SysctlSet { key, value } => self.sysctls.set(key, value),
+            Op::SysctlRestore(key) => self.sysctls.restore(key),
+            Op::SysctlForget(key) => self.sysctls.forget(key),
+            Op::TableRebuild(_) | Op::TableChange { .. } | Op::TableDelete => {
+                nft::encode::apply(&mut self.nftables, op)
+            }
+            Op::RouteAdd(..) | Op::RouteReplace(..) | Op::RouteDelete(_) => {
+                route::apply(&mut self.routes, &[op]).pop().map_or(Ok(()), |(_, error)| Err(error))
+            }
+        }
+    }
+
+    /// Removes every trace of ours and nothing else. Returns what was done, or with `dry_run` would be, in words.
+    pub async fn cleanup(&mut self, dry_run: bool) -> Result<Cleanup, ObserveError> {
+        let observed = self.observe(&Desired::default()).await?;
+        let Plan { ops, notes } = cleanup_plan(&observed);
+        let errors = if dry_run { Vec::new() } else { self.apply(&ops).await };
+        Ok(Cleanup {
+            done: ops.iter().map(Op::to_string).collect(),
+            left: notes.iter().map(ToString::to_string).collect(),
+            errors,
+        })
+    }
+
+    /// What the counters of our table have counted; empty without a table.
+    pub fn counters(&mut self) -> io::Result<BTreeMap<String, CounterValue>> {
+        nft::dump::counter_values(&mut self.nftables)
+    }
+
+    /// Netlink ports of our sockets; notifications we cause carry them.
+    pub(crate) fn ports(&self) -> [u32; 3] {
+        [self.routes.port(), self.nftables.port(), self.rtnetlink_port]
+    }
+
+    /// What was recorded of settings, by which a picture of the kernel is kept complete.
+    pub(crate) fn recorded(&self) -> BTreeMap<SysctlKey, tidegate_plan::Recorded> {
+        self.sysctls.recorded().clone()
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn is_route(op: &Op) -> bool {
+    matches!(op, Op::RouteAdd(..) | Op::RouteReplace(..) | Op::RouteDelete(_))
+}
+
+/// What a cleanup did.
+#[derive(Debug, Default)]
+pub struct Cleanup {
+    /// The operations, in words.
+    pub done: Vec<String>,
+    /// What was found changed by others and left alone.
+    pub left: Vec<String>,
+    /// Operations that failed.
+    pub errors: Vec<OpError>,
+}

@@ -1,0 +1,137 @@
+//! The control thread: follows the wish of the door with sockets and tables, and tells what came of it.
+//!
+//! Wishes are coalesced (only the newest counts) and carried out one at a time: the next is looked at when every worker
+//! has applied the last, so a worker's queue of orders never grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_model::Traffic;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::listener;
+use crate::proxy::{ProxyObserved, SocketState};
+use crate::table::Table;
+use crate::worker::{DoorOrder, Order, Shared};
+
+/// Between two attempts to open sockets that could not be opened.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the door asks for.
+#[derive(Clone, Default)]
+pub struct Wish {
+    pub generation: u64,
+    pub traffic: Arc<Traffic>,
+    pub draining: bool,
+}
+
+/// The control thread's state.
+pub struct Control {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::Sender<Order>>,
+    observed: watch::Sender<ProxyObserved>,
+    tables: BTreeMap<SocketAddr, Arc<Table>>,
+}
+
+impl Control {
+    pub fn new(
+        shared: Arc<Shared>,
+        workers: Vec<mpsc::Sender<Order>>,
+        observed: watch::Sender<ProxyObserved>,
+    ) -> Self {
+        Control { shared, workers, observed, tables: BTreeMap::new() }
+    }
+
+    /// Follows wishes until the door is dropped; then the workers end too.
+    pub async fn run(mut self, mut wishes: watch::Receiver<Wish>) {
+        loop {
+            let wish = wishes.borrow_and_update().clone();
+            let mut failed = false;
+            if wish.draining {
+                self.order(|_, done| Order::Drain { done }).await;
+                self.tables.clear();
+                self.observed.send_modify(|observed| observed.sockets.clear());
+            } else if wish.generation > 0 {
+                failed = self.apply(&wish).await;
+            }
+            let retry = tokio::time::sleep(RETRY);
+            tokio::select! {
+                changed = wishes.changed() => if changed.is_err() { return },
+                () = retry, if failed => {}
+            }
+        }
+    }
+
+    /// Carries out a wish; whether a socket could not be opened.
+    async fn apply(&mut self, wish: &Wish) -> bool {
+        let before = std::mem::take(&mut self.tables);
+        let mut states = BTreeMap::new();
+        let mut orders: Vec<Vec<DoorOrder>> = self.workers.iter().map(|_| Vec::new()).collect();
+        for entrance in &wish.traffic.entrances {
+            let address = entrance.address;
+            let known = before.get(&address);
+            let sockets = match known {
+                Some(_) => Ok(Vec::new()),
+                None => listener::open(address, self.workers.len(), both_families(&wish.traffic, address)),
+            };
+            match sockets {
+                Err(error) => _ = states.insert(address, SocketState::Failed(error)),
+                Ok(sockets) => {
+                    let table = match known {
+                        Some(table) if Arc::ptr_eq(&table.entrance, entrance) => table.clone(),
+                        _ => Arc::new(Table::new(entrance, &self.shared.metrics)),
+                    };
+                    let mut sockets = sockets.into_iter();
+                    for worker in &mut orders {
+                        worker.push(DoorOrder { address, table: table.clone(), socket: sockets.next() });
+                    }
+                    self.tables.insert(address, table);
+                    states.insert(address, SocketState::Listening);
+                }
+            }
+        }
+        let mut orders = orders.into_iter();
+        self.order(|_, done| {
+            let doors = orders.next().unwrap_or_default();
+            Order::Serve { doors, traffic: wish.traffic.clone(), done }
+        })
+        .await;
+        self.forget_metrics(&before);
+        let failed = states.values().any(|state| *state != SocketState::Listening);
+        let observed = ProxyObserved { generation: wish.generation, sockets: states };
+        self.observed.send_if_modified(|last| std::mem::replace(last, observed.clone()) != observed);
+        failed
+    }
+
+    /// Gives every worker an order and waits until all have carried it out.
+    async fn order(&self, mut order: impl FnMut(usize, oneshot::Sender<()>) -> Order) {
+        let mut pending = Vec::new();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let (done, told) = oneshot::channel();
+            if worker.send(order(index, done)).await.is_ok() {
+                pending.push(told);
+            }
+        }
+        for told in pending {
+            // A worker that ended has nothing left to apply.
+            let _ = told.await;
+        }
+    }
+
+    fn forget_metrics(&self, before: &BTreeMap<SocketAddr, Arc<Table>>) {
+        let names = |tables: &'_ BTreeMap<SocketAddr, Arc<Table>>| -> BTreeSet<String> {
+            tables.values().flat_map(|table| table.listener_names()).map(str::to_owned).collect()
+        };
+        for gone in names(before).difference(&names(&self.tables)) {
+            self.shared.metrics.forget(gone);
+        }
+    }
+}
+
+/// `[::]` means every local address, of both families, unless `0.0.0.0` is listened on by itself.
+fn both_families(traffic: &Traffic, address: SocketAddr) -> bool {
+    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    address.ip().is_unspecified() && !traffic.entrances.iter().any(|entrance| entrance.address == v4)
+}

@@ -1,0 +1,41 @@
+//! HTTP through the gateway: listeners, workers, upstream connections, access log.
+//!
+//! The door is [`Proxy`]: give it a [`Traffic`](tidegate_model::Traffic), watch what it observes, drain it. Nothing
+//! behind the door is public.
+//!
+//! ```text
+//!  Proxy ── watch ──► control thread: compiles routers, opens sockets ── orders ──► worker threads, one per core
+//!                                                                                    │ doors (SO_REUSEPORT sockets)
+//!                                                                                    │ connections ─► exchange ─► upstream pool
+//!                                                                                    └ log sheet ──► access-log thread
+//! ```
+//!
+//! A worker shares nothing on the request path: its connections, pool, buffers and clock live in its own thread;
+//! metrics are atomics, and endpoints are read from cells that never block.
+
+mod access_log;
+mod body;
+mod buffer;
+mod connection;
+mod control;
+mod exchange;
+mod framing;
+mod limits;
+mod listener;
+mod metrics;
+mod outgoing;
+mod proxy;
+mod reply;
+mod socket;
+mod table;
+mod timer;
+mod tunnel;
+mod upstream;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput};
+pub use limits::Limits;
+pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketState, StartError};

@@ -1,0 +1,6 @@
+//! The proxy over loopback, between raw clients and raw origins.
+
+mod changes;
+mod failures;
+mod harness;
+mod http;

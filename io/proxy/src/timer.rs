@@ -1,0 +1,154 @@
+//! Deadlines without a timer per request: a number that a tick of the worker compares, and a waker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// How often the clock ticks; a deadline is late by up to two ticks, never early.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// The worker's clock and everyone who waits for it.
+#[derive(Default)]
+pub struct Clock {
+    ticks: Cell<u64>,
+    next_id: Cell<u64>,
+    watches: RefCell<HashMap<u64, Rc<Deadline>>>,
+}
+
+/// A deadline was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired;
+
+struct Deadline {
+    at: Cell<u64>,
+    /// The tag of what is waited for, if the wait may be cut short when that closes.
+    idle_tag: Cell<Option<u64>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Clock {
+    /// Ticks since the start.
+    pub fn now(&self) -> u64 {
+        self.ticks.get()
+    }
+
+    /// The tick that lies so far ahead.
+    pub fn after(&self, wait: Duration) -> u64 {
+        let ticks = wait.as_millis().div_ceil(TICK.as_millis());
+        self.now().saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)).saturating_add(1)
+    }
+
+    /// One tick: wakes those whose deadline has come.
+    pub fn tick(&self) {
+        self.ticks.set(self.now() + 1);
+        for deadline in self.watches.borrow().values().filter(|deadline| deadline.at.get() <= self.now()) {
+            if let Some(waker) = deadline.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Cuts short the idle waits with this tag.
+    pub fn hasten(&self, tag: u64, grace: Duration) {
+        let at = self.after(grace);
+        for deadline in self.watches.borrow().values().filter(|deadline| deadline.idle_tag.get() == Some(tag))
+        {
+            deadline.at.set(deadline.at.get().min(at));
+        }
+    }
+
+    /// A new watch, without deadline.
+    pub fn watch(self: &Rc<Self>) -> Watch {
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        let deadline = Rc::new(Deadline {
+            at: Cell::new(u64::MAX),
+            idle_tag: Cell::new(None),
+            waker: RefCell::new(None),
+        });
+        self.watches.borrow_mut().insert(id, deadline.clone());
+        Watch { id, clock: self.clone(), deadline }
+    }
+}
+
+/// The one deadline of a connection; what it is waiting for changes.
+pub struct Watch {
+    id: u64,
+    clock: Rc<Clock>,
+    deadline: Rc<Deadline>,
+}
+
+impl Watch {
+    /// Sets the deadline.
+    pub fn set(&self, wait: Duration) {
+        self.deadline.idle_tag.set(None);
+        self.deadline.at.set(self.clock.after(wait));
+    }
+
+    /// Sets the deadline of a wait that may be cut short by [`Clock::hasten`].
+    pub fn set_idle(&self, wait: Duration, tag: u64) {
+        self.set(wait);
+        self.deadline.idle_tag.set(Some(tag));
+    }
+
+    /// Ready once the deadline has passed.
+    pub fn poll_expired(&self, context: &Context<'_>) -> Poll<Expired> {
+        if self.deadline.at.get() <= self.clock.now() {
+            return Poll::Ready(Expired);
+        }
+        let mut waker = self.deadline.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// What comes first, the future or the deadline.
+    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, Expired> {
+        let mut future = pin!(future);
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_expired(context).map(Err),
+        })
+        .await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.clock.watches.borrow_mut().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expired(watch: &Watch) -> bool {
+        watch.poll_expired(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// A deadline comes not before its time and at most two ticks later; closing brings idle waits forward only.
+    #[test]
+    fn deadlines() {
+        let clock = Rc::new(Clock::default());
+        let (busy, idle) = (clock.watch(), clock.watch());
+        busy.set(TICK * 3);
+        idle.set_idle(TICK * 100, 1);
+        clock.hasten(2, Duration::ZERO);
+        for tick in 0..5 {
+            assert_eq!(expired(&busy), tick > 3, "{tick}");
+            clock.tick();
+        }
+        assert!(!expired(&idle));
+        clock.hasten(1, TICK);
+        clock.tick();
+        clock.tick();
+        assert!(expired(&idle));
+        drop((busy, idle));
+        assert!(clock.watches.borrow().is_empty());
+    }
+}

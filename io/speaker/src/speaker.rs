@@ -1,0 +1,77 @@
+//! The door: both threads as one thing that follows the Model.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use tidegate_model::speaker::{Group, Peer};
+use tokio::sync::{oneshot, watch};
+
+use crate::elections::{self, Election, Elections};
+use crate::sessions::{self, Learned, LearnedRoute, Sessions, SessionsObserved};
+
+/// BGP, VRRP and ARP of this gateway.
+#[derive(Debug)]
+pub struct Speaker {
+    elections: Elections,
+    sessions: Sessions,
+}
+
+impl Speaker {
+    /// Starts both threads; nothing is spoken until something is declared.
+    pub fn start() -> io::Result<Self> {
+        Ok(Speaker { elections: Elections::start()?, sessions: Sessions::start()? })
+    }
+
+    /// Makes the speaker like this part of the Model. Elections and sessions that did not change are not disturbed.
+    pub async fn declare(&self, groups: &BTreeMap<String, Group>, peers: &BTreeMap<String, Peer>) {
+        self.elections.tell(elections::Command::Declare(groups.clone()));
+        self.sessions.tell(sessions::Command::Declare(peers.clone())).await;
+    }
+
+    /// Whether this gateway could carry traffic. One that is not ready leaves addresses to those that are.
+    pub fn set_ready(&self, ready: bool) {
+        self.elections.tell(elections::Command::Ready(ready));
+    }
+
+    /// Leaves all addresses to others, or competes again.
+    pub fn drain(&self, drained: bool) {
+        self.elections.tell(elections::Command::Drain(drained));
+    }
+
+    /// What was learned over BGP.
+    pub fn learned(&self) -> watch::Receiver<Arc<Learned>> {
+        self.sessions.learned()
+    }
+
+    /// Every election, as it is now.
+    pub fn elections(&self) -> watch::Receiver<Arc<Vec<Election>>> {
+        self.elections.observed()
+    }
+
+    /// Every session, as it is now.
+    pub fn sessions(&self) -> watch::Receiver<Arc<SessionsObserved>> {
+        self.sessions.observed()
+    }
+
+    /// Every path to `prefix`, line by line, and whether one of them is used.
+    pub async fn explain_route(&self, prefix: Ipv4Net) -> (bool, Vec<(String, String)>) {
+        let (answer, answered) = oneshot::channel();
+        self.sessions.tell(sessions::Command::Explain(prefix, answer)).await;
+        answered.await.unwrap_or_else(|_| (false, vec![("no answer".into(), "BGP has stopped".into())]))
+    }
+
+    /// Every learned route in use, with who told us.
+    pub async fn routes(&self) -> Vec<LearnedRoute> {
+        let (answer, answered) = oneshot::channel();
+        self.sessions.tell(sessions::Command::List(answer)).await;
+        answered.await.unwrap_or_default()
+    }
+
+    /// Says farewell everywhere: addresses first, so that the heir has them before routes are withdrawn.
+    pub async fn stop(&mut self) {
+        self.elections.stop();
+        self.sessions.stop().await;
+    }
+}

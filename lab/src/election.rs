@@ -1,0 +1,22 @@
+//! The topology of an election with a stranger: one gateway, one keepalived, one host that watches.
+
+use std::net::Ipv4Addr;
+
+use crate::topology::{Host, Kind, Lan, Topology};
+
+/// The address they compete for.
+pub const CONTESTED: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 100);
+
+/// The drawing.
+pub const ELECTION: Topology = Topology {
+    name: "election",
+    about: "one gateway and one keepalived that compete for an address, and a client that uses it",
+    lans: &[Lan { name: "outside", net: [10, 10, 0] }],
+    hosts: &[
+        Host { name: "client", kind: Kind::Client, at: &[("outside", 2)], via: None },
+        Host { name: "gw1", kind: Kind::Gateway, at: &[("outside", 11)], via: None },
+        Host { name: "other", kind: Kind::Keepalived, at: &[("outside", 12)], via: None },
+    ],
+    pods: &[],
+    manifests: &[("vrrp.yaml", include_str!("../manifests/election/vrrp.yaml"))],
+};

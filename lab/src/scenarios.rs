@@ -1,0 +1,133 @@
+//! Every scenario, in the order in which `lab run --all` tells them.
+
+use crate::election::ELECTION;
+use crate::journey::JOURNEY;
+use crate::scenario::{Gateways, Scenario};
+
+pub mod adoption;
+pub mod change;
+pub mod cleanup;
+pub mod explain;
+pub mod failure;
+pub mod frr_bird;
+pub mod inbound;
+pub mod keepalived_election;
+pub mod lab_self;
+pub mod out;
+pub mod ownership;
+pub mod recovery;
+pub mod scaling;
+
+macro_rules! scenario {
+    ($name:literal, $topology:expr, $gateways:ident, $run:path, $about:literal) => {
+        Scenario {
+            name: $name,
+            about: $about,
+            topology: &$topology,
+            gateways: Gateways::$gateways,
+            run: $run,
+        }
+    };
+}
+
+/// Every scenario.
+pub const ALL: &[Scenario] = &[
+    scenario!(
+        "lab_self",
+        JOURNEY,
+        None,
+        lab_self::run,
+        "the topology stands, FRR and BIRD speak, pods reach pods, a cut link cuts, and nothing is left behind"
+    ),
+    scenario!(
+        "ownership",
+        ELECTION,
+        None,
+        ownership::run,
+        "a lab ends with whoever stood it up, however that one ends"
+    ),
+    scenario!(
+        "in",
+        JOURNEY,
+        Settled,
+        inbound::run,
+        "a client reaches pods by host, path, header and weight, and the pod sees the client's address"
+    ),
+    scenario!(
+        "scaling",
+        JOURNEY,
+        Settled,
+        scaling::run,
+        "a pod comes and another goes under load, and not one request fails"
+    ),
+    scenario!(
+        "out",
+        JOURNEY,
+        Settled,
+        out::run,
+        "a selected pod leaves with its policy's address, another with its own, packet by packet"
+    ),
+    scenario!(
+        "failure_cut",
+        JOURNEY,
+        Settled,
+        failure::cut,
+        "the gateway that holds everything is cut off, and traffic both ways pauses for half a second at most"
+    ),
+    scenario!(
+        "failure_kill",
+        JOURNEY,
+        Settled,
+        failure::kill,
+        "the gateway that holds everything is killed, and traffic both ways pauses for half a second at most"
+    ),
+    scenario!(
+        "recovery",
+        JOURNEY,
+        Settled,
+        recovery::run,
+        "a gateway comes back, takes nothing over by force, and nothing is lost"
+    ),
+    scenario!(
+        "change",
+        JOURNEY,
+        Settled,
+        change::run,
+        "a new route works in 200 ms, and a file with a mistake is named while the last good objects serve"
+    ),
+    scenario!(
+        "explain",
+        JOURNEY,
+        Settled,
+        explain::run,
+        "`explain http` says of random requests what the access log says of them"
+    ),
+    scenario!(
+        "adoption",
+        JOURNEY,
+        Settled,
+        adoption::run,
+        "a gateway that restarts, or is killed and restarted, changes nothing in its kernel"
+    ),
+    scenario!(
+        "cleanup",
+        JOURNEY,
+        ByStory,
+        cleanup::run,
+        "cleanup removes every trace of ours and nothing else"
+    ),
+    scenario!(
+        "frr_bird",
+        JOURNEY,
+        Settled,
+        frr_bird::run,
+        "FRR and BIRD hold their sessions with every gateway and have the routes they should"
+    ),
+    scenario!(
+        "keepalived_election",
+        ELECTION,
+        ByStory,
+        keepalived_election::run,
+        "one address moves between Tidegate and keepalived as VRRP says"
+    ),
+];

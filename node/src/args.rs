@@ -1,0 +1,147 @@
+//! The command line, as typed. What it means is settled in `settings`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// One program that carries, protects and explains everything that enters and leaves Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, disable_version_flag = true, max_term_width = 110)]
+pub struct Arguments {
+    /// The admin address of the daemon, here or to be asked [default: 127.0.0.1:9440].
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon until SIGTERM.
+    Run(Run),
+    /// Compile manifests offline and print one line per object: verdict, reason, place.
+    Check(Check),
+    /// What this node serves now.
+    Status(Status),
+    /// Why a packet goes where it goes.
+    #[command(subcommand)]
+    Explain(Explain),
+    /// Remove every kernel trace of Tidegate and nothing else, and restore sysctls.
+    Cleanup(Cleanup),
+    /// Print the version.
+    Version,
+}
+
+/// `tidegate run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Bootstrap file: what a machine must know before it can read objects.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A directory of Kubernetes YAML or JSON; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Vec<PathBuf>,
+    /// The GatewayNode or Node that this process is [default: the host name].
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// `tidegate check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Files and directories; together they are one source.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Compile for this GatewayNode [default: the first by name].
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// `tidegate status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// One part of it, in more detail.
+    pub part: Option<StatusPart>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// A part of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusPart {
+    /// BGP sessions and learned routes.
+    Bgp,
+    /// BFD sessions.
+    Bfd,
+    /// Elections.
+    Vrrp,
+    /// Egress policies.
+    Egress,
+    /// Services and their endpoints.
+    Services,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// `tidegate explain`.
+#[derive(Debug, Subcommand)]
+pub enum Explain {
+    /// Which listener, route, rule, backend and endpoint would serve a request, or the first reason why none does.
+    Http(ExplainHttp),
+    /// Which policy and source address a connection leaves with, or what drops it.
+    Egress(ExplainEgress),
+    /// Every path to a prefix, the best, and why each other lost.
+    Route {
+        /// The prefix.
+        prefix: String,
+    },
+}
+
+/// `tidegate explain http`.
+#[derive(Debug, Args)]
+pub struct ExplainHttp {
+    /// The URL, as a client would ask for it.
+    pub url: String,
+    /// The method.
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// A header, `Name: value`.
+    #[arg(short = 'H', long = "header", value_name = "K:V")]
+    pub headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, value_name = "IP")]
+    pub from: Option<IpAddr>,
+}
+
+/// `tidegate explain egress`.
+#[derive(Debug, Args)]
+pub struct ExplainEgress {
+    /// `NAMESPACE/POD`, or an address.
+    #[arg(long)]
+    pub from: String,
+    /// An address, with a port or without.
+    #[arg(long, value_name = "IP[:PORT]")]
+    pub to: String,
+}
+
+/// `tidegate cleanup`.
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// Print what would be removed, and leave it.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Bootstrap file, for its `stateDir`, where sysctls were recorded.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

@@ -1,0 +1,105 @@
+//! What the console shows: the latest of every shell and of compile, put side by side.
+//!
+//! Owns nothing but references; every answer is made when asked for.
+
+mod explain;
+mod observe;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tidegate_console::{EgressQuery, Explained, HttpQuery, View};
+use tidegate_egress::Table;
+use tidegate_files::SourceState;
+use tidegate_kernel::Applied;
+use tidegate_model::observed::Status;
+use tidegate_model::{Model, Verdict};
+use tidegate_objects::ObjectRef;
+use tidegate_proxy::ProxyObserved;
+use tidegate_speaker::Speaker;
+use tokio::sync::watch;
+
+/// What was decided last.
+#[derive(Clone, Default)]
+pub struct Decided {
+    /// The sources it was decided from.
+    pub sources: Vec<Arc<SourceState>>,
+    /// What the objects mean.
+    pub model: Model,
+    /// What became of each.
+    pub verdicts: Arc<std::collections::BTreeMap<ObjectRef, Verdict>>,
+    /// Something about this gateway as a whole.
+    pub notice: Option<String>,
+}
+
+/// The kernel, if this process may program it.
+pub enum KernelView {
+    /// What the keeper reports.
+    Kept(watch::Receiver<Arc<Applied>>),
+    /// Why it is not programmed.
+    Refused(String),
+}
+
+/// Everything the console shows. Cheap to clone.
+#[derive(Clone)]
+pub struct Board(Arc<Shared>);
+
+struct Shared {
+    node: String,
+    ready: watch::Receiver<bool>,
+    decided: RwLock<Arc<Decided>>,
+    pods: Mutex<Table>,
+    proxy: watch::Receiver<ProxyObserved>,
+    speaker: Arc<Speaker>,
+    kernel: KernelView,
+}
+
+impl Board {
+    /// A board that shows these shells, and nothing decided yet.
+    pub fn new(
+        node: String,
+        ready: watch::Receiver<bool>,
+        proxy: watch::Receiver<ProxyObserved>,
+        speaker: Arc<Speaker>,
+        kernel: KernelView,
+    ) -> Self {
+        let (decided, pods) = (RwLock::default(), Mutex::default());
+        Board(Arc::new(Shared { node, ready, decided, pods, proxy, speaker, kernel }))
+    }
+
+    /// Shows what was decided now.
+    pub fn show(&self, decided: Decided) {
+        *self.0.decided.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(decided);
+    }
+
+    /// The table of pods; held briefly, never by traffic.
+    pub fn pods(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decided(&self) -> Arc<Decided> {
+        self.0.decided.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl View for Board {
+    async fn status(&self) -> Status {
+        let routes = self.0.speaker.routes().await;
+        self.observe(routes)
+    }
+
+    fn ready(&self) -> bool {
+        *self.0.ready.borrow()
+    }
+
+    fn explain_http(&self, query: &HttpQuery) -> Explained {
+        self.http(query)
+    }
+
+    fn explain_egress(&self, query: &EgressQuery) -> Explained {
+        self.egress(query)
+    }
+
+    async fn explain_route(&self, prefix: &str) -> Explained {
+        self.route(prefix).await
+    }
+}

@@ -1,0 +1,207 @@
+//! The status: what each shell observes, in the words of `tidegate status`.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use tidegate_model::address::{HeldAddress, Protocol, Use};
+use tidegate_model::observed::{
+    AddressStatus, BgpStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus, RouteStatus, ServiceStatus,
+    SourceError, SourceStatus, Status, VrrpStatus,
+};
+use tidegate_model::Verdict;
+use tidegate_proxy::SocketState;
+use tidegate_speaker::{Election, LearnedRoute};
+
+use super::{Board, Decided, KernelView};
+
+impl Board {
+    /// Everything, now.
+    pub(super) fn observe(&self, routes: Vec<LearnedRoute>) -> Status {
+        let decided = self.decided();
+        let elections = self.0.speaker.elections().borrow().clone();
+        let addresses = addresses(&decided, &elections, &self.0.node);
+        Status {
+            node: self.0.node.clone(),
+            ready: *self.0.ready.borrow(),
+            sources: sources(&decided),
+            objects: objects(&decided),
+            listeners: self.listeners(&decided),
+            egress: self.egress_status(&addresses),
+            addresses,
+            bgp: self.sessions(),
+            bfd: Vec::new(),
+            vrrp: elections.iter().map(election).collect(),
+            routes: routes.into_iter().map(route).collect(),
+            services: services(&decided),
+            kernel: self.kernel(),
+        }
+    }
+
+    fn listeners(&self, decided: &Decided) -> Vec<ListenerStatus> {
+        let observed = self.0.proxy.borrow().clone();
+        let each = decided.model.traffic.entrances.iter().flat_map(|entrance| {
+            entrance.listeners.iter().map(|listener| (entrance.address, listener.clone()))
+        });
+        each.map(|(address, listener)| {
+            let socket = observed.sockets.get(&address);
+            ListenerStatus {
+                listener: listener.name.to_string(),
+                address: Some(address),
+                hostname: listener.hostname.as_ref().map_or("*".into(), ToString::to_string),
+                routes: listener.routes.len(),
+                listening: socket == Some(&SocketState::Listening),
+                error: match socket {
+                    Some(SocketState::Failed(reason)) => reason.clone(),
+                    _ => String::new(),
+                },
+            }
+        })
+        .collect()
+    }
+
+    fn sessions(&self) -> Vec<BgpStatus> {
+        let observed = self.0.speaker.sessions().borrow().clone();
+        let each = observed.sessions.iter().map(|session| BgpStatus {
+            peer: session.peer.clone(),
+            address: session.address.clone(),
+            local_as: session.local_as,
+            remote_as: session.remote_as,
+            state: session.state.clone(),
+            since_secs: Instant::now().saturating_duration_since(session.since).as_secs(),
+            received: session.received,
+            refused: session.refused,
+            announced: session.announced,
+            last_error: match observed.listen_error.as_str() {
+                "" => session.last_error.clone(),
+                listen_error => format!("{}; {listen_error}", session.last_error),
+            },
+        });
+        each.collect()
+    }
+
+    fn egress_status(&self, addresses: &[AddressStatus]) -> Vec<EgressStatus> {
+        use tidegate_model::egress::Identity;
+        let pods = self.pods();
+        let each = pods.pods_per_policy().into_iter().map(|(policy, pods)| {
+            let (address, dropped) = match &policy.identity {
+                Identity::Address(address) => (Some(IpAddr::V4(*address)), String::new()),
+                Identity::Unavailable(reason) => (None, reason.clone()),
+            };
+            EgressStatus {
+                policy: policy.name.to_string(),
+                address: address.map(|address| address.to_string()).unwrap_or_default(),
+                here: addresses.iter().any(|status| Some(status.address) == address && status.here),
+                pods,
+                dropped,
+            }
+        });
+        each.collect()
+    }
+
+    fn kernel(&self) -> KernelStatus {
+        match &self.0.kernel {
+            KernelView::Refused(message) => KernelStatus { message: message.clone(), ..KernelStatus::default() },
+            KernelView::Kept(applied) => {
+                let applied = applied.borrow();
+                KernelStatus {
+                    programmable: true,
+                    message: applied.notes.join("; "),
+                    addresses: applied.holds.addresses,
+                    routes: applied.holds.routes,
+                    repairs: applied.repairs,
+                    errors: applied.errors.clone(),
+                }
+            }
+        }
+    }
+}
+
+/// Every source; the first also carries what concerns this gateway as a whole.
+fn sources(decided: &Decided) -> Vec<SourceStatus> {
+    let mut sources: Vec<SourceStatus> = decided.sources.iter().map(|source| source.status.clone()).collect();
+    if let (Some(first), Some(notice)) = (sources.first_mut(), &decided.notice) {
+        first.errors.push(SourceError { message: notice.clone(), ..SourceError::default() });
+    }
+    sources
+}
+
+fn objects(decided: &Decided) -> Vec<ObjectStatus> {
+    decided.verdicts.values().map(|verdict| object(decided, verdict)).collect()
+}
+
+/// One line for each object: its worst problem, if it has one.
+fn object(decided: &Decided, verdict: &Verdict) -> ObjectStatus {
+    let key = &verdict.object.key;
+    let worst = verdict.worst();
+    let field = worst.map(|problem| problem.field.clone()).unwrap_or_default();
+    let source = decided.sources.iter().find(|source| source.status.name == *key.source);
+    ObjectStatus {
+        kind: verdict.object.kind.to_string(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        source: key.source.to_string(),
+        verdict: verdict.outcome.to_string(),
+        reason: worst.map_or("Accepted", |problem| problem.reason).to_owned(),
+        message: worst.map(|problem| problem.message.clone()).unwrap_or_default(),
+        location: source.and_then(|source| source.place(&verdict.object, &field)).unwrap_or_default(),
+        path: field,
+    }
+}
+
+fn addresses(decided: &Decided, elections: &[Election], node: &str) -> Vec<AddressStatus> {
+    let each = decided.model.addresses.held.iter();
+    each.map(|(address, held)| address_status(*address, held, elections, node)).collect()
+}
+
+fn address_status(address: IpAddr, held: &HeldAddress, elections: &[Election], node: &str) -> AddressStatus {
+    let uses: Vec<&str> = held
+        .uses
+        .iter()
+        .map(|usage| match usage {
+            Use::Vip => "Vip",
+            Use::NextHop => "NextHop",
+            Use::Egress => "Egress",
+        })
+        .collect();
+    let (protocol, here, holder) = match &held.protocol {
+        Protocol::Bgp => ("bgp", true, "every gateway".to_owned()),
+        Protocol::Vrrp(group) => {
+            let election = elections.iter().find(|election| election.group == *group);
+            let here = election.is_some_and(|election| election.master_here);
+            let other = election.and_then(|election| election.master).map(|master| master.to_string());
+            ("vrrp", here, if here { node.to_owned() } else { other.unwrap_or_default() })
+        }
+    };
+    AddressStatus { address, usage: uses.join(","), holder, here, protocol: protocol.into() }
+}
+
+fn election(election: &Election) -> VrrpStatus {
+    let legs = election.legs.iter();
+    VrrpStatus {
+        group: election.group.clone(),
+        state: election.state.clone(),
+        since_ms: Instant::now().saturating_duration_since(election.since).as_millis() as u64,
+        priority: election.priority,
+        master: election.master.map(|master| master.to_string()).unwrap_or_default(),
+        legs: legs.clone().map(|leg| format!("{}/{}", leg.interface, leg.virtual_router_id)).collect(),
+        addresses: legs.flat_map(|leg| leg.addresses.iter().map(|&address| IpAddr::V4(address))).collect(),
+        reason: election.reason.clone(),
+        transitions: election.transitions,
+    }
+}
+
+fn route(route: LearnedRoute) -> RouteStatus {
+    RouteStatus {
+        prefix: route.prefix.to_string(),
+        next_hops: route.next_hops.iter().map(ToString::to_string).collect(),
+        peers: route.peers,
+        stale: route.stale,
+    }
+}
+
+fn services(decided: &Decided) -> Vec<ServiceStatus> {
+    let backends = decided.model.traffic.backends.values();
+    backends
+        .map(|backend| ServiceStatus { service: backend.id.to_string(), endpoints: backend.endpoints.load().usable.clone() })
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! `tidegate check`: manifests compiled offline, one line for each object, mistakes by file, line and field.
+
+use anyhow::{Result, bail};
+use tidegate_files::{FileSource, SourceState};
+use tidegate_model::verdict::{Outcome, Verdict};
+use tidegate_model::{Machine, Model};
+use tidegate_objects::{Kind, Object, Snapshot};
+
+use crate::args;
+use crate::status::source_error;
+
+/// Prints the verdicts; false when something is rejected or could not be read.
+pub fn run(arguments: &args::Check) -> Result<bool> {
+    for path in &arguments.paths {
+        if let Err(error) = std::fs::metadata(path) {
+            bail!("cannot read {}: {error}", path.display());
+        }
+    }
+    let source: SourceState = FileSource::open_all("check", arguments.paths.clone()).load_once();
+    let mut snapshot = Snapshot::default();
+    source.objects.iter().for_each(|object| snapshot.insert(object.clone()));
+    let machine = Machine { node: node(arguments, &source), interfaces: None, routes: Vec::new() };
+    let compiled = tidegate_compile::compile(&snapshot, &machine, &Model::default());
+    let mut good = true;
+    for verdict in compiled.verdicts.values() {
+        print_verdict(&source, verdict);
+        good &= verdict.outcome != Outcome::Rejected;
+    }
+    for error in &source.status.errors {
+        println!("{:<9} {}", "Unread", source_error(error));
+        good = false;
+    }
+    for warning in &source.warnings {
+        println!("{:<9} {}", "Warning", source_error(warning));
+    }
+    if let Some(notice) = compiled.notice {
+        println!("{:<9} {notice}", "Warning");
+    }
+    Ok(good)
+}
+
+/// The GatewayNode to compile for: the one asked for, or the first, since all are compiled from the same objects.
+fn node(arguments: &args::Check, source: &SourceState) -> String {
+    let first = || {
+        let nodes = source.objects.iter().filter(|object| object.kind() == Kind::GatewayNode);
+        nodes.map(Object::metadata).map(|metadata| metadata.key.name.to_string()).min()
+    };
+    arguments.node.clone().or_else(first).unwrap_or_default()
+}
+
+fn print_verdict(source: &SourceState, verdict: &Verdict) {
+    let outcome = verdict.outcome.to_string();
+    let place = |field: &str| source.place(&verdict.object, field).unwrap_or_default();
+    if verdict.problems.is_empty() {
+        println!("{outcome:<9} {}  {}", verdict.object, place(""));
+    }
+    for problem in &verdict.problems {
+        let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
+        println!("{outcome:<9} {}  {}  {}: {field}{}", verdict.object, place(&problem.field), problem.reason, problem.message);
+    }
+}

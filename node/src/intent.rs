@@ -1,0 +1,98 @@
+//! From sources to the Model: what is compiled whole, what is applied as a delta, and what is known of pods.
+//!
+//! Owns the latest of each and nothing that waits; `run` tells it what is new and hands on what it made of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_compile::{Membership, compile};
+use tidegate_egress::Table;
+use tidegate_files::SourceState;
+use tidegate_model::{Machine, Model, Verdict};
+use tidegate_objects::core::{Namespace, Pod};
+use tidegate_objects::snapshot::{Objects, same};
+use tidegate_objects::{ObjectRef, Resource, Snapshot};
+
+/// What was asked for, and what it means.
+#[derive(Default)]
+pub struct Intent {
+    snapshot: Snapshot,
+    machine: Machine,
+    membership: Membership,
+    /// What it means.
+    pub model: Model,
+    /// What became of each object.
+    pub verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    /// Something about this gateway as a whole that a user should know.
+    pub notice: Option<String>,
+    compiled: bool,
+}
+
+/// What an update changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The Model: every shell must follow.
+    pub model: bool,
+    /// What the kernel must know of pods.
+    pub pods: bool,
+}
+
+impl Intent {
+    /// Takes over what the sources and the machine say now, and tells `table` of pods.
+    pub fn update(&mut self, sources: &[Arc<SourceState>], machine: &Machine, table: &mut Table) -> Changed {
+        let mut snapshot = Snapshot::default();
+        for object in sources.iter().flat_map(|source| &source.objects) {
+            snapshot.insert(object.clone());
+        }
+        let same_meaning = self.compiled
+            && self.machine == *machine
+            && same(&self.snapshot.namespaces, &snapshot.namespaces)
+            && self.snapshot.same_intent(&snapshot);
+        let changed = if same_meaning {
+            self.membership.apply(&snapshot, &self.model);
+            let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
+            Changed { model: false, pods }
+        } else {
+            let compiled = compile(&snapshot, machine, &self.model);
+            let egress = self.model.egress != compiled.model.egress || !self.compiled;
+            self.model = compiled.model;
+            self.verdicts = Arc::new(compiled.verdicts);
+            self.notice = compiled.notice;
+            self.membership = Membership::new(&snapshot);
+            self.compiled = true;
+            // Policies or namespaces decide over every pod anew.
+            let namespaces = !same(&self.snapshot.namespaces, &snapshot.namespaces);
+            if egress || namespaces {
+                *table = Table::new(&self.model.egress);
+                self.snapshot.pods.clear();
+            }
+            let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
+            Changed { model: true, pods: pods || egress || namespaces }
+        };
+        self.machine = machine.clone();
+        self.snapshot = snapshot;
+        changed
+    }
+
+    /// Tells the table of pods that came, changed or went.
+    fn update_pods(&self, pods: &Objects<Pod>, namespaces: &Objects<Namespace>, table: &mut Table) -> bool {
+        let mut changed = false;
+        let gone: Vec<_> = self.snapshot.pods.keys().filter(|key| !pods.contains_key(*key)).cloned().collect();
+        for key in gone {
+            changed |= table.remove_pod(&key);
+        }
+        for (key, pod) in pods {
+            if self.snapshot.pods.get(key).is_none_or(|known| !Arc::ptr_eq(known, pod)) {
+                changed |= table.set_pod(pod, namespace_labels(pod, namespaces));
+            }
+        }
+        changed
+    }
+}
+
+/// Labels of a pod's namespace; a namespace that no source describes has none but its name.
+fn namespace_labels<'a>(pod: &Resource<Pod>, namespaces: &'a Objects<Namespace>) -> &'a BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    let key = pod.key().sibling("", &pod.key().namespace);
+    namespaces.get(&key).map_or(&NONE, |namespace| &namespace.metadata.labels)
+}

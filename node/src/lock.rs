@@ -1,0 +1,31 @@
+//! One daemon for one `stateDir`: a lock that the kernel gives back when its holder dies, however it dies.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// Held for as long as it lives.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "kept for its Drop")] Flock<File>);
+
+impl StateLock {
+    /// Creates `directory` (mode 0700) if need be, and takes its lock.
+    pub fn take(directory: &Path) -> Result<StateLock> {
+        let shown = directory.display();
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(directory).with_context(|| format!("stateDir {shown} cannot be created; name another in the file of --config"))?;
+        let path = directory.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("stateDir {shown} is not writable; name another in the file of --config"))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(StateLock(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => bail!("another tidegate runs on stateDir {shown}; stop it first, or name another stateDir"),
+            Err((_, error)) => bail!("stateDir {shown} cannot be locked: {error}"),
+        }
+    }
+}

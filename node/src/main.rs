@@ -1,0 +1,48 @@
+//! The binary `tidegate`: arguments, wiring, shutdown. The only place where the shells meet.
+
+mod args;
+mod board;
+mod check;
+mod cleanup;
+mod client;
+mod explain;
+mod intent;
+mod lock;
+mod log;
+mod machine;
+mod run;
+mod settings;
+mod status;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let admin = arguments.admin.unwrap_or(settings::ADMIN);
+    // What each command says with its exit status is in its own answer: true is 0, false is 1; an error is 2 where
+    // the command could not start, 1 where the daemon could not be asked.
+    let (outcome, on_error) = match &arguments.command {
+        Command::Run(run) => (run::run(arguments.admin, run).map(|()| true), 2),
+        Command::Check(check) => (check::run(check), 2),
+        Command::Status(status) => (status::run(admin, status), 1),
+        Command::Explain(question) => (explain::run(admin, question), 1),
+        Command::Cleanup(cleanup) => (cleanup::run(cleanup), 2),
+        Command::Version => {
+            println!("tidegate {}", env!("CARGO_PKG_VERSION"));
+            (Ok(true), 2)
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::from(on_error)
+        }
+    }
+}

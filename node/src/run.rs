@@ -1,0 +1,213 @@
+//! `tidegate run`: the shells started, fed with what is decided, and stopped in an order that loses nothing.
+//!
+//! ```text
+//!   sources, interfaces ──► Intent ──► Model ──► proxy, speaker
+//!                              pods, learned routes ──► compile::kernel ──► keeper
+//! ```
+//! One task decides; it sleeps until a source, an interface, a learned route or a shell's progress wakes it. Each is a
+//! watch channel, so a burst costs one round and nothing queues up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use prometheus_client::registry::Registry;
+use tidegate_compile::kernel;
+use tidegate_console::Console;
+use tidegate_files::{FileSource, SourceState};
+use tidegate_kernel::{Applied, Keeper};
+use tidegate_model::{Machine, Outcome};
+use tidegate_proxy::{Proxy, ProxyConfig, ProxyObserved};
+use tidegate_speaker::{Learned, Speaker};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args;
+use crate::board::{Board, Decided, KernelView};
+use crate::intent::{Changed, Intent};
+use crate::lock::StateLock;
+use crate::log;
+use crate::machine::MachineWatch;
+use crate::settings::Settings;
+
+/// How long connections may finish after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(admin: Option<SocketAddr>, arguments: &args::Run) -> Result<()> {
+    let mut warnings = Vec::new();
+    let settings = Settings::settle(admin, arguments, &mut |warning| warnings.push(warning))?;
+    let _lock = StateLock::take(&settings.state_dir)?;
+    log::start();
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let daemon = Daemon::start(settings).await?;
+        daemon.serve().await
+    })
+}
+
+/// Everything that runs, and what each said last.
+struct Daemon {
+    sources: Vec<watch::Receiver<Arc<SourceState>>>,
+    machine: MachineWatch,
+    intent: Intent,
+    board: Board,
+    proxy: Proxy,
+    proxied: watch::Receiver<ProxyObserved>,
+    speaker: Arc<Speaker>,
+    learned: watch::Receiver<Arc<Learned>>,
+    keeper: Option<Keeper>,
+    kept: watch::Receiver<Arc<Applied>>,
+    /// Generations handed to proxy and kernel; ready once both have applied theirs.
+    generations: Option<(u64, u64)>,
+    ready: watch::Sender<bool>,
+}
+
+impl Daemon {
+    /// Starts every shell. The admin address comes first: it is what a second start trips over.
+    async fn start(settings: Settings) -> Result<Daemon> {
+        let console = Console::open(settings.admin).await?;
+        let mut registry = Registry::default();
+        let proxy = Proxy::start(ProxyConfig { workers: settings.workers, access_log: settings.access_log.settled(), ..ProxyConfig::default() }, &mut registry)?;
+        let speaker = Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
+        let (keeper, refusal) = match Keeper::start(settings.state_dir.clone()) {
+            Ok(keeper) => (Some(keeper), String::new()),
+            Err(error) => {
+                tracing::warn!("the kernel is not programmed: {error}");
+                (None, error.to_string())
+            }
+        };
+        let nobody = || watch::channel(Arc::default()).1;
+        let kept = keeper.as_ref().map_or_else(nobody, Keeper::applied);
+        let kernel = if keeper.is_some() { KernelView::Kept(kept.clone()) } else { KernelView::Refused(refusal) };
+        let (ready, is_ready) = watch::channel(false);
+        let proxied = proxy.observed();
+        let board = Board::new(settings.node.clone(), is_ready, proxied.clone(), speaker.clone(), kernel);
+        console.serve(board.clone(), registry);
+        let sources = settings.sources.into_iter().map(|(name, directory)| FileSource::open(&name, directory).watch().0);
+        Ok(Daemon {
+            sources: sources.collect(),
+            machine: MachineWatch::start(settings.node).await,
+            intent: Intent::default(),
+            board,
+            proxy,
+            proxied,
+            learned: speaker.learned(),
+            speaker,
+            keeper,
+            kept,
+            generations: None,
+            ready,
+        })
+    }
+
+    async fn serve(mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            self.decide().await;
+            tokio::select! {
+                () = any_changed(&mut self.sources) => {}
+                () = self.machine.changed() => {}
+                Ok(()) = self.learned.changed() => {}
+                Ok(()) = self.proxied.changed() => {}
+                Ok(()) = self.kept.changed() => {}
+                _ = hang_up.recv() => self.proxy.reopen_access_log(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// One round: whatever changed is decided, and handed to whom it concerns.
+    async fn decide(&mut self) {
+        let states: Vec<Arc<SourceState>> = self.sources.iter_mut().map(|source| source.borrow_and_update().clone()).collect();
+        let machine = self.machine.now();
+        // Before every source was read once, nothing is known to be absent.
+        if states.iter().all(|state| state.status.synced) || self.generations.is_some() {
+            let changed = self.intent.update(&states, &machine, &mut self.board.pods());
+            self.board.show(Decided {
+                sources: states,
+                model: self.intent.model.clone(),
+                verdicts: self.intent.verdicts.clone(),
+                notice: self.intent.notice.clone(),
+            });
+            self.hand_on(changed, &machine).await;
+        }
+        self.judge_readiness();
+    }
+
+    async fn hand_on(&mut self, changed: Changed, machine: &Machine) {
+        let mut proxy_generation = self.generations.map_or(0, |(proxy, _)| proxy);
+        let mut kernel_generation = self.generations.map_or(0, |(_, kernel)| kernel);
+        if changed.model {
+            let model = &self.intent.model;
+            proxy_generation = self.proxy.update(model.traffic.clone());
+            self.speaker.declare(&model.speaker.groups, &model.speaker.peers).await;
+            self.log_verdicts();
+        }
+        let learned_anew = self.learned.has_changed().unwrap_or(false);
+        if changed.model || changed.pods || learned_anew {
+            let learned = self.learned.borrow_and_update().clone();
+            let pods = self.board.pods().kernel();
+            let desired = kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);
+            if let Some(keeper) = &self.keeper {
+                kernel_generation = keeper.set(Arc::new(desired));
+            }
+        }
+        self.generations = Some((proxy_generation, kernel_generation));
+    }
+
+    /// Ready: the first Snapshot is applied to proxy and kernel. For elections that is not enough; there this gateway
+    /// must also be able to carry traffic, or it would take an address from one that can.
+    fn judge_readiness(&self) {
+        let Some((proxy, kernel)) = self.generations else { return };
+        let applied = self.proxied.borrow().generation >= proxy
+            && (self.keeper.is_none() || self.kept.borrow().generation >= kernel);
+        if applied {
+            self.ready.send_replace(true);
+        }
+        let ready = *self.ready.borrow();
+        self.speaker.set_ready(ready && self.learned.borrow().carries);
+    }
+
+    fn log_verdicts(&self) {
+        for verdict in self.intent.verdicts.values().filter(|verdict| verdict.outcome != Outcome::Accepted) {
+            for problem in &verdict.problems {
+                let (object, outcome, field) = (&verdict.object, verdict.outcome, &problem.field);
+                tracing::warn!(%object, %outcome, reason = problem.reason, field, "{}", problem.message);
+            }
+        }
+        if let Some(notice) = &self.intent.notice {
+            tracing::warn!("{notice}");
+        }
+    }
+
+    /// Connections first learn that they should end; then addresses and routes go to the others; then what is still
+    /// in flight may finish. The kernel keeps what it holds: the next start adopts it.
+    async fn stop(self) {
+        tracing::info!("stopping");
+        self.proxy.drain(DRAIN).await;
+        if let Ok(mut speaker) = Arc::try_unwrap(self.speaker) {
+            speaker.stop().await;
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
+        }
+    }
+}
+
+/// Waits until one of the sources says something new.
+async fn any_changed(sources: &mut [watch::Receiver<Arc<SourceState>>]) {
+    let changes = sources.iter_mut().map(|source| Box::pin(source.changed()));
+    // A source whose task has ended says nothing new any more; the others still do.
+    let (ended, ..) = futures_util::future::select_all(changes).await;
+    if ended.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

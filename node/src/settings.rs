@@ -1,0 +1,230 @@
+//! The bootstrap file and the flags of `run`, settled: one value for each setting, checked once, here.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
+
+use crate::args;
+
+/// Where the daemon answers when nothing else is said.
+pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9440);
+
+/// What the daemon runs with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Name of the GatewayNode or Node.
+    pub node: String,
+    /// The admin address.
+    pub admin: SocketAddr,
+    /// Where state is kept between runs; created on the first start, with mode 0700.
+    pub state_dir: PathBuf,
+    /// Worker threads.
+    pub workers: usize,
+    /// Directories of manifests, by name of the source.
+    pub sources: Vec<(String, PathBuf)>,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+}
+
+/// `accessLog` of the bootstrap file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct AccessLog {
+    /// `stderr`, `off`, or a file.
+    pub output: String,
+    /// `json`.
+    pub format: String,
+    /// Which fields; empty: all.
+    pub fields: Vec<String>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog { output: "stderr".into(), format: "json".into(), fields: Vec::new() }
+    }
+}
+
+/// The bootstrap file as written. What this version does not serve is held as it stands, so that it can be refused by
+/// name and not passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Bootstrap {
+    node: Option<String>,
+    admin: Admin,
+    state_dir: Option<PathBuf>,
+    workers: usize,
+    sources: Vec<Source>,
+    access_log: AccessLog,
+    peers: Option<Value>,
+    tracing: Option<Value>,
+    load_balancer: Option<Value>,
+    ingress_nginx: Option<Value>,
+    egress: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Admin {
+    address: Option<SocketAddr>,
+    metrics_from: Vec<String>,
+    tls: Option<Value>,
+    token_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Source {
+    name: String,
+    #[serde(default)]
+    manifests: Option<PathBuf>,
+    #[serde(default)]
+    kubernetes: Option<Value>,
+}
+
+impl Settings {
+    /// Settles flags over the bootstrap file over defaults. `warn` is told of what has no effect.
+    pub fn settle(admin: Option<SocketAddr>, run: &args::Run, warn: &mut dyn FnMut(String)) -> Result<Settings> {
+        let file = match &run.config {
+            Some(path) => read(path, warn)?,
+            None => Bootstrap::default(),
+        };
+        file.refuse_unserved(warn)?;
+        let mut sources = file.sources()?;
+        for (at, directory) in run.manifests.iter().enumerate() {
+            let name = if at == 0 { "manifests".to_owned() } else { format!("manifests-{}", at + 1) };
+            sources.push((name, directory.clone()));
+        }
+        check_sources(&sources)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Settings {
+            node: run.node.clone().or(file.node).map_or_else(host_name, Ok)?,
+            admin: admin.or(file.admin.address).unwrap_or(ADMIN),
+            state_dir: file.state_dir.unwrap_or_else(default_state_dir),
+            workers: if file.workers == 0 { cores } else { file.workers.min(1024) },
+            sources,
+            access_log: file.access_log,
+        })
+    }
+}
+
+impl Bootstrap {
+    fn sources(&self) -> Result<Vec<(String, PathBuf)>> {
+        self.sources
+            .iter()
+            .map(|source| match (&source.manifests, &source.kubernetes) {
+                (Some(directory), None) => Ok((source.name.clone(), directory.clone())),
+                (None, Some(_)) => bail!("source {}: this version reads directories only; use manifests", source.name),
+                _ => bail!("source {}: give either manifests or kubernetes", source.name),
+            })
+            .collect()
+    }
+
+    /// Security settings that would not be honoured stop the start; others are warned of.
+    fn refuse_unserved(&self, warn: &mut dyn FnMut(String)) -> Result<()> {
+        let admin = &self.admin;
+        let set = |value: &Option<Value>| value.as_ref().is_some_and(|value| !empty(value));
+        if !admin.metrics_from.is_empty() || set(&admin.tls) || admin.token_file.as_ref().is_some_and(|file| !file.is_empty()) {
+            bail!("admin: this version serves loopback only, without tls, tokenFile and metricsFrom; leave them out");
+        }
+        if self.access_log.format != "json" {
+            bail!("accessLog.format: `{}` is not served; use json", self.access_log.format);
+        }
+        if self.access_log.output == "syslog" {
+            bail!("accessLog.output: syslog is not served by this version; use stderr, off or a file");
+        }
+        for field in &self.access_log.fields {
+            if !ACCESS_LOG_FIELDS.contains(&field.as_str()) {
+                bail!("accessLog.fields: there is no field `{field}`; there are {}", ACCESS_LOG_FIELDS.join(", "));
+            }
+        }
+        let unserved = [
+            ("peers", &self.peers),
+            ("tracing", &self.tracing),
+            ("loadBalancer", &self.load_balancer),
+            ("ingressNginx", &self.ingress_nginx),
+            ("egress", &self.egress),
+        ];
+        for (field, _) in unserved.iter().filter(|(_, value)| set(value)) {
+            warn(format!("{field}: not served by this version; it has no effect"));
+        }
+        Ok(())
+    }
+}
+
+/// A setting that asks for nothing: null, false, empty, zero, or made of such.
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(empty),
+        _ => false,
+    }
+}
+
+fn read(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Bootstrap> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let place = |problem: &tidegate_decode::Problem| {
+        format!("{}:{}: {}: {}", path.display(), problem.line, problem.field, problem.message)
+    };
+    match tidegate_decode::settings(&text) {
+        Ok((bootstrap, warnings)) => {
+            warnings.iter().for_each(|warning| warn(place(warning)));
+            Ok(bootstrap)
+        }
+        Err(problem) => bail!(place(&problem)),
+    }
+}
+
+fn check_sources(sources: &[(String, PathBuf)]) -> Result<()> {
+    if sources.is_empty() {
+        bail!("there is nothing to read: give --manifests DIR, or sources in the file of --config");
+    }
+    let mut names = BTreeSet::new();
+    for (name, directory) in sources {
+        if !names.insert(name) {
+            bail!("two sources are named {name}; names must be unique");
+        }
+        if !directory.is_dir() {
+            bail!("source {name}: {} is not a directory", directory.display());
+        }
+    }
+    Ok(())
+}
+
+fn host_name() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("the host name cannot be read; give --node")?;
+    Ok(name.trim().to_owned())
+}
+
+/// `/var/lib/tidegate` for root; a user's own state otherwise, so that the first try needs no rights.
+pub fn default_state_dir() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let own = || std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
+    match own() {
+        Some(state) if !nix::unistd::geteuid().is_root() => state.join("tidegate"),
+        _ => PathBuf::from("/var/lib/tidegate"),
+    }
+}
+
+/// `stateDir` of a bootstrap file, or the default.
+pub fn state_dir(config: Option<&Path>) -> Result<PathBuf> {
+    let file = config.map(|path| read(path, &mut |_| {})).transpose()?;
+    Ok(file.and_then(|file| file.state_dir).unwrap_or_else(default_state_dir))
+}
+
+impl AccessLog {
+    /// As the proxy takes it.
+    pub fn settled(&self) -> tidegate_proxy::AccessLog {
+        let output = match self.output.as_str() {
+            "off" => AccessLogOutput::Off,
+            "stderr" => AccessLogOutput::Stderr,
+            file => AccessLogOutput::File(file.into()),
+        };
+        tidegate_proxy::AccessLog { output, fields: self.fields.clone() }
+    }
+}

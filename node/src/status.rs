@@ -1,0 +1,205 @@
+//! `tidegate status`: what the daemon serves now, as tables or JSON.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tidegate_model::observed::{ObjectStatus, Status};
+
+use crate::args::{self, Output, StatusPart};
+use crate::client::Client;
+use crate::table;
+
+/// Prints the status; false when the node is not ready.
+pub fn run(admin: SocketAddr, arguments: &args::Status) -> Result<bool> {
+    let status: Status = Client::new(admin).get("/api/v1/status", &[])?;
+    match arguments.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&json(&status, arguments.part)?)?),
+        Output::Table => print(&status, arguments.part),
+    }
+    Ok(status.ready)
+}
+
+fn json(status: &Status, part: Option<StatusPart>) -> Result<serde_json::Value> {
+    Ok(match part {
+        None => serde_json::to_value(status)?,
+        Some(StatusPart::Bgp) => serde_json::json!({ "bgp": status.bgp, "routes": status.routes }),
+        Some(StatusPart::Bfd) => serde_json::json!({ "bfd": status.bfd }),
+        Some(StatusPart::Vrrp) => serde_json::json!({ "vrrp": status.vrrp, "addresses": status.addresses }),
+        Some(StatusPart::Egress) => serde_json::json!({ "egress": status.egress }),
+        Some(StatusPart::Services) => serde_json::json!({ "services": status.services }),
+    })
+}
+
+fn print(status: &Status, part: Option<StatusPart>) {
+    let shows = |wanted| part.is_none() || part == Some(wanted);
+    if part.is_none() {
+        println!("{}  {}\n", status.node, if status.ready { "ready" } else { "NOT READY" });
+        sources(status);
+        listeners(status);
+        addresses(status);
+    }
+    if shows(StatusPart::Vrrp) {
+        elections(status);
+    }
+    if shows(StatusPart::Bgp) {
+        sessions(status);
+        routes(status);
+    }
+    if part == Some(StatusPart::Bfd) {
+        println!("no BFD sessions: this version does not speak BFD");
+    }
+    if shows(StatusPart::Egress) {
+        egress(status);
+    }
+    if shows(StatusPart::Services) {
+        services(status);
+    }
+    if part.is_none() {
+        kernel(status);
+        objects(status);
+    }
+}
+
+fn sources(status: &Status) {
+    let rows: Vec<_> = status
+        .sources
+        .iter()
+        .map(|s| vec![s.name.clone(), s.source_type.clone(), s.objects.to_string(), s.errors.len().to_string(), s.location.clone()])
+        .collect();
+    table::print("Sources", &["name", "type", "objects", "errors", "location"], &rows);
+    for error in status.sources.iter().flat_map(|source| &source.errors) {
+        println!("  {}", source_error(error));
+    }
+    if status.sources.iter().any(|source| !source.errors.is_empty()) {
+        println!();
+    }
+}
+
+/// `file:line: object: field: message`, leaving out what is unknown.
+pub fn source_error(error: &tidegate_model::observed::SourceError) -> String {
+    let place = if error.line > 0 { format!("{}:{}", error.file, error.line) } else { error.file.clone() };
+    [place.as_str(), &error.object, &error.field, &error.message]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+fn listeners(status: &Status) {
+    let rows: Vec<_> = status
+        .listeners
+        .iter()
+        .map(|l| {
+            let address = l.address.map(|a| a.to_string()).unwrap_or_default();
+            let state = if l.listening { "listening".to_owned() } else { format!("closed: {}", l.error) };
+            vec![l.listener.clone(), address, l.hostname.clone(), l.routes.to_string(), state]
+        })
+        .collect();
+    table::print("Listeners", &["listener", "address", "host", "routes", "state"], &rows);
+}
+
+fn addresses(status: &Status) {
+    let rows: Vec<_> = status
+        .addresses
+        .iter()
+        .map(|a| {
+            let here = if a.here { "here" } else { "" };
+            vec![a.address.to_string(), a.usage.clone(), a.protocol.clone(), a.holder.clone(), here.into()]
+        })
+        .collect();
+    table::print("Addresses", &["address", "use", "by", "holder", ""], &rows);
+}
+
+fn elections(status: &Status) {
+    let rows: Vec<_> = status
+        .vrrp
+        .iter()
+        .map(|v| {
+            let since = format!("{}.{:01} s", v.since_ms / 1000, v.since_ms % 1000 / 100);
+            vec![v.group.clone(), v.state.clone(), v.priority.to_string(), v.master.clone(), v.legs.join(" "), since, v.reason.clone()]
+        })
+        .collect();
+    table::print("Elections (VRRP)", &["group", "state", "priority", "master", "legs", "since", "reason"], &rows);
+}
+
+fn sessions(status: &Status) {
+    let rows: Vec<_> = status
+        .bgp
+        .iter()
+        .map(|b| {
+            vec![
+                b.peer.clone(),
+                b.address.clone(),
+                b.remote_as.to_string(),
+                b.state.clone(),
+                format!("{} s", b.since_secs),
+                b.received.to_string(),
+                b.refused.to_string(),
+                b.announced.to_string(),
+                b.last_error.clone(),
+            ]
+        })
+        .collect();
+    let columns = ["peer", "address", "as", "state", "since", "received", "refused", "announced", "last error"];
+    table::print("BGP sessions", &columns, &rows);
+}
+
+fn routes(status: &Status) {
+    let rows: Vec<_> = status
+        .routes
+        .iter()
+        .map(|r| vec![r.prefix.clone(), r.next_hops.join(" "), r.peers.join(" "), if r.stale { "stale".into() } else { String::new() }])
+        .collect();
+    table::print("Learned routes", &["prefix", "next hops", "from", ""], &rows);
+}
+
+fn egress(status: &Status) {
+    let rows: Vec<_> = status
+        .egress
+        .iter()
+        .map(|e| {
+            let here = if e.here { "here".to_owned() } else { String::new() };
+            let state = if e.dropped.is_empty() { here } else { format!("dropped: {}", e.dropped) };
+            vec![e.policy.clone(), e.address.clone(), e.pods.to_string(), state]
+        })
+        .collect();
+    table::print("Egress", &["policy", "address", "pods", ""], &rows);
+}
+
+fn services(status: &Status) {
+    let rows: Vec<_> = status
+        .services
+        .iter()
+        .map(|s| vec![s.service.clone(), s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")])
+        .collect();
+    table::print("Services", &["service", "endpoints"], &rows);
+}
+
+fn kernel(status: &Status) {
+    let kernel = &status.kernel;
+    if kernel.programmable {
+        println!("Kernel  {} addresses, {} routes of ours; {} repairs", kernel.addresses, kernel.routes, kernel.repairs);
+    } else {
+        println!("Kernel  not programmed: {}", kernel.message);
+    }
+    for error in &kernel.errors {
+        println!("  {error}");
+    }
+    println!();
+}
+
+fn objects(status: &Status) {
+    let troubled: Vec<&ObjectStatus> = status.objects.iter().filter(|o| !o.message.is_empty()).collect();
+    let rows: Vec<_> = troubled
+        .iter()
+        .map(|o| vec![o.verdict.clone(), o.kind.clone(), name(o), o.reason.clone(), o.location.clone(), o.path.clone(), o.message.clone()])
+        .collect();
+    let all = status.objects.len();
+    println!("Objects  {all} with a verdict, {} of them with something to say", troubled.len());
+    table::print("", &["verdict", "kind", "name", "reason", "place", "field", "message"], &rows);
+}
+
+/// `namespace/name`, or the name alone.
+pub fn name(object: &ObjectStatus) -> String {
+    if object.namespace.is_empty() { object.name.clone() } else { format!("{}/{}", object.namespace, object.name) }
+}

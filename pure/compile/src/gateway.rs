@@ -1,0 +1,126 @@
+//! Which Gateways are ours (by class), and what of their `spec` beside listeners and addresses is understood.
+
+use std::collections::BTreeMap;
+
+use tidegate_objects::gateway::{CONTROLLER_NAME, DEFAULT_CLASS, Gateway};
+use tidegate_objects::{Key, Kind, Resource, Snapshot};
+
+use crate::listener::Listener;
+use crate::place::Place;
+use crate::verdicts::Verdicts;
+use crate::words::{asks, meant};
+
+/// A Gateway of ours.
+pub(crate) struct OurGateway<'a> {
+    pub resource: &'a Resource<Gateway>,
+    /// Every listener as written, those that are refused included.
+    pub listeners: Vec<Listener<'a>>,
+    /// Where it listens.
+    pub places: Vec<Place>,
+}
+
+/// What a Gateway is to us.
+pub(crate) enum Ownership {
+    Ours,
+    /// Another implementation's, or nobody's: left alone.
+    Foreign,
+}
+
+/// Which classes are ours, by source.
+pub(crate) struct Classes<'a> {
+    by_key: BTreeMap<&'a Key, bool>,
+}
+
+impl<'a> Classes<'a> {
+    pub fn new(snapshot: &'a Snapshot, verdicts: &mut Verdicts) -> Self {
+        let mut by_key = BTreeMap::new();
+        for (key, class) in &snapshot.gateway_classes {
+            let ours = class.spec.controller_name == CONTROLLER_NAME;
+            if !ours {
+                let message = format!(
+                    "controllerName is {:?}; GatewayClass {key} is not ours ({CONTROLLER_NAME}) and is left alone",
+                    class.spec.controller_name
+                );
+                verdicts.warn(Kind::GatewayClass, key, "NotOurs", "spec.controllerName", message);
+            } else if asks(&class.spec.parameters_ref) {
+                let message = "Tidegate has no parameters for a class; remove parametersRef".to_owned();
+                verdicts.part(Kind::GatewayClass, key, "InvalidParameters", "spec.parametersRef", message);
+            }
+            by_key.insert(key, ours);
+        }
+        Classes { by_key }
+    }
+
+    /// Whether a Gateway is ours. The class `tidegate` needs no object.
+    pub fn ownership(&self, gateway: &Resource<Gateway>) -> Ownership {
+        let name = gateway.spec.gateway_class_name.as_str();
+        let ours = match self.by_key.get(&gateway.key().sibling("", name)) {
+            Some(ours) => *ours,
+            None => name == DEFAULT_CLASS,
+        };
+        if ours { Ownership::Ours } else { Ownership::Foreign }
+    }
+
+    fn note_foreign(&self, gateway: &Resource<Gateway>, verdicts: &mut Verdicts) {
+        let name = gateway.spec.gateway_class_name.as_str();
+        let known = self.by_key.contains_key(&gateway.key().sibling("", name));
+        let message = if known {
+            format!("GatewayClass {name} is not ours; left alone")
+        } else {
+            let ours = self.by_key.iter().filter(|(_, ours)| **ours).map(|(key, _)| &*key.name);
+            format!(
+                "GatewayClass {name} is not ours; left alone. No such class exists{}; Tidegate serves the class {DEFAULT_CLASS}",
+                meant(name, ours.chain([DEFAULT_CLASS]))
+            )
+        };
+        verdicts.warn(Kind::Gateway, gateway.key(), "NotOurs", "spec.gatewayClassName", message);
+    }
+}
+
+/// Our Gateways, older first; listeners are read, addresses are not given yet.
+pub(crate) fn ours<'a>(
+    snapshot: &'a Snapshot,
+    classes: &Classes<'_>,
+    verdicts: &mut Verdicts,
+) -> Vec<OurGateway<'a>> {
+    let mut gateways = Vec::new();
+    for resource in snapshot.gateways.values() {
+        match classes.ownership(resource) {
+            Ownership::Ours => {
+                note_unserved(resource, verdicts);
+                let listeners = crate::listener::read(resource, verdicts);
+                gateways.push(OurGateway { resource, listeners, places: Vec::new() });
+            }
+            Ownership::Foreign => classes.note_foreign(resource, verdicts),
+        }
+    }
+    gateways.sort_by_key(|gateway| gateway.resource.metadata.precedence());
+    gateways
+}
+
+fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) {
+    let (spec, key) = (&gateway.spec, gateway.key());
+    if asks(&spec.infrastructure) {
+        let message =
+            "Tidegate creates no objects for a Gateway, so spec.infrastructure has no effect".to_owned();
+        verdicts.warn(Kind::Gateway, key, "NoEffect", "spec.infrastructure", message);
+    }
+    let attaches = |value: &serde_json::Value| {
+        let from = value.pointer("/namespaces/from").and_then(serde_json::Value::as_str);
+        from.is_some_and(|from| from != "None")
+    };
+    if spec.allowed_listeners.as_ref().is_some_and(attaches) {
+        verdicts.not_served(Kind::Gateway, key, "spec.allowedListeners", "no ListenerSet attaches");
+    }
+    if asks(&spec.tls) {
+        verdicts.not_served(Kind::Gateway, key, "spec.tls", "no certificate is used");
+    }
+    if asks(&spec.default_scope) {
+        verdicts.not_served(
+            Kind::Gateway,
+            key,
+            "spec.defaultScope",
+            "only routes that name this Gateway attach",
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! What the kernel should hold: addresses, routes, settings and filter, from the Model, what BGP learned, and the pods.
+//!
+//! It follows from what was asked for, never from who holds an address now: every gateway has all of it all the time,
+//! so that a takeover touches no kernel table and a restart finds what it would write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use tidegate_egress::{Destination, KernelTables, Leaves};
+use tidegate_model::address::Use;
+use tidegate_model::{Machine, Model};
+use tidegate_plan::{Address, ClassId, Desired, Egress, Filter, MAIN_TABLE, NextHop, RouteKey, sysctl};
+
+/// Metric of learned routes: behind what an administrator set (0), before what a DHCP client sets (100 and more).
+const LEARNED_METRIC: u32 = 20;
+
+/// What the kernel should hold. `routes` were learned over BGP; `settled` says whether they are all.
+pub fn desired(
+    model: &Model,
+    machine: &Machine,
+    routes: &BTreeMap<Ipv4Net, Vec<Ipv4Addr>>,
+    settled: bool,
+    pods: &KernelTables,
+) -> Desired {
+    let on_lo =
+        model.addresses.held.iter().filter(|(_, held)| held.stands_on_lo()).map(|(address, _)| *address);
+    Desired {
+        addresses: on_lo
+            .map(|address| Address { interface: "lo".into(), net: IpNet::from(address) })
+            .collect(),
+        routes: routes.iter().map(learned).collect(),
+        routes_settled: settled,
+        rules: BTreeSet::new(),
+        sysctls: sysctls(model, machine),
+        filter: filter(model, pods),
+    }
+}
+
+fn learned((prefix, next_hops): (&Ipv4Net, &Vec<Ipv4Addr>)) -> (RouteKey, Vec<NextHop>) {
+    let key = RouteKey::new(MAIN_TABLE, IpNet::V4(*prefix), LEARNED_METRIC);
+    (key, next_hops.iter().map(|&next_hop| NextHop::via(IpAddr::V4(next_hop))).collect())
+}
+
+/// A gateway that speaks routes packets; one that only proxies changes nothing on its machine.
+fn sysctls(model: &Model, machine: &Machine) -> BTreeMap<sysctl::SysctlKey, String> {
+    let speaker = &model.speaker;
+    if speaker.groups.is_empty() && speaker.peers.is_empty() && model.egress.policies.is_empty() {
+        return BTreeMap::new();
+    }
+    let legs = speaker.groups.values().flat_map(|group| &group.legs).map(|leg| leg.interface.as_str());
+    let towards = |peer: &tidegate_model::speaker::Peer| machine.interface_towards(peer.address);
+    let peers = speaker.peers.values().filter_map(towards).map(|interface| interface.name.as_str());
+    sysctl::for_gateway(legs.chain(peers).collect::<BTreeSet<_>>())
+}
+
+/// The filter, wherever there is something to guard.
+fn filter(model: &Model, pods: &KernelTables) -> Option<Filter> {
+    let v4 = |wanted: fn(&tidegate_model::address::HeldAddress) -> bool| {
+        let held = model.addresses.held.iter().filter(move |(_, held)| wanted(held));
+        held.filter_map(|(address, _)| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+        .collect::<BTreeSet<_>>()
+    };
+    let policies = !model.egress.policies.is_empty();
+    if model.addresses.held.is_empty() && !policies {
+        return None;
+    }
+    let mut filter = Filter {
+        local_addresses: v4(|held| held.stands_on_lo()),
+        forwarded_addresses: v4(|held| held.uses.iter().all(|usage| *usage == Use::Egress)),
+        ..Filter::default()
+    };
+    if policies {
+        filter.pod_ranges = model.egress.pod_ranges.iter().copied().collect();
+        filter.pods = pods.pods.clone();
+        filter.pod_class = pods.pod_class.iter().map(|(pod, class)| (*pod, ClassId::from(*class))).collect();
+        filter.egress = pods.destinations.iter().flat_map(|(class, all)| destinations(*class, all)).collect();
+    }
+    Some(filter)
+}
+
+fn destinations(class: u16, all: &[Destination]) -> impl Iterator<Item = ((ClassId, Ipv4Net), Egress)> + '_ {
+    all.iter().flat_map(move |destination| {
+        let egress = match destination.leaves {
+            Leaves::With(address) => Egress::To(address),
+            Leaves::Dropped => Egress::Drop,
+        };
+        destination.prefixes().map(move |prefix| ((ClassId::from(class), prefix), egress))
+    })
+}

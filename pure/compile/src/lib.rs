@@ -1,0 +1,41 @@
+//! Snapshot to Model and verdicts. Total: it never fails.
+//!
+//! ```text
+//!   Gateways, pools ──► addresses, listeners ──► HTTPRoutes, Services ──► Traffic
+//!                              │ VIPs
+//!   VRRPAdvertisements ────────┴──► elections ──┐
+//!   BGPPeers, BGP- and RouteAdvertisements ─────┴──► what each peer is told ──► Speaker
+//!   egress policies ──► Egress          all of them ──► Addresses
+//! ```
+//!
+//! [`compile`] is for intent: everything, coalesced, off every hot path. [`membership`] is for endpoints that come and
+//! go: it swaps the cells of the backends concerned and rebuilds nothing else. Nothing here asks a clock or a socket;
+//! what a decision needs to know of the machine is in [`Machine`](tidegate_model::Machine).
+
+mod backend;
+mod bgp;
+mod compile;
+mod duration;
+mod egress;
+mod election;
+mod entrance;
+mod export;
+mod gateway;
+mod grants;
+mod held;
+mod http_route;
+mod http_rule;
+pub mod kernel;
+mod leg;
+mod listener;
+mod membership;
+mod node;
+mod place;
+mod pool;
+mod route_advertisement;
+mod verdicts;
+mod vrrp;
+mod words;
+
+pub use compile::{Compiled, compile};
+pub use membership::{Membership, changed_services, membership};

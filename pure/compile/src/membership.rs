@@ -1,0 +1,124 @@
+//! Endpoints that come and go: cells are filled anew, and nothing else is touched.
+//!
+//! Use this when two Snapshots differ in EndpointSlices only
+//! ([`Snapshot::same_intent`](tidegate_objects::Snapshot::same_intent)); a changed Service is intent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_model::Model;
+use tidegate_model::traffic::BackendId;
+use tidegate_objects::core::EndpointSlice;
+use tidegate_objects::snapshot::Objects;
+use tidegate_objects::{Key, Snapshot};
+
+use crate::backend::{endpoints, served_port};
+
+/// Which slices belong to which Service, kept from Snapshot to Snapshot so that a change costs what it touches.
+#[derive(Debug, Default)]
+pub struct Membership {
+    slices: BTreeMap<Key, BTreeSet<Key>>,
+    known: Objects<EndpointSlice>,
+}
+
+/// Fills every endpoint cell of the Model anew; says how many changed. Costs a look at every slice.
+pub fn membership(snapshot: &Snapshot, model: &Model) -> usize {
+    let membership = Membership::new(snapshot);
+    let services: BTreeSet<&Key> = model.traffic.backends.keys().map(|id| &id.service).collect();
+    services.into_iter().map(|service| membership.fill(service, snapshot, model)).sum()
+}
+
+/// The Services whose slices differ between two Snapshots.
+pub fn changed_services(old: &Snapshot, new: &Snapshot) -> BTreeSet<Key> {
+    changed(&old.endpoint_slices, &new.endpoint_slices).1
+}
+
+impl Membership {
+    /// Knows this Snapshot's slices.
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let mut membership = Membership::default();
+        membership.learn(snapshot);
+        membership
+    }
+
+    /// Brings the Model's endpoint cells to this Snapshot; says how many changed. The Model must have been filled from
+    /// the Snapshot that was known before. Costs one comparison of pointers for each slice, and the slices of the
+    /// Services that changed.
+    pub fn apply(&mut self, snapshot: &Snapshot, model: &Model) -> usize {
+        let services = self.learn(snapshot);
+        services.iter().map(|service| self.fill(service, snapshot, model)).sum()
+    }
+
+    /// Takes over the slices; says whose changed.
+    fn learn(&mut self, snapshot: &Snapshot) -> BTreeSet<Key> {
+        let (slices, services) = changed(&self.known, &snapshot.endpoint_slices);
+        for key in slices {
+            if let Some(service) = self.known.get(&key).and_then(|slice| service_of(&key, &slice.spec)) {
+                self.forget(&service, &key);
+            }
+            match snapshot.endpoint_slices.get(&key) {
+                Some(slice) => {
+                    if let Some(service) = service_of(&key, &slice.spec) {
+                        self.slices.entry(service).or_default().insert(key.clone());
+                    }
+                    self.known.insert(key, slice.clone());
+                }
+                None => {
+                    self.known.remove(&key);
+                }
+            }
+        }
+        services
+    }
+
+    fn forget(&mut self, service: &Key, slice: &Key) {
+        if let Some(slices) = self.slices.get_mut(service) {
+            slices.remove(slice);
+            if slices.is_empty() {
+                self.slices.remove(service);
+            }
+        }
+    }
+
+    fn fill(&self, service: &Key, snapshot: &Snapshot, model: &Model) -> usize {
+        let Some(resource) = snapshot.services.get(service) else { return 0 };
+        let slices = || self.slices.get(service).into_iter().flatten().filter_map(|key| self.known.get(key));
+        let first = BackendId { service: service.clone(), port: 0 };
+        let last = BackendId { service: service.clone(), port: u16::MAX };
+        let mut filled = 0;
+        for (id, backend) in model.traffic.backends.range(first..=last) {
+            if let Some(port) = served_port(&resource.spec, id.port) {
+                filled +=
+                    usize::from(backend.endpoints.store(endpoints(port, slices().map(|slice| &slice.spec))));
+            }
+        }
+        filled
+    }
+}
+
+/// The slices that differ, and the Services they belong to before or after.
+fn changed(old: &Objects<EndpointSlice>, new: &Objects<EndpointSlice>) -> (Vec<Key>, BTreeSet<Key>) {
+    let (mut slices, mut services) = (Vec::new(), BTreeSet::new());
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return (slices, services),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        if let (Some((_, a)), Some((_, b))) = (before, after)
+            && std::sync::Arc::ptr_eq(a, b)
+        {
+            continue;
+        }
+        let both = [before, after].into_iter().flatten();
+        services.extend(both.clone().filter_map(|(key, slice)| service_of(key, &slice.spec)));
+        slices.extend(both.map(|(key, _)| key.clone()).next());
+    }
+}
+
+fn service_of(key: &Key, slice: &EndpointSlice) -> Option<Key> {
+    Some(key.sibling(&key.namespace, slice.service.as_ref()?))
+}

@@ -1,0 +1,120 @@
+//! The gateways: every GatewayNode, and which of them this machine is.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use tidegate_model::Machine;
+use tidegate_objects::{Key, Kind, LabelSelector, Snapshot};
+
+use crate::verdicts::Verdicts;
+use crate::words::list;
+
+/// A label that every gateway has, written or not.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// All gateways, sorted by name.
+pub(crate) struct Gateways {
+    all: Vec<Node>,
+    here: Option<usize>,
+    /// Why this machine serves nothing.
+    pub notice: Option<String>,
+}
+
+/// A gateway.
+pub(crate) struct Node {
+    pub name: String,
+    labels: BTreeMap<String, String>,
+    addresses: Vec<IpAddr>,
+    /// Made up because no GatewayNode exists: it matches empty selectors only.
+    anonymous: bool,
+}
+
+impl Gateways {
+    pub fn new(snapshot: &Snapshot, machine: &Machine, verdicts: &mut Verdicts) -> Self {
+        let mut all: BTreeMap<String, Node> = BTreeMap::new();
+        let mut first: BTreeMap<String, &Key> = BTreeMap::new();
+        for (key, node) in &snapshot.gateway_nodes {
+            let name = key.name.to_string();
+            if let Some(other) = first.get(&name) {
+                let message =
+                    format!("a GatewayNode {name} is in source {} already; it counts", other.source);
+                verdicts.whole(Kind::GatewayNode, key, "DuplicateName", "metadata.name", message);
+                continue;
+            }
+            if node.spec.drain {
+                verdicts.not_served(Kind::GatewayNode, key, "spec.drain", "the gateway goes on serving");
+            }
+            first.insert(name.clone(), key);
+            let mut labels = node.metadata.labels.clone();
+            labels.entry(HOSTNAME.into()).or_insert_with(|| name.clone());
+            all.insert(
+                name.clone(),
+                Node { name, labels, addresses: node.spec.addresses.clone(), anonymous: false },
+            );
+        }
+        let mut all: Vec<Node> = all.into_values().collect();
+        if all.is_empty() {
+            let name = if machine.node.is_empty() { "gateway".to_owned() } else { machine.node.clone() };
+            all.push(Node { name, labels: BTreeMap::new(), addresses: Vec::new(), anonymous: true });
+            return Gateways { all, here: Some(0), notice: None };
+        }
+        // Offline, without a name, the objects are read as the first gateway reads them.
+        let offline = machine.interfaces.is_none() && machine.node.is_empty();
+        let here = if offline { Some(0) } else { all.iter().position(|node| node.name == machine.node) };
+        let notice = here.is_none().then(|| {
+            format!(
+                "no GatewayNode is named {:?}, so this machine serves nothing; there are {}. Start it with --node and one of these names, or add a GatewayNode for it",
+                machine.node,
+                list(all.iter().map(|node| &node.name))
+            )
+        });
+        Gateways { all, here, notice }
+    }
+
+    /// This machine.
+    pub fn here(&self) -> Option<&Node> {
+        self.all.get(self.here?)
+    }
+
+    /// Its place among all, sorted by name.
+    pub fn here_index(&self) -> Option<usize> {
+        self.here
+    }
+
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The gateways that any of these selectors selects; no selector at all selects every one.
+    pub fn selected(&self, selectors: &[LabelSelector]) -> Vec<&Node> {
+        self.all.iter().filter(|node| node.matches(selectors)).collect()
+    }
+
+    /// Whether this machine is among [`Gateways::selected`].
+    pub fn selects_here(&self, selectors: &[LabelSelector]) -> bool {
+        self.here().is_some_and(|node| node.matches(selectors))
+    }
+
+    /// The gateway whose own address this is.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<&Node> {
+        self.all.iter().find(|node| node.owns(address))
+    }
+
+    pub fn names(&self) -> String {
+        list(self.all.iter().map(|node| &node.name))
+    }
+}
+
+impl Node {
+    pub fn owns(&self, address: Ipv4Addr) -> bool {
+        self.addresses.contains(&IpAddr::V4(address))
+    }
+
+    fn matches(&self, selectors: &[LabelSelector]) -> bool {
+        selectors.is_empty() || selectors.iter().any(|selector| self.matches_one(selector))
+    }
+
+    fn matches_one(&self, selector: &LabelSelector) -> bool {
+        if self.anonymous { selector.is_empty() } else { selector.selects_labels(&self.labels) }
+    }
+}

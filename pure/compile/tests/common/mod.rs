@@ -1,0 +1,73 @@
+//! What the tests share: from text to a Snapshot and a machine.
+#![allow(dead_code)]
+
+use tidegate_decode::Outcome;
+use tidegate_model::Machine;
+use tidegate_model::machine::{Interface, Route};
+use tidegate_objects::{Object, Snapshot};
+
+/// The objects of a text. A line `# source NAME` begins another source; the first is `local`.
+pub fn objects(text: &str) -> Vec<Object> {
+    let mut sources: Vec<(String, String)> = vec![("local".into(), String::new())];
+    for line in text.lines() {
+        match line.strip_prefix("# source ") {
+            Some(name) => sources.push((name.trim().into(), String::new())),
+            None => {
+                let (_, text) = sources.last_mut().expect("there is one from the start");
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    let mut objects = Vec::new();
+    for (source, text) in sources {
+        for document in tidegate_decode::decode(&source, &text).expect("a readable text") {
+            match document.outcome {
+                Outcome::Object { object, .. } => objects.push(object),
+                other => panic!("not an object: {other:?}"),
+            }
+        }
+    }
+    objects
+}
+
+/// The Snapshot of a text.
+pub fn snapshot(text: &str) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    objects(text).into_iter().for_each(|object| snapshot.insert(object));
+    snapshot
+}
+
+/// The machine that the first line names.
+pub fn machine(text: &str) -> Machine {
+    let Some(words) = text.lines().next().and_then(|line| line.strip_prefix("# machine ")) else {
+        return Machine::default();
+    };
+    let mut words = words.split_whitespace();
+    let mut machine = Machine {
+        node: words.next().unwrap_or_default().into(),
+        interfaces: Some(Vec::new()),
+        routes: Vec::new(),
+    };
+    for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        if name == "default" {
+            let destination = "0.0.0.0/0".parse().expect("a prefix");
+            machine.routes.push(Route { destination, interface: value.into() });
+            continue;
+        }
+        let address = value.parse().expect("address/length");
+        machine
+            .interfaces
+            .iter_mut()
+            .flatten()
+            .filter(|i| i.name == name)
+            .for_each(|i| i.addresses.push(address));
+        if !machine.interfaces.iter().flatten().any(|interface| interface.name == name) {
+            machine
+                .interfaces
+                .get_or_insert_default()
+                .push(Interface { name: name.into(), addresses: vec![address] });
+        }
+    }
+    machine
+}

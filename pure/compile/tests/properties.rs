@@ -1,0 +1,196 @@
+//! What must hold for every Snapshot, not only for those that somebody thought of.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use common::{machine, objects, snapshot};
+use proptest::prelude::*;
+use tidegate_compile::{Compiled, Membership, changed_services, compile, membership};
+use tidegate_model::{Machine, Model, Outcome};
+use tidegate_objects::core::{Endpoint, EndpointPort, EndpointSlice, Protocol};
+use tidegate_objects::{Key, Kind, Metadata, Object, ObjectRef, Resource, Snapshot};
+
+const JOURNEY: &str = include_str!("../testdata/journey/in.yaml");
+
+/// Every object of every case: good ones, and every mistake that has a sentence.
+static ZOO: LazyLock<Vec<Object>> = LazyLock::new(|| {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut cases: Vec<_> =
+        std::fs::read_dir(folder).expect("testdata").map(|case| case.expect("a folder").path()).collect();
+    cases.sort();
+    let texts = cases.iter().map(|case| std::fs::read_to_string(case.join("in.yaml")).expect("in.yaml"));
+    texts.flat_map(|text| objects(&text)).collect()
+});
+
+fn compiled(snapshot: &Snapshot, machine: &Machine) -> Compiled {
+    compile(snapshot, machine, &Model::default())
+}
+
+/// The Model as text, so that two can be compared.
+fn text(model: &Model) -> String {
+    serde_json::to_string(model).expect("a Model is plain data")
+}
+
+fn slice(name: &str, service: &str, endpoints: &[(u8, u8)]) -> Resource<EndpointSlice> {
+    let endpoint = |(last, condition): &(u8, u8)| Endpoint {
+        address: [10, 244, 9, *last].into(),
+        ready: *condition == 0,
+        serving: *condition <= 1,
+        terminating: *condition == 1,
+        node_name: None,
+        zone: None,
+    };
+    let metadata = Metadata {
+        key: Key::new("local", "shop", name),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        created_secs: i64::MAX,
+        generation: 0,
+    };
+    let spec = EndpointSlice {
+        service: Some(service.into()),
+        ports: vec![EndpointPort { name: "http".into(), port: Some(8080), protocol: Protocol::Tcp }],
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    };
+    Resource { metadata, spec }
+}
+
+/// Whether it belongs to the second Service, and its endpoints: last byte and condition.
+type State = (bool, Vec<(u8, u8)>);
+
+/// A change of slices: one comes or differs, or one goes.
+fn change() -> impl Strategy<Value = (u8, Option<State>)> {
+    (0..5u8, prop::option::weighted(0.8, (any::<bool>(), prop::collection::vec((0..5u8, 0..3u8), 0..4))))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// After any history of slices, deltas, a full fill and a full compile leave the same endpoints.
+    #[test]
+    fn deltas_end_where_a_full_compile_ends(history in prop::collection::vec(change(), 1..16)) {
+        let (mut now, machine) = (snapshot(JOURNEY), machine(JOURNEY));
+        let by_delta = compiled(&now, &machine).model;
+        let by_fill = compiled(&now, &machine).model;
+        let mut known = Membership::new(&now);
+        for (number, state) in history {
+            let before = now.clone();
+            let key = Key::new("local", "shop", &format!("slice-{number}"));
+            match state {
+                Some((next, endpoints)) => {
+                    let service = if next { "web-next" } else { "web" };
+                    now.insert(slice(&key.name, service, &endpoints).into());
+                }
+                None => now.remove(&ObjectRef { kind: Kind::EndpointSlice, key }),
+            }
+            let changed = changed_services(&before, &now).len();
+            prop_assert!(known.apply(&now, &by_delta) <= changed);
+            prop_assert_eq!(known.apply(&now, &by_delta), 0, "nothing is left to do");
+            membership(&now, &by_fill);
+            let full = text(&compiled(&now, &machine).model);
+            prop_assert_eq!(&text(&by_delta), &full);
+            prop_assert_eq!(&text(&by_fill), &full);
+        }
+    }
+
+    /// Any handful of objects compiles, on any machine, with one verdict for each that states an intent.
+    #[test]
+    fn any_snapshot_compiles(
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+        first_line in prop::sample::select(vec!["", "# machine gw1 outside=10.0.0.11/24", "# machine gw2 outside=10.0.0.12/24 cluster=10.20.0.12/24 default=outside", "# machine gw9"]),
+    ) {
+        let machine = machine(first_line);
+        let mut snapshot = Snapshot::default();
+        picks.iter().for_each(|pick| snapshot.insert(pick.get(&ZOO).clone()));
+        let compiled = compiled(&snapshot, &machine);
+        prop_assert_eq!(compiled.verdicts.len(), snapshot.intents().count());
+        for verdict in compiled.verdicts.values() {
+            prop_assert_eq!(verdict.outcome == Outcome::Accepted, verdict.problems.iter().all(|p| p.severity == tidegate_model::verdict::Severity::Warning));
+            prop_assert!(verdict.problems.iter().all(|p| !p.message.is_empty()));
+        }
+        for entrance in &compiled.model.traffic.entrances {
+            prop_assert!(!entrance.listeners.is_empty());
+        }
+        let sockets = compiled.model.traffic.entrances.iter().map(|entrance| entrance.address);
+        prop_assert_eq!(sockets.collect::<std::collections::BTreeSet<_>>().len(), compiled.model.traffic.entrances.len());
+        for (name, group) in &compiled.model.speaker.groups {
+            prop_assert_eq!(name, &group.name);
+            prop_assert!(!group.legs.is_empty() && (1..=254).contains(&group.priority));
+            prop_assert!(group.legs.iter().all(|leg| leg.virtual_router_id > 0 && !leg.addresses.is_empty()));
+        }
+        let legs = || compiled.model.speaker.groups.values().flat_map(|group| &group.legs);
+        let routers = legs().map(|leg| (&leg.interface, leg.virtual_router_id)).collect::<std::collections::BTreeSet<_>>();
+        prop_assert_eq!(routers.len(), legs().count(), "a virtual router stands twice on one segment");
+        for peer in compiled.model.speaker.peers.values() {
+            for export in peer.exports.values() {
+                let announced = export.next_hop.is_some_and(|hop| peer.exports.contains_key(&hop.into()));
+                prop_assert!(!announced, "a next hop is announced to the peer that must resolve it");
+            }
+        }
+    }
+}
+
+/// An object that is refused as a whole changes nothing for those that are good.
+#[test]
+fn a_refused_object_changes_nothing() {
+    let (good, machine) = (snapshot(JOURNEY), machine(JOURNEY));
+    let before = compiled(&good, &machine);
+    let mut refused = 0;
+    for object in ZOO.iter().filter(|object| !before.verdicts.contains_key(&object.reference())) {
+        let mut snapshot = good.clone();
+        snapshot.insert(object.clone());
+        let after = compiled(&snapshot, &machine);
+        let verdict = after.verdicts.get(&object.reference());
+        if verdict.is_none_or(|verdict| verdict.outcome != Outcome::Rejected) {
+            continue;
+        }
+        refused += 1;
+        for (name, verdict) in &before.verdicts {
+            assert_eq!(verdict, &after.verdicts[name], "{name} because of {}", object.reference());
+        }
+        // A refused egress policy stays in the Model, so that what it selects is dropped.
+        if object.kind() != Kind::CiliumEgressGatewayPolicy {
+            assert!(text(&before.model) == text(&after.model), "{} changes the Model", object.reference());
+        }
+    }
+    assert!(refused > 50, "{refused} refused objects are too few to mean anything");
+}
+
+/// A compile takes over the cells of the one before, so that live routes see what changed.
+#[test]
+fn backends_are_the_same_cells_after_a_compile() {
+    let (mut now, machine) = (snapshot(JOURNEY), machine(JOURNEY));
+    let first = compiled(&now, &machine).model;
+    now.insert(slice("late", "web", &[(7, 0)]).into());
+    let second = compile(&now, &machine, &first).model;
+    assert_eq!(first.traffic.backends.len(), 2);
+    for (id, backend) in &first.traffic.backends {
+        assert!(Arc::ptr_eq(backend, &second.traffic.backends[id]));
+    }
+    assert_eq!(text(&first), text(&second));
+    assert!(text(&first).contains("10.244.9.7:8080"));
+}
+
+/// All gateways agree on everything that they must: addresses, groups with their ids, and who is preferred where.
+#[test]
+fn gateways_choose_alike() {
+    let snapshot = snapshot(JOURNEY);
+    let on = |name: &str, last: u8| {
+        let line =
+            format!("# machine {name} outside=10.0.0.{last}/24 cluster=10.20.0.{last}/24 default=outside");
+        compiled(&snapshot, &machine(&line)).model
+    };
+    let models = [on("gw1", 11), on("gw2", 12), on("gw3", 13)];
+    for model in &models {
+        assert_eq!(model.addresses, models[0].addresses);
+        assert_eq!(model.egress, models[0].egress);
+        let legs =
+            |model: &Model| model.speaker.groups.values().map(|group| group.legs.clone()).collect::<Vec<_>>();
+        assert_eq!(legs(model), legs(&models[0]));
+    }
+    let priorities: std::collections::BTreeSet<u8> =
+        models.iter().filter_map(|model| Some(model.speaker.groups.values().next()?.priority)).collect();
+    assert_eq!(priorities.len(), 3, "priorities are distinct");
+}

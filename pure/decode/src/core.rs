@@ -1,0 +1,181 @@
+//! The core kinds: read as Kubernetes' own types, so that every real field is known, then reduced to what Tidegate
+//! uses.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::api::discovery::v1 as discovery;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tidegate_objects::core::{
+    Endpoint, EndpointPort, EndpointSlice, Namespace, Pod, Protocol, Service, ServicePort, ServiceType,
+};
+use tidegate_objects::{Metadata, Object, Resource};
+
+use crate::path::Path;
+use crate::problem::Fault;
+use crate::read::{self, shortened};
+
+/// The label that says to which Service an EndpointSlice belongs.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Reads one part (`spec`, `status`) of an object; an absent part is its default.
+fn part<T: DeserializeOwned + Default>(
+    value: &Value,
+    name: &str,
+    unknown: &mut Vec<Fault>,
+) -> Result<T, Fault> {
+    match value.get(name) {
+        Some(value) => read::read(value, &Path::default().key(name), unknown),
+        None => Ok(T::default()),
+    }
+}
+
+pub(crate) fn namespace(
+    metadata: Metadata,
+    value: &Value,
+    unknown: &mut Vec<Fault>,
+) -> Result<Object, Fault> {
+    part::<k8s::NamespaceSpec>(value, "spec", unknown)?;
+    Ok(Resource { metadata, spec: Namespace {} }.into())
+}
+
+pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
+    let spec: k8s::ServiceSpec = part(value, "spec", unknown)?;
+    let service_type = match spec.type_.as_deref() {
+        None | Some("ClusterIP") => ServiceType::ClusterIp,
+        Some("NodePort") => ServiceType::NodePort,
+        Some("LoadBalancer") => ServiceType::LoadBalancer,
+        Some("ExternalName") => ServiceType::ExternalName,
+        Some(other) => {
+            let known = "`ClusterIP`, `NodePort`, `LoadBalancer`, `ExternalName`";
+            let message = format!("expected one of {known}, found `{}`", shortened(other));
+            return Err(Fault::at("spec.type", message));
+        }
+    };
+    let list = Path::parse("spec.ports");
+    let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(index, port)| {
+        let path = list.index(index);
+        Ok(ServicePort {
+            name: port.name.unwrap_or_default(),
+            port: port_number(&path, port.port)?,
+            protocol: protocol(&path, port.protocol.as_deref())?,
+            app_protocol: port.app_protocol,
+        })
+    });
+    let ports = ports.collect::<Result<_, Fault>>()?;
+    let spec = Service { service_type, ports, load_balancer_class: spec.load_balancer_class };
+    Ok(Resource { metadata, spec }.into())
+}
+
+pub(crate) fn pod(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
+    let spec: k8s::PodSpec = part(value, "spec", unknown)?;
+    // What a newer Kubernetes reports in a status concerns nobody who wrote the file.
+    let status: k8s::PodStatus = part(value, "status", &mut Vec::new())?;
+    let listed = status.pod_ips.unwrap_or_default();
+    let addresses = if listed.is_empty() {
+        let single = status.pod_ip.filter(|ip| !ip.is_empty());
+        single.map(|ip| address(Path::parse("status.podIP"), &ip)).into_iter().collect::<Result<_, _>>()?
+    } else {
+        let list = Path::parse("status.podIPs");
+        let parsed =
+            listed.iter().enumerate().map(|(index, pod)| address(list.index(index).key("ip"), &pod.ip));
+        parsed.collect::<Result<_, _>>()?
+    };
+    let spec = Pod {
+        node_name: spec.node_name.filter(|name| !name.is_empty()),
+        addresses,
+        host_network: spec.host_network.unwrap_or(false),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+    };
+    Ok(Resource { metadata, spec }.into())
+}
+
+/// `value` is the whole object without `metadata`: an EndpointSlice has no spec.
+pub(crate) fn endpoint_slice(
+    metadata: Metadata,
+    value: &Value,
+    unknown: &mut Vec<Fault>,
+) -> Result<Object, Fault> {
+    let slice: discovery::EndpointSlice = read::read(value, &Path::default(), unknown)?;
+    let family = match slice.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        "" => return Err(Fault::at("addressType", "`addressType` is missing; write `IPv4` or `IPv6`")),
+        other => {
+            let message = format!("expected one of `IPv4`, `IPv6`, found `{}`", shortened(other));
+            return Err(Fault::at("addressType", message));
+        }
+    };
+    let list = Path::parse("ports");
+    let ports = slice.ports.unwrap_or_default().into_iter().enumerate().map(|(index, port)| {
+        let path = list.index(index);
+        Ok(EndpointPort {
+            name: port.name.unwrap_or_default(),
+            port: port.port.map(|port| port_number(&path, port)).transpose()?,
+            protocol: protocol(&path, port.protocol.as_deref())?,
+        })
+    });
+    let ports = ports.collect::<Result<_, Fault>>()?;
+    let list = Path::parse("endpoints");
+    let endpoints = slice.endpoints.unwrap_or_default().into_iter().enumerate();
+    let endpoints = endpoints.map(|(index, found)| endpoint(list.index(index), family, found));
+    let endpoints = endpoints.collect::<Result<_, _>>()?;
+    let service = metadata.labels.get(SERVICE_NAME).filter(|name| !name.is_empty()).cloned();
+    Ok(Resource { metadata, spec: EndpointSlice { service, ports, endpoints } }.into())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// An endpoint, with the defaults for conditions that are absent: ready; serving as it is ready; not terminating.
+fn endpoint(path: Path, family: Family, found: discovery::Endpoint) -> Result<Endpoint, Fault> {
+    let list = path.key("addresses");
+    let Some(first) = found.addresses.first() else {
+        return Err(Fault::new(list, "an endpoint has at least one address"));
+    };
+    let place = list.index(0);
+    let parsed = address(place.clone(), first)?;
+    if parsed.is_ipv4() != (family == Family::V4) {
+        let wanted = if family == Family::V4 { "IPv4" } else { "IPv6" };
+        let message = format!("the slice's addressType is `{wanted}`, but the address is `{parsed}`");
+        return Err(Fault::new(place, message));
+    }
+    let conditions = found.conditions.unwrap_or_default();
+    let ready = conditions.ready.unwrap_or(true);
+    Ok(Endpoint {
+        address: parsed,
+        ready,
+        serving: conditions.serving.unwrap_or(ready),
+        terminating: conditions.terminating.unwrap_or(false),
+        node_name: found.node_name,
+        zone: found.zone,
+    })
+}
+
+fn address(path: Path, text: &str) -> Result<IpAddr, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(path, format!("expected an IP address such as `192.0.2.1`, found `{}`", shortened(text)))
+    })
+}
+
+fn port_number(path: &Path, port: i32) -> Result<u16, Fault> {
+    u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| {
+        Fault::new(path.key("port"), format!("expected a port from 1 to 65535, found the number `{port}`"))
+    })
+}
+
+fn protocol(path: &Path, text: Option<&str>) -> Result<Protocol, Fault> {
+    match text {
+        None | Some("TCP") => Ok(Protocol::Tcp),
+        Some("UDP") => Ok(Protocol::Udp),
+        Some("SCTP") => Ok(Protocol::Sctp),
+        Some(other) => Err(Fault::new(
+            path.key("protocol"),
+            format!("expected one of `TCP`, `UDP`, `SCTP`, found `{}`", shortened(other)),
+        )),
+    }
+}

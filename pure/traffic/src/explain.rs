@@ -1,0 +1,201 @@
+//! `tidegate explain http`: the way of a request through the router, in words, found by the proxy's own functions.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidegate_model::Traffic;
+use tidegate_model::traffic::{Entrance, PathMatch, RequestMatch, Target, ValueMatch, WeightedBackend};
+
+use crate::host::Authority;
+use crate::path::{normalise, split_query};
+use crate::refusal::Refusal;
+use crate::request::RequestView;
+use crate::router::{Matched, Router};
+
+/// A request to explain.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// `host[:port]`.
+    pub host: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// Path and query, as a client would send them.
+    pub target: &'a str,
+    /// Header lines.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Who would serve a request, or why nobody does.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Explanation {
+    /// `namespace/gateway/listener`.
+    pub listener: Option<String>,
+    /// `namespace/name` of the HTTPRoute.
+    pub route: Option<String>,
+    /// The rule's place in the route, from 0.
+    pub rule: Option<usize>,
+    /// The match that holds, in words.
+    pub matched: Option<String>,
+    /// The path that every stage sees.
+    pub path: String,
+    /// Who gets a share of such requests.
+    pub backends: Vec<BackendShare>,
+    /// Why it is answered by the gateway itself; nothing if a backend gets it.
+    pub refusal: Option<Refusal>,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A backend of the rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackendShare {
+    /// `namespace/service:port`; nothing if the reference is broken.
+    pub backend: Option<String>,
+    /// Its weight.
+    pub weight: u32,
+    /// Where it may go now.
+    pub endpoints: Vec<SocketAddr>,
+    /// What this share is answered with, if it reaches no endpoint.
+    pub refusal: Option<Refusal>,
+}
+
+/// The entrance that a connection to `address:port` reaches: the exact address before every local one.
+pub fn entrance_for(traffic: &Traffic, address: IpAddr, port: u16) -> Option<&Arc<Entrance>> {
+    let any = |entrance: &&Arc<Entrance>| {
+        let local = entrance.address.ip();
+        local.is_unspecified() && (local.is_ipv4() == address.is_ipv4() || local.is_ipv6())
+    };
+    let mut same_port = traffic.entrances.iter().filter(|entrance| entrance.address.port() == port);
+    let family = |entrance: &&Arc<Entrance>| entrance.address.is_ipv4() == address.is_ipv4();
+    same_port.clone().find(|entrance| entrance.address.ip() == address).or_else(|| {
+        let wide: Vec<_> = same_port.by_ref().filter(any).collect();
+        wide.iter().find(|entrance| family(entrance)).or(wide.first()).copied()
+    })
+}
+
+/// Explains a request to the socket of `router`.
+pub fn explain(router: &Router, question: &Question<'_>) -> Explanation {
+    let (raw_path, query) = split_query(question.target);
+    if Authority::parse(question.host).is_none() {
+        return refused(Explanation::default(), Refusal::BAD_HOST, "The host is no valid name or address.");
+    }
+    let path = match normalise(raw_path) {
+        Ok(path) => path,
+        Err(error) => {
+            return refused(Explanation::default(), Refusal::BAD_PATH, &format!("Refused: {error}."));
+        }
+    };
+    let request = RequestView {
+        host: question.host,
+        method: question.method,
+        path: &path,
+        query,
+        headers: &question.headers,
+    };
+    let decision = router.route(&request);
+    let mut explanation = Explanation {
+        path: path.clone().into_owned(),
+        listener: decision.listener().map(|listener| listener.name.to_string()),
+        ..Explanation::default()
+    };
+    if let crate::Decision::Matched(matched) = &decision {
+        tell_way(&mut explanation, matched);
+    }
+    match decision.forward() {
+        Ok((_, backends)) => tell_shares(explanation, backends),
+        Err(refusal) => {
+            let message = sentence(refusal, &explanation);
+            refused(explanation, refusal, &message)
+        }
+    }
+}
+
+fn tell_way(explanation: &mut Explanation, matched: &Matched<'_>) {
+    explanation.route = Some(matched.route.name.to_string());
+    explanation.rule = Some(matched.rule.index);
+    explanation.matched = Some(in_words(matched.matched));
+}
+
+fn tell_shares(mut explanation: Explanation, backends: &[WeightedBackend]) -> Explanation {
+    explanation.backends = backends.iter().map(BackendShare::new).collect();
+    let mut weighty = explanation.backends.iter().filter(|share| share.weight > 0).peekable();
+    let refusal = match weighty.peek() {
+        None => Some(Refusal::NO_BACKEND_WEIGHT),
+        Some(first) => first.refusal.filter(|_| weighty.all(|share| share.refusal.is_some())),
+    };
+    match refusal {
+        Some(refusal) => {
+            let message = sentence(refusal, &explanation);
+            refused(explanation, refusal, &message)
+        }
+        None => {
+            explanation.message = "A backend serves it.".into();
+            explanation
+        }
+    }
+}
+
+impl BackendShare {
+    fn new(backend: &WeightedBackend) -> BackendShare {
+        let weight = backend.weight;
+        match &backend.target {
+            Target::Broken(reason) => BackendShare {
+                backend: None,
+                weight,
+                endpoints: Vec::new(),
+                refusal: Some(Refusal::broken(reason)),
+            },
+            Target::Backend(backend) => {
+                let endpoints = backend.endpoints.load().usable.clone();
+                let refusal = endpoints.is_empty().then_some(Refusal::NO_ENDPOINT);
+                BackendShare { backend: Some(backend.id.to_string()), weight, endpoints, refusal }
+            }
+        }
+    }
+}
+
+fn refused(mut explanation: Explanation, refusal: Refusal, message: &str) -> Explanation {
+    explanation.refusal = Some(refusal);
+    explanation.message = message.to_owned();
+    explanation
+}
+
+fn sentence(refusal: Refusal, explanation: &Explanation) -> String {
+    let listener = explanation.listener.as_deref().unwrap_or_default();
+    match refusal {
+        Refusal::NO_LISTENER => "No listener of this address and port serves the host.".into(),
+        Refusal::NO_ROUTE => format!("No route attached to listener {listener} serves the host."),
+        Refusal::NO_RULE => {
+            format!(
+                "Routes of listener {listener} serve the host, but no rule matches path, method, headers and query."
+            )
+        }
+        Refusal::NO_BACKEND_WEIGHT => "The rule has no backend with a weight above 0.".into(),
+        Refusal::NO_ENDPOINT => "No backend of the rule has a ready endpoint.".into(),
+        Refusal { status, reason } => {
+            format!("The rule cannot be served as written ({reason}): status {status}.")
+        }
+    }
+}
+
+fn in_words(matched: &RequestMatch) -> String {
+    let mut words = match &matched.path {
+        PathMatch::Exact(path) => format!("path = {path}"),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => "path under /".to_owned(),
+        PathMatch::Prefix(prefix) => format!("path under {prefix}"),
+        PathMatch::Regex(pattern) => format!("path ~ {pattern}"),
+    };
+    let parts = matched.headers.iter().map(|part| ("header", part));
+    let parts = parts.chain(matched.query.iter().map(|part| ("query", part)));
+    if let Some(method) = &matched.method {
+        words += &format!(", method {method}");
+    }
+    for (kind, (name, value)) in parts {
+        words += &match value {
+            ValueMatch::Exact(value) => format!(", {kind} {name} = {value}"),
+            ValueMatch::Regex(pattern) => format!(", {kind} {name} ~ {pattern}"),
+        };
+    }
+    words
+}

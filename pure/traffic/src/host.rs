@@ -1,0 +1,110 @@
+//! The host a request names: `host[:port]` taken apart, checked and compared.
+
+/// The longest host that is looked up, as DNS has it (RFC 1035 section 2.3.4), with a trailing dot.
+pub const HOST_BYTES_MAX: usize = 255;
+
+/// Host and port of a `Host` field or of a target in absolute form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authority<'a> {
+    /// The host as written; an IPv6 address with its brackets.
+    pub host: &'a str,
+    /// The port, if one was written.
+    pub port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Takes `host[:port]` apart; nothing when it is neither name nor address: user information, spaces, lists and
+    /// empty hosts are refused (RFC 9112 section 3.2 asks for 400).
+    pub fn parse(text: &'a str) -> Option<Authority<'a>> {
+        let end =
+            if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let (host, rest) = text.split_at(end);
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            Some("") => None,
+            Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(digits.parse().ok()?)
+            }
+            _ => return None,
+        };
+        is_host(host).then_some(Authority { host, port })
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    !name.is_empty()
+        && host.len() <= HOST_BYTES_MAX
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && !name.starts_with('.')
+        && !name.contains("..")
+}
+
+/// The host in lower case and without its trailing dot, as listeners and routes spell it; `buffer` is used only when
+/// it has upper case.
+pub fn canonical<'a>(host: &'a str, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a str {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return host;
+    }
+    let Some(copy) = buffer.get_mut(..host.len()) else { return host };
+    copy.copy_from_slice(host.as_bytes());
+    copy.make_ascii_lowercase();
+    std::str::from_utf8(copy).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and addresses are taken with and without port; anything else is no host.
+    #[test]
+    fn authorities() {
+        for (text, expected) in [
+            ("shop.example", Some(("shop.example", None))),
+            ("shop.example:8080", Some(("shop.example", Some(8080)))),
+            ("shop.example:", Some(("shop.example", None))),
+            ("Shop.Example.", Some(("Shop.Example.", None))),
+            ("10.0.0.1:80", Some(("10.0.0.1", Some(80)))),
+            ("[::1]", Some(("[::1]", None))),
+            ("[2001:db8::1]:80", Some(("[2001:db8::1]", Some(80)))),
+            ("a_b.example", Some(("a_b.example", None))),
+            ("", None),
+            (":80", None),
+            (".", None),
+            (".example", None),
+            ("a..b", None),
+            ("a b", None),
+            ("a,b", None),
+            ("user@a", None),
+            ("a/b", None),
+            ("a?b", None),
+            ("a\\b", None),
+            ("a:80:80", None),
+            ("a:+80", None),
+            ("a:99999", None),
+            ("a:080000", None),
+            ("::1", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[evil]", None),
+            ("a%00", None),
+            ("é.example", None),
+        ] {
+            let parsed = Authority::parse(text).map(|authority| (authority.host, authority.port));
+            assert_eq!(parsed, expected, "{text}");
+        }
+        assert_eq!(Authority::parse(&"a".repeat(256)), None);
+    }
+
+    /// Case and a trailing dot make no difference.
+    #[test]
+    fn hosts_are_compared_in_one_spelling() {
+        for host in ["shop.example", "SHOP.example", "Shop.Example.", "shop.example."] {
+            assert_eq!(canonical(host, &mut [0; HOST_BYTES_MAX]), "shop.example");
+        }
+    }
+}

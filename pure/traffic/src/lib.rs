@@ -1,0 +1,30 @@
+//! Which route, rule, backend and endpoint serve a request.
+//!
+//! A [`Router`] is compiled from one [`Entrance`](tidegate_model::traffic::Entrance) and answers for one socket. The
+//! proxy and `tidegate explain http` ask the same functions, so that they cannot disagree. Everything that varies
+//! (random numbers, turns) is passed in; nothing here waits, reads a clock or allocates on the common path.
+//!
+//! The order of questions: [`host`] and [`path`] settle what the request names, [`Router::route`] finds the rule,
+//! [`balance`] the backend and the endpoint, [`headers`] and [`client`] what is written to it.
+
+pub mod balance;
+pub mod client;
+pub mod explain;
+pub mod headers;
+pub mod host;
+pub mod path;
+pub mod refusal;
+pub mod request;
+pub mod router;
+
+mod candidate;
+mod host_table;
+mod path_index;
+
+pub use explain::{Explanation, Question, entrance_for, explain};
+pub use refusal::Refusal;
+pub use request::{HeaderLines, RequestView};
+pub use router::{Decision, Matched, Router};
+
+#[cfg(test)]
+mod tests;

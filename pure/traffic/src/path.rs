@@ -1,0 +1,220 @@
+//! One path for all stages: router, policies, access log and upstream see what [`normalise`] returns.
+//!
+//! Done (RFC 3986 section 6.2.2): escapes of unreserved characters are decoded (`%2e` is `.`), the others written in
+//! upper case, bytes above 0x7e escaped, runs of `/` merged, `.` and `..` segments resolved.
+//!
+//! Refused, because the next parser may read them differently: an escaped `/` or `\`, a raw `\`, NUL and other control
+//! characters, an escaped NUL, a broken escape, `#`, `..` above the root, and `..;x` (some servers strip `;x` first).
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// It does not start with `/`.
+    NotAbsolute,
+    /// `%` without two hexadecimal digits.
+    BadEscape,
+    /// `%2f` or `%5c`.
+    EscapedSlash,
+    /// A backslash.
+    Backslash,
+    /// A space, a control character, or an escaped NUL.
+    Control,
+    /// `#`.
+    Fragment,
+    /// `..` above the root.
+    AboveRoot,
+    /// `.;x` or `..;x`.
+    DotParameters,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::NotAbsolute => "the path does not start with a slash",
+            PathError::BadEscape => "the path has a percent sign without two hexadecimal digits",
+            PathError::EscapedSlash => "the path has an escaped slash or backslash",
+            PathError::Backslash => "the path has a backslash",
+            PathError::Control => "the path has a space or a control character",
+            PathError::Fragment => "the path has a number sign",
+            PathError::AboveRoot => "the path climbs above the root",
+            PathError::DotParameters => "the path has a dot segment with parameters",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// Path and query of a request target in origin form; the query without its `?`.
+pub fn split_query(target: &str) -> (&str, Option<&str>) {
+    match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    }
+}
+
+/// The path that every stage sees. Borrowed when there was nothing to do.
+pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
+    if !raw.starts_with('/') {
+        return Err(PathError::NotAbsolute);
+    }
+    if is_plain(raw.as_bytes()) {
+        return Ok(Cow::Borrowed(raw));
+    }
+    resolve_segments(&decode(raw.as_bytes())?).map(Cow::Owned)
+}
+
+/// Whether nothing in the path needs a second look.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = 0;
+    for &byte in path {
+        let suspect = matches!(byte, 0..=b' ' | b'%' | b'#' | b'\\' | 0x7f..);
+        if suspect || (before == b'/' && matches!(byte, b'/' | b'.')) {
+            return false;
+        }
+        before = byte;
+    }
+    true
+}
+
+/// Escapes settled: unreserved characters bare, everything else that was escaped in upper case.
+fn decode(raw: &[u8]) -> Result<String, PathError> {
+    let mut path = String::with_capacity(raw.len());
+    let mut rest = raw.iter();
+    while let Some(&byte) = rest.next() {
+        match byte {
+            b'%' => match unescape(rest.next(), rest.next())? {
+                0 => return Err(PathError::Control),
+                b'/' | b'\\' => return Err(PathError::EscapedSlash),
+                plain if is_unreserved(plain) => path.push(plain.into()),
+                other => push_escaped(&mut path, other),
+            },
+            b'\\' => return Err(PathError::Backslash),
+            b'#' => return Err(PathError::Fragment),
+            0..=b' ' | 0x7f => return Err(PathError::Control),
+            0x80.. => push_escaped(&mut path, byte),
+            _ => path.push(byte.into()),
+        }
+    }
+    Ok(path)
+}
+
+fn unescape(high: Option<&u8>, low: Option<&u8>) -> Result<u8, PathError> {
+    let digit =
+        |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16)).ok_or(PathError::BadEscape);
+    Ok((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+fn push_escaped(path: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    path.push('%');
+    path.push(DIGITS[usize::from(byte >> 4)].into());
+    path.push(DIGITS[usize::from(byte & 15)].into());
+}
+
+/// Empty and dot segments taken out (RFC 3986 section 5.2.4); a path that ended in one ends in `/`.
+fn resolve_segments(path: &str) -> Result<String, PathError> {
+    let mut resolved = String::with_capacity(path.len());
+    let mut open = true;
+    for segment in path.split('/').skip(1) {
+        open = matches!(segment, "" | "." | "..");
+        match segment {
+            "" | "." => {}
+            ".." => resolved.truncate(resolved.rfind('/').ok_or(PathError::AboveRoot)?),
+            _ if segment.starts_with(".;") || segment.starts_with("..;") => {
+                return Err(PathError::DotParameters);
+            }
+            _ => {
+                resolved.push('/');
+                resolved.push_str(segment);
+            }
+        }
+    }
+    if open {
+        resolved.push('/');
+    }
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What can be read in one way only is written in one way.
+    #[test]
+    fn paths_that_are_normalised() {
+        for (raw, path) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/", "/a/"),
+            ("//", "/"),
+            ("//a///b//", "/a/b/"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/%61dmin", "/admin"),
+            ("/a%7eb", "/a~b"),
+            ("/a%3ab%c3%a9", "/a%3Ab%C3%A9"),
+            ("/é", "/%C3%A9"),
+            ("/a/...", "/a/..."),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a;x=1/b", "/a;x=1/b"),
+            ("/%252e%252e/a", "/%252e%252e/a"),
+        ] {
+            assert_eq!(normalise(raw).as_deref(), Ok(path), "{raw}");
+        }
+    }
+
+    /// What the next parser may read differently is refused.
+    #[test]
+    fn paths_that_are_refused() {
+        for (raw, error) in [
+            ("", PathError::NotAbsolute),
+            ("a", PathError::NotAbsolute),
+            ("/a%2fb", PathError::EscapedSlash),
+            ("/a%2F..%2fb", PathError::EscapedSlash),
+            ("/a%5cb", PathError::EscapedSlash),
+            ("/a\\b", PathError::Backslash),
+            ("/..\\admin", PathError::Backslash),
+            ("/a%00", PathError::Control),
+            ("/a\0", PathError::Control),
+            ("/a b", PathError::Control),
+            ("/a\x7f", PathError::Control),
+            ("/a%", PathError::BadEscape),
+            ("/a%2", PathError::BadEscape),
+            ("/a%zz", PathError::BadEscape),
+            ("/a%+1", PathError::BadEscape),
+            ("/a#b", PathError::Fragment),
+            ("/..", PathError::AboveRoot),
+            ("/a/../../b", PathError::AboveRoot),
+            ("/%2e%2e/a", PathError::AboveRoot),
+            ("/a/..;/b", PathError::DotParameters),
+            ("/a/.;x/b", PathError::DotParameters),
+            ("/a/%2e%2e;x/b", PathError::DotParameters),
+        ] {
+            assert_eq!(normalise(raw), Err(error), "{raw}");
+        }
+    }
+
+    proptest! {
+        /// A normalised path stays as it is, and holds nothing that a stage could read in a second way.
+        #[test]
+        fn normalising_settles(raw in "/([a-c./;%]|%2[eEfF5]|%5c|é){0,12}") {
+            if let Ok(path) = normalise(&raw) {
+                prop_assert_eq!(normalise(&path), Ok(path.clone()));
+                prop_assert!(!path.contains("//") && !path.contains('\\') && path.is_ascii());
+                prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
+                prop_assert!(!path.to_ascii_lowercase().contains("%2f"));
+            }
+        }
+    }
+}

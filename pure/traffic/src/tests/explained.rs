@@ -1,0 +1,112 @@
+//! What `explain` says: the way when a backend serves the request, the first reason when none does.
+
+use std::sync::Arc;
+
+use tidegate_model::Traffic;
+use tidegate_model::traffic::*;
+
+use super::{backend, entrance, listener, path_match, prefix, route, rule};
+use crate::explain::{Explanation, Question, entrance_for, explain};
+use crate::router::Router;
+
+fn shop() -> Router {
+    let forward = |index, path, backends| rule(index, vec![prefix(path)], Action::Forward(backends));
+    let broken = |weight| WeightedBackend { weight, target: Target::Broken("BackendNotFound") };
+    let checkout = RequestMatch {
+        method: Some("POST".into()),
+        headers: vec![("x-beta".into(), ValueMatch::Exact("1".into()))],
+        query: vec![("v".into(), ValueMatch::Regex("[0-9]".into()))],
+        ..path_match(PathMatch::Exact("/checkout".into()))
+    };
+    let rules = vec![
+        forward(0, "/web", vec![backend("web", 9, &["10.0.0.1:80"]), backend("canary", 1, &[])]),
+        forward(1, "/none", vec![backend("web", 1, &[])]),
+        forward(2, "/weightless", vec![backend("web", 0, &["10.0.0.1:80"])]),
+        forward(3, "/broken", vec![broken(1), backend("web", 0, &["10.0.0.1:80"])]),
+        rule(4, vec![prefix("/refused")], Action::Refuse { status: 500, reason: "UnsupportedFilter" }),
+        rule(5, vec![checkout], Action::Forward(vec![backend("pay", 1, &["10.0.0.2:80"])])),
+    ];
+    Router::new(&entrance(vec![listener(
+        "http",
+        Some("*.example"),
+        vec![route("web", &["shop.example"], rules)],
+    )]))
+}
+
+fn ask(host: &str, target: &str) -> Explanation {
+    explain(&shop(), &Question { host, method: "GET", target, headers: vec![] })
+}
+
+/// A request that is served names its way and every backend with its weight and endpoints.
+#[test]
+fn the_way_of_a_request() {
+    let told = ask("Shop.Example:8080", "/x/../web/1?q=1");
+    assert_eq!(told.listener.as_deref(), Some("shop/edge/http"));
+    assert_eq!((told.route.as_deref(), told.rule), (Some("shop/web"), Some(0)));
+    assert_eq!((told.path.as_str(), told.matched.as_deref()), ("/web/1", Some("path under /web")));
+    assert_eq!(told.refusal, None);
+    let shares: Vec<_> = told
+        .backends
+        .iter()
+        .map(|share| (share.backend.as_deref(), share.weight, share.endpoints.len()))
+        .collect();
+    assert_eq!(shares, [(Some("shop/web:80"), 9, 1), (Some("shop/canary:80"), 1, 0)]);
+    assert_eq!(told.backends[1].refusal.map(|refusal| refusal.reason), Some("NoEndpoint"));
+}
+
+/// A request that no backend serves gets the first reason on its way.
+#[test]
+fn the_first_reason() {
+    for (host, target, status, reason) in [
+        ("a b", "/", 400, "BadHost"),
+        ("shop.example", "/a%2fb", 400, "BadPath"),
+        ("shop.test", "/web", 404, "NoListener"),
+        ("other.example", "/web", 404, "NoRoute"),
+        ("shop.example", "/", 404, "NoRule"),
+        ("shop.example", "/refused", 500, "UnsupportedFilter"),
+        ("shop.example", "/broken", 500, "BackendNotFound"),
+        ("shop.example", "/weightless", 500, "NoBackendWeight"),
+        ("shop.example", "/none", 503, "NoEndpoint"),
+    ] {
+        let told = ask(host, target);
+        let refusal = told.refusal.map(|refusal| (refusal.status, refusal.reason));
+        assert_eq!(refusal, Some((status, reason)), "{host}{target}");
+        assert!(told.message.ends_with('.'), "{}", told.message);
+    }
+}
+
+/// Method, headers and query take part, and the match is told in words.
+#[test]
+fn every_part_of_a_match() {
+    let headers = vec![("X-Beta".to_owned(), "1".to_owned())];
+    let question = Question { host: "shop.example", method: "POST", target: "/checkout?v=3", headers };
+    let told = explain(&shop(), &question);
+    assert_eq!(told.rule, Some(5));
+    let words = "path = /checkout, method POST, header x-beta = 1, query v ~ [0-9]";
+    assert_eq!(told.matched.as_deref(), Some(words));
+    for other in [
+        Question { method: "GET", ..question.clone() },
+        Question { target: "/checkout?v=x", ..question.clone() },
+    ] {
+        assert_eq!(explain(&shop(), &other).rule, None);
+    }
+}
+
+/// A connection reaches the socket of its own address before those of every local address.
+#[test]
+fn sockets_by_address() {
+    let at = |address: &str| Arc::new(Entrance { address: address.parse().unwrap(), listeners: vec![] });
+    let entrances = vec![at("[::]:80"), at("0.0.0.0:80"), at("10.0.0.1:80"), at("[::]:81")];
+    let traffic = Traffic { entrances, ..Traffic::default() };
+    for (address, port, expected) in [
+        ("10.0.0.1", 80, Some("10.0.0.1:80")),
+        ("10.0.0.2", 80, Some("0.0.0.0:80")),
+        ("2001:db8::1", 80, Some("[::]:80")),
+        ("10.0.0.1", 81, Some("[::]:81")),
+        ("10.0.0.1", 82, None),
+    ] {
+        let found = entrance_for(&traffic, address.parse().unwrap(), port)
+            .map(|entrance| entrance.address.to_string());
+        assert_eq!(found.as_deref(), expected, "{address}:{port}");
+    }
+}

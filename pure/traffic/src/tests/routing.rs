@@ -1,0 +1,91 @@
+//! Named cases of the router: hosts as clients write them, and what random requests reach too rarely.
+
+use tidegate_model::traffic::*;
+
+use super::{entrance, listener, path_match, prefix, route, rule};
+use crate::request::RequestView;
+use crate::router::{Decision, Router};
+
+fn found(router: &Router, host: &str, path: &str) -> String {
+    let none: Vec<(String, String)> = vec![];
+    match router.route(&RequestView { host, method: "GET", path, query: None, headers: &none }) {
+        Decision::Matched(found) => format!("{}#{}", found.route.name.name, found.rule.index),
+        Decision::NoListener => "no listener".into(),
+        Decision::NoRoute(_) => "no route".into(),
+        Decision::NoRule(_) => "no rule".into(),
+    }
+}
+
+fn forward(matches: Vec<RequestMatch>) -> HttpRule {
+    rule(0, matches, Action::Forward(vec![]))
+}
+
+/// Case, port and a trailing dot make no difference to the host; a host that is none finds only listeners for all.
+#[test]
+fn hosts_as_clients_write_them() {
+    let shop = route("shop", &["shop.example"], vec![forward(vec![prefix("")])]);
+    let only_shop = Router::new(&entrance(vec![listener("http", Some("shop.example"), vec![shop.clone()])]));
+    for host in ["shop.example", "SHOP.Example", "shop.example:8080", "shop.example.", "Shop.Example.:80"] {
+        assert_eq!(found(&only_shop, host, "/"), "shop#0", "{host}");
+    }
+    for host in ["", "shop", "xshop.example", "shop.example.evil", "shop.example:x", "a.shop.example"] {
+        assert_eq!(found(&only_shop, host, "/"), "no listener", "{host}");
+    }
+    let rest = route("rest", &[], vec![forward(vec![prefix("")])]);
+    let all = Router::new(&entrance(vec![listener("http", None, vec![shop, rest])]));
+    assert_eq!(found(&all, "", "/"), "rest#0");
+    assert_eq!(found(&all, "[::1]:80", "/"), "rest#0");
+}
+
+/// The listener that matches best decides alone, even when it has no route and a wider one has.
+#[test]
+fn no_fall_back_to_another_listener() {
+    let everything = route("all", &[], vec![forward(vec![prefix("")])]);
+    let router = Router::new(&entrance(vec![
+        listener("wide", None, vec![everything]),
+        listener("narrow", Some("*.example"), vec![]),
+    ]));
+    assert_eq!(found(&router, "a.example", "/"), "no route");
+    assert_eq!(found(&router, "a.test", "/"), "all#0");
+}
+
+/// A route with a more specific host goes first, and a route with a less specific one still gets what it leaves.
+#[test]
+fn a_wider_route_gets_what_the_narrow_one_leaves() {
+    let narrow = route("narrow", &["a.example"], vec![forward(vec![prefix("/in")])]);
+    let wide = route(
+        "wide",
+        &["*.example"],
+        vec![forward(vec![prefix(""), path_match(PathMatch::Exact("/in".into()))])],
+    );
+    let router = Router::new(&entrance(vec![listener("http", None, vec![wide, narrow])]));
+    assert_eq!(found(&router, "a.example", "/in"), "narrow#0");
+    assert_eq!(found(&router, "a.example", "/out"), "wide#0");
+    assert_eq!(found(&router, "example", "/out"), "no route");
+}
+
+/// Prefixes count whole segments.
+#[test]
+fn prefixes_are_whole_segments() {
+    let routes = vec![route("r", &[], vec![forward(vec![prefix("/foo")])])];
+    let router = Router::new(&entrance(vec![listener("http", None, routes)]));
+    for (path, expected) in [
+        ("/foo", "r#0"),
+        ("/foo/", "r#0"),
+        ("/foo/bar", "r#0"),
+        ("/foobar", "no rule"),
+        ("/", "no rule"),
+        ("*", "no rule"),
+    ] {
+        assert_eq!(found(&router, "a", path), expected, "{path}");
+    }
+}
+
+/// Paths in objects are read as paths in requests are, so an escaped spelling of a rule still matches.
+#[test]
+fn rules_are_normalised_too() {
+    let rules = vec![forward(vec![path_match(PathMatch::Exact("/caf%c3%a9".into())), prefix("/%61dmin")])];
+    let router = Router::new(&entrance(vec![listener("http", None, vec![route("r", &[], rules)])]));
+    assert_eq!(found(&router, "a", "/caf%C3%A9"), "r#0");
+    assert_eq!(found(&router, "a", "/admin/x"), "r#0");
+}

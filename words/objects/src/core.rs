@@ -1,0 +1,109 @@
+//! Core kinds, reduced to what Tidegate uses: Namespace, Service, Pod, EndpointSlice.
+
+use std::net::IpAddr;
+
+/// A Namespace; its labels are in the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {}
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `spec.type`.
+    pub service_type: ServiceType,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<String>,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reached inside the cluster.
+    #[default]
+    ClusterIp,
+    /// Reached on a port of every node too.
+    NodePort,
+    /// Reached on an address of its own too.
+    LoadBalancer,
+    /// A name elsewhere.
+    ExternalName,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty when it is the only one and has none. EndpointSlice ports carry the same name.
+    pub name: String,
+    /// The port of the Service.
+    pub port: u16,
+    /// The transport.
+    pub protocol: Protocol,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// A transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// A Pod: its labels are in the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// `spec.nodeName`.
+    pub node_name: Option<String>,
+    /// `status.podIPs` (or `podIP`).
+    pub addresses: Vec<IpAddr>,
+    /// Shares the node's addresses, so that its traffic cannot be told from the node's.
+    pub host_network: bool,
+    /// Phase Succeeded or Failed: its address may already be another's.
+    pub finished: bool,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Name of the Service it belongs to (label `kubernetes.io/service-name`), in its own namespace.
+    pub service: Option<String>,
+    /// Its ports; `name` matches a Service port's.
+    pub ports: Vec<EndpointPort>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A port of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Its name; empty when it has none.
+    pub name: String,
+    /// The port; absent means every port, which no proxy can dial.
+    pub port: Option<u16>,
+    /// The transport.
+    pub protocol: Protocol,
+}
+
+/// An endpoint and its conditions, with the defaults that the API documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its first address; the API says that consumers use only that one.
+    pub address: IpAddr,
+    /// May get new connections.
+    pub ready: bool,
+    /// Answers, whether terminating or not.
+    pub serving: bool,
+    /// Is going away.
+    pub terminating: bool,
+    /// The node it runs on.
+    pub node_name: Option<String>,
+    /// The zone it runs in.
+    pub zone: Option<String>,
+}

@@ -1,0 +1,165 @@
+//! Gateway API v1.6: GatewayClass, Gateway, ReferenceGrant.
+//!
+//! A field whose feature is not built yet is held as raw JSON, so that it is known and can be named in the verdict.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::LabelSelector;
+
+/// The name by which a GatewayClass chooses Tidegate.
+pub const CONTROLLER_NAME: &str = "tidegate.dev/gateway-controller";
+
+/// The class that needs no GatewayClass object when Tidegate reads a directory.
+pub const DEFAULT_CLASS: &str = "tidegate";
+
+/// GatewayClass `spec`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClass {
+    /// Who serves Gateways of this class.
+    pub controller_name: String,
+    /// Parameters of the implementation; Tidegate has none.
+    #[serde(default)]
+    pub parameters_ref: Option<Value>,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// Gateway `spec`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// Its class.
+    pub gateway_class_name: String,
+    /// Where it listens; empty: an address from a pool, or every local address.
+    #[serde(default)]
+    pub addresses: Vec<GatewayAddress>,
+    /// What it listens for.
+    pub listeners: Vec<Listener>,
+    /// Labels and annotations for what an implementation creates; Tidegate creates nothing.
+    #[serde(default)]
+    pub infrastructure: Option<Value>,
+    /// Which ListenerSets may attach.
+    #[serde(default)]
+    pub allowed_listeners: Option<Value>,
+    /// TLS towards backends and clients.
+    #[serde(default)]
+    pub tls: Option<Value>,
+    /// Whether routes without a parent attach here.
+    #[serde(default)]
+    pub default_scope: Option<Value>,
+}
+
+/// An address that a Gateway asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayAddress {
+    /// `IPAddress` (the default), `Hostname`, or an implementation's own.
+    #[serde(rename = "type", default = "ip_address")]
+    pub address_type: String,
+    /// The address; absent: any of that type.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+fn ip_address() -> String {
+    "IPAddress".into()
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// Its name, unique in the Gateway.
+    pub name: String,
+    /// The host it serves; absent: every host. May begin with `*.`.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// The port, 1 to 65535.
+    pub port: u16,
+    /// `HTTP`, `HTTPS`, `TLS`, `TCP`, `UDP`.
+    pub protocol: String,
+    /// Certificates and mode.
+    #[serde(default)]
+    pub tls: Option<Value>,
+    /// Which routes may attach; absent: HTTPRoutes of the Gateway's namespace.
+    #[serde(default)]
+    pub allowed_routes: AllowedRoutes,
+}
+
+/// Which routes may attach to a listener.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllowedRoutes {
+    /// From which namespaces.
+    pub namespaces: RouteNamespaces,
+    /// Of which kinds; empty: those that fit the protocol.
+    pub kinds: Vec<RouteGroupKind>,
+}
+
+/// Namespaces from which routes may attach.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteNamespaces {
+    /// Which.
+    pub from: FromNamespaces,
+    /// With `from: Selector`, the labels a namespace must have.
+    pub selector: Option<LabelSelector>,
+}
+
+/// Which namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromNamespaces {
+    /// All.
+    All,
+    /// The Gateway's own.
+    #[default]
+    Same,
+    /// Those that the selector selects.
+    Selector,
+    /// None.
+    None,
+}
+
+/// A kind of route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteGroupKind {
+    /// API group; absent: Gateway API's.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Kind.
+    pub kind: String,
+}
+
+/// ReferenceGrant `spec`: who may refer to what in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferenceGrant {
+    /// Who may refer.
+    pub from: Vec<GrantFrom>,
+    /// To what.
+    pub to: Vec<GrantTo>,
+}
+
+/// Objects that may refer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantFrom {
+    /// API group; empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+}
+
+/// Objects that may be referred to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantTo {
+    /// API group; empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name; absent: all of the kind.
+    #[serde(default)]
+    pub name: Option<String>,
+}

@@ -1,0 +1,21 @@
+//! What users write: the Kubernetes kinds Tidegate reads, and the [`Snapshot`] of them.
+//!
+//! Data only. Standard Gateway API kinds, foreign kinds and our own are held as their projects spell them; of the
+//! core kinds (Pod, Service, EndpointSlice…) only what Tidegate uses is kept, because clusters hold many of them.
+//! Text becomes these types in `pure/decode`; their meaning is found in `pure/compile`.
+
+pub mod core;
+pub mod egress;
+pub mod gateway;
+pub mod kind;
+pub mod metallb;
+pub mod metadata;
+pub mod ours;
+pub mod route;
+pub mod selector;
+pub mod snapshot;
+
+pub use kind::{Kind, Object, Scope};
+pub use metadata::{Key, Metadata, ObjectRef, Resource};
+pub use selector::LabelSelector;
+pub use snapshot::Snapshot;
