@@ -58,6 +58,8 @@ struct Daemon {
     proxied: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
     learned: watch::Receiver<Arc<Learned>>,
+    /// What the kernel was last told of it.
+    installed: Arc<Learned>,
     keeper: Option<Keeper>,
     kept: watch::Receiver<Arc<Applied>>,
     /// Generations handed to proxy and kernel; ready once both have applied theirs.
@@ -95,6 +97,7 @@ impl Daemon {
             proxy,
             proxied,
             learned: speaker.learned(),
+            installed: Arc::default(),
             speaker,
             keeper,
             kept,
@@ -151,14 +154,14 @@ impl Daemon {
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers).await;
             self.log_verdicts();
         }
-        let learned_anew = self.learned.has_changed().unwrap_or(false);
-        if changed.model || changed.pods || learned_anew {
-            let learned = self.learned.borrow_and_update().clone();
+        let learned = self.learned.borrow_and_update().clone();
+        if changed.model || changed.pods || !Arc::ptr_eq(&learned, &self.installed) {
             let pods = self.board.pods().kernel();
             let desired = kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);
             if let Some(keeper) = &self.keeper {
                 kernel_generation = keeper.set(Arc::new(desired));
             }
+            self.installed = learned;
         }
         self.generations = Some((proxy_generation, kernel_generation));
     }

@@ -65,7 +65,7 @@ pub enum StartError {
 
 /// The running proxy. Dropping it closes everything at once; [`drain`](Proxy::drain) first.
 pub struct Proxy {
-    // Fields drop in this order: the control thread and the workers end when the wishes do.
+    /// Nothing once dropped: then the control thread and the workers end.
     wishes: Option<watch::Sender<Wish>>,
     observed: watch::Receiver<ProxyObserved>,
     shared: Arc<Shared>,

@@ -291,3 +291,28 @@ impl Drop for Place {
         self.0.metrics.connections_open.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic in one connection's task ends that task, gives its place back, and leaves the worker running.
+    #[test]
+    fn a_panic_ends_one_connection() {
+        let metrics = Metrics::default();
+        let shared =
+            Arc::new(Shared { limits: Limits::default(), metrics, connections: AtomicUsize::new(0) });
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.build_local(tokio::runtime::LocalOptions::default()).unwrap();
+        let after = runtime.block_on(async {
+            let place = Place::take(&shared);
+            let broken = spawn_local(async move {
+                let _place = place;
+                panic!("as a bug would");
+            });
+            assert!(broken.await.is_err());
+            spawn_local(async { "served" }).await
+        });
+        assert_eq!((after.unwrap(), shared.connections.load(Ordering::Relaxed)), ("served", 0));
+    }
+}

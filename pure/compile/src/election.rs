@@ -69,7 +69,7 @@ impl Ids {
         let id = self.0.get(&(adv.label.clone(), index)).copied();
         if id.is_none() {
             let message =
-                "all 255 virtual router ids are in use; give fewer advertisements, or set virtualRouterID"
+                "all 255 virtual router ids are in use; use fewer advertisements, or set virtualRouterID"
                     .to_owned();
             verdicts.part(KIND, adv.resource.key(), "NoVirtualRouterID", "spec.virtualRouterID", message);
         }

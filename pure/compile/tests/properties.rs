@@ -194,3 +194,21 @@ fn gateways_choose_alike() {
         models.iter().filter_map(|model| Some(model.speaker.groups.values().next()?.priority)).collect();
     assert_eq!(priorities.len(), 3, "priorities are distinct");
 }
+
+/// Ids end at 255: the advertisements that come last by name are told, the others are not disturbed.
+#[test]
+fn the_advertisement_without_an_id_is_told() {
+    let one = |number: usize| {
+        format!(
+            "---\napiVersion: tidegate.dev/v1alpha1\nkind: VRRPAdvertisement\nmetadata: {{name: a{number:03}}}\nspec: {{addresses: [10.0.0.{number}]}}\n"
+        )
+    };
+    let (mut all, line) = (Snapshot::default(), "# machine lonely eth0=10.0.0.254/16\n");
+    objects(&(0..256).map(one).collect::<String>()).into_iter().for_each(|object| all.insert(object));
+    let compiled = compiled(&all, &machine(line));
+    assert_eq!(compiled.model.speaker.groups.len(), 255);
+    for (name, verdict) in &compiled.verdicts {
+        let expected = (&*name.key.name == "a255").then_some("NoVirtualRouterID");
+        assert_eq!(verdict.worst().map(|problem| problem.reason), expected, "{name}");
+    }
+}

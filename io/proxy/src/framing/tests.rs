@@ -224,8 +224,11 @@ fn responses() {
     }
 }
 
-/// What a chunked body comes to, fed in pieces of `piece` bytes: what is passed on, and what is left.
-fn dechunk(bytes: &[u8], emit: Emit, piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+/// What is passed on of a body, and what is left behind it; nothing if the body is not over.
+type Dechunked = Option<(Vec<u8>, Vec<u8>)>;
+
+/// What a chunked body comes to, fed in pieces of `piece` bytes.
+fn dechunk(bytes: &[u8], emit: Emit, piece: usize) -> Result<Dechunked, Malformed> {
     let mut scanner = ChunkScanner::new(emit);
     let (mut pending, mut out) = (Vec::new(), Vec::new());
     for part in bytes.chunks(piece) {

@@ -244,7 +244,7 @@ impl Loop {
                 continue;
             }
             self.next_peer += 1;
-            match PeerSession::start(config, PeerId(self.next_peer), self.router_id, now) {
+            match PeerSession::start(name.clone(), config, PeerId(self.next_peer), self.router_id, now) {
                 Ok(mut peer) => {
                     peer.act(&mut self.table, &self.events, now);
                     self.peers.insert(name, peer);
@@ -298,7 +298,7 @@ impl Loop {
         let Some(explanation) = self.table.explain(prefix) else {
             return (false, vec![("no path".into(), format!("no peer has announced {prefix}"))]);
         };
-        let name = |id: PeerId| self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.config.name.to_string());
+        let name = |id: PeerId| self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.name.clone());
         let mut lines = Vec::new();
         for explained in &explanation.paths {
             let path = &explained.path;
@@ -352,7 +352,7 @@ impl Loop {
     /// Every prefix in use, with who told us of it.
     fn list(&self) -> Vec<LearnedRoute> {
         let names: BTreeMap<PeerId, String> =
-            self.peers.values().map(|peer| (peer.id, peer.config.name.to_string())).collect();
+            self.peers.values().map(|peer| (peer.id, peer.name.clone())).collect();
         let used = self.table.paths().filter_map(|(prefix, paths)| Some((prefix, self.routes.get(&prefix)?, paths)));
         used.map(|(prefix, next_hops, paths)| LearnedRoute {
             prefix,

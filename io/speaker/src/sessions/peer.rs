@@ -18,6 +18,8 @@ use super::transport::{Conn, Dial, Event, dial};
 
 /// A peer as configured, and the session with it.
 pub(super) struct PeerSession {
+    /// Its name in the Model; connection and dialling tasks report under it.
+    pub(super) name: String,
     pub(super) config: Peer,
     pub(super) id: PeerId,
     session: Session,
@@ -32,12 +34,13 @@ pub(super) struct PeerSession {
 
 impl PeerSession {
     /// A session that starts now.
-    pub(super) fn start(config: Peer, id: PeerId, router_id: Ipv4Addr, now: Instant) -> Result<Self, String> {
+    pub(super) fn start(name: String, config: Peer, id: PeerId, router_id: Ipv4Addr, now: Instant) -> Result<Self, String> {
         // Both gateways and tests differ in their addresses, so the jitter differs without any randomness.
         let seed = u64::from(u32::from(router_id)) << 32 | u64::from(id.0);
         let session = Session::new(session_config(&config, router_id), seed).map_err(|error| error.to_string())?;
         let out = AdjOut::new(config.local_as);
         let mut peer = PeerSession {
+            name,
             config,
             id,
             session,
@@ -90,7 +93,7 @@ impl PeerSession {
     pub(super) fn opened(&mut self, stream: TcpStream, direction: Direction, events: &mpsc::Sender<Event>, now: Instant) {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
-        match Conn::start(&self.name(), conn, stream, events.clone()) {
+        match Conn::start(&self.name, conn, stream, events.clone()) {
             Ok(open) => {
                 self.conns.insert(conn, open);
                 self.session.handle(Input::Opened { conn, direction }, now);
@@ -144,7 +147,7 @@ impl PeerSession {
             match output {
                 Output::Dial { timeout } => {
                     let dialled = Dial {
-                        peer: self.name(),
+                        peer: self.name.clone(),
                         to: SocketAddr::new(self.config.address, self.config.port),
                         from: self.config.source,
                         single_hop: self.is_single_hop(),
@@ -160,7 +163,7 @@ impl PeerSession {
                 }
                 Output::Close { conn } => drop(self.conns.remove(&conn)),
                 Output::Up(info) => {
-                    tracing::info!(peer = self.name(), remote_as = info.remote_as, "BGP session up");
+                    tracing::info!(peer = self.name, remote_as = info.remote_as, "BGP session up");
                     if let IpAddr::V4(address) = self.config.address {
                         let facts = PeerFacts { kind: info.kind, router_id: info.router_id, address };
                         table.peer_up(self.id, facts, import_policy(&self.config), now);
@@ -170,7 +173,7 @@ impl PeerSession {
                     self.export(now);
                 }
                 Output::Down(reason) => {
-                    tracing::warn!(peer = self.name(), %reason, "BGP session down");
+                    tracing::warn!(peer = self.name, %reason, "BGP session down");
                     table.peer_down(self.id, now, RETAIN);
                     self.out.reset();
                 }
@@ -213,15 +216,11 @@ impl PeerSession {
 
     fn send(&mut self, export: Export, now: Instant) {
         for refused in export.refused {
-            tracing::warn!(peer = self.name(), prefix = %refused.prefix, reason = %refused.reason, "not announced");
+            tracing::warn!(peer = self.name, prefix = %refused.prefix, reason = %refused.reason, "not announced");
         }
         if !export.messages.is_empty() {
             self.session.handle(Input::Updates(export.messages), now);
         }
-    }
-
-    fn name(&self) -> String {
-        self.config.name.to_string()
     }
 
     /// An external peer that is not `ebgpMultiHop` is on the same segment: packets to it cross no router.
@@ -240,7 +239,7 @@ impl PeerSession {
         let summary = table.summary(self.id).unwrap_or_default();
         let refused = summary.rejected_by_policy + summary.rejected_by_maximum;
         SessionStatus {
-            peer: self.name(),
+            peer: self.name.clone(),
             address: self.config.address.to_string(),
             local_as: self.config.local_as,
             remote_as: self.session.peer().map_or(0, |info| info.remote_as),
