@@ -135,7 +135,7 @@ struct Flow {
 /// Requests so far, in and out.
 fn requests(client: &Netns) -> BTreeMap<bool, usize> {
     let mut counts = BTreeMap::new();
-    for (from, count) in load::live() {
+    for (from, count) in load::ended() {
         *counts.entry(from == *client).or_default() += count;
     }
     counts
@@ -145,7 +145,6 @@ fn rates(counts: &[(Instant, BTreeMap<bool, usize>)]) -> [f64; 2] {
     let (Some((t0, first)), Some((t1, last))) = (counts.first(), counts.last()) else { return [0.0; 2] };
     let seconds = (*t1 - *t0).as_secs_f64().max(0.1);
     let count = |counts: &BTreeMap<bool, usize>, inward| counts.get(&inward).copied().unwrap_or(0);
-    // A load that ended takes its records with it; the rate then begins anew.
     [true, false].map(|inward| count(last, inward).saturating_sub(count(first, inward)) as f64 / seconds)
 }
 

@@ -2,12 +2,12 @@
 //! A failed request is recorded, never tried again.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,17 +28,14 @@ const RECORDS_MAX: usize = 1_000_000;
 /// Requests under way at once; beyond, a request fails at once and says so.
 const UNDER_WAY_MAX: usize = 4_000;
 
-/// Where records of every load of this process are, for a table that shows them as they come.
-static LIVE: Mutex<Vec<(Netns, Weak<Records>)>> = Mutex::new(Vec::new());
-
 type Records = Mutex<Vec<Record>>;
 
-/// The namespace and the number of records of every load under way.
-pub fn live() -> Vec<(Netns, usize)> {
-    let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    live.retain(|(_, records)| records.strong_count() > 0);
-    let count = |records: &Weak<Records>| Some(records.upgrade()?.lock().ok()?.len());
-    live.iter().filter_map(|(from, records)| Some((from.clone(), count(records)?))).collect()
+/// Requests ended so far, by the namespace that they left from, for a table that shows them as they come.
+static ENDED: Mutex<BTreeMap<Netns, usize>> = Mutex::new(BTreeMap::new());
+
+/// How many requests ended so far, by the namespace that they left from; it only grows.
+pub fn ended() -> BTreeMap<Netns, usize> {
+    ENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }
 
 /// What to send, and how often.
@@ -117,9 +114,6 @@ impl Plan {
     pub fn start(self) -> Load {
         let (records, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let epoch = Instant::now();
-        let mut live = LIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        live.push((self.from.clone(), Arc::downgrade(&records)));
-        drop(live);
         let thread = std::thread::spawn({
             let (records, stop) = (records.clone(), stop.clone());
             move || self.run(records, stop, epoch)
@@ -250,6 +244,9 @@ impl Client {
     }
 
     fn record(&self, start: Duration, outcome: Outcome) {
+        let mut ended = ENDED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *ended.entry(self.plan.from.clone()).or_default() += 1;
+        drop(ended);
         let mut records = self.records.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if records.len() < RECORDS_MAX {
             records.push(Record { start, end: self.epoch.elapsed(), outcome });

@@ -150,38 +150,43 @@ fn up(name: &str, gateways: bool, lifetime: Lifetime) -> Result<()> {
     if gateways {
         lab.start_gateways()?;
     }
-    describe(&lab)?;
+    let text = describe(&lab)?;
     if lifetime == Lifetime::Standing {
-        return lab.leave();
+        // Before anything is printed: a reader that goes away must not take the lab with it.
+        lab.leave()?;
+        print!("{text}");
+        return Ok(());
     }
-    println!("Ctrl-C removes it");
+    println!("{text}Ctrl-C removes it");
     loop {
         lab.pause(std::time::Duration::from_secs(3600))?;
     }
 }
 
 /// How to walk around in a lab.
-fn describe(lab: &Lab) -> Result<()> {
-    let (id, topology) = (lab.id(), lab.topology);
-    println!("lab {id} stands: {}", topology.about);
+fn describe(lab: &Lab) -> Result<String> {
+    use std::fmt::Write as _;
+    let (id, topology, mut text) = (lab.id(), lab.topology, String::new());
+    writeln!(text, "lab {id} stands: {}", topology.about)?;
     for host in topology.hosts.iter().map(|host| host.name).chain(topology.pods.iter().map(|pod| pod.name)) {
-        println!("  ip netns exec {} bash", lab.ns(host).name());
+        writeln!(text, "  ip netns exec {} bash", lab.ns(host).name())?;
     }
-    println!("manifests: {}\nlogs: {}", lab.manifests().path().display(), lab.logs().display());
+    writeln!(text, "manifests: {}\nlogs: {}", lab.manifests().path().display(), lab.logs().display())?;
     for router in topology.routers() {
-        let sockets = lab.dir(router.name)?.join("vty");
-        println!(
+        let (ns, sockets) = (lab.ns(router.name), lab.dir(router.name)?.join("vty"));
+        writeln!(
+            text,
             "{}: ip netns exec {} vtysh --vty_socket {}",
             router.name,
-            lab.ns(router.name).name(),
+            ns.name(),
             sockets.display()
-        );
+        )?;
     }
     for node in topology.nodes() {
-        println!("{}: birdc -s {}", node.name, lab.dir(node.name)?.join("bird.ctl").display());
+        writeln!(text, "{}: birdc -s {}", node.name, lab.dir(node.name)?.join("bird.ctl").display())?;
     }
-    println!("`lab down {id}` removes it");
-    Ok(())
+    writeln!(text, "`lab down {id}` removes it")?;
+    Ok(text)
 }
 
 fn down(id: Option<String>, all: bool) -> Result<()> {

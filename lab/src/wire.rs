@@ -75,12 +75,14 @@ fn host_up(lab: &str, topology: &Topology, host: &Host) -> Result<()> {
 
 fn host_settings(host: &Host) -> Vec<(String, &'static str)> {
     let forward = if host.forwards() { "1" } else { "0" };
-    vec![
+    let mut settings = vec![
         ("ipv4/ip_forward".into(), forward),
         ("ipv4/conf/all/rp_filter".into(), "0"),
         ("ipv4/conf/default/rp_filter".into(), "0"),
-        ("ipv6/conf/default/accept_dad".into(), "0"),
-    ]
+    ];
+    // Else the kernel announces a second later that nobody else has the interface's address, and monitors print it.
+    settings.extend(host.at.iter().map(|(lan, _)| (format!("ipv6/conf/{lan}/accept_dad"), "0")));
+    settings
 }
 
 fn host_lines(topology: &Topology, host: &Host) -> Vec<String> {

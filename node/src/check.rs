@@ -56,6 +56,12 @@ fn print_verdict(source: &SourceState, verdict: &Verdict) {
     }
     for problem in &verdict.problems {
         let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
-        println!("{outcome:<9} {}  {}  {}: {field}{}", verdict.object, place(&problem.field), problem.reason, problem.message);
+        println!(
+            "{outcome:<9} {}  {}  {}: {field}{}",
+            verdict.object,
+            place(&problem.field),
+            problem.reason,
+            problem.message
+        );
     }
 }

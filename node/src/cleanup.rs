@@ -11,7 +11,8 @@ use crate::settings;
 pub fn run(arguments: &args::Cleanup) -> Result<bool> {
     let state_dir = settings::state_dir(arguments.config.as_deref())?;
     // A daemon that runs would put everything back within a second.
-    let _lock = if arguments.dry_run || !state_dir.exists() { None } else { Some(StateLock::take(&state_dir)?) };
+    let _lock =
+        if arguments.dry_run || !state_dir.exists() { None } else { Some(StateLock::take(&state_dir)?) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cleanup = runtime.block_on(async {
         let mut kernel = Kernel::open(&state_dir)?;

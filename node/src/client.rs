@@ -15,7 +15,8 @@ pub struct Client {
 impl Client {
     /// A client of the daemon at `address`; nothing is asked yet.
     pub fn new(address: SocketAddr) -> Self {
-        let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().new_agent();
+        let agent =
+            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().new_agent();
         Client { address, agent }
     }
 
@@ -26,10 +27,16 @@ impl Client {
             request = request.query(*name, *value);
         }
         let mut response = request.call().map_err(|error| self.unreachable(error))?;
-        response.body_mut().read_json().with_context(|| format!("the answer of {}{path} is not what this version expects", self.address))
+        response
+            .body_mut()
+            .read_json()
+            .with_context(|| format!("the answer of {}{path} is not what this version expects", self.address))
     }
 
     fn unreachable(&self, error: ureq::Error) -> anyhow::Error {
-        anyhow!("no answer from tidegate at {}: {error}; is it running? its address is set by --admin", self.address)
+        anyhow!(
+            "no answer from tidegate at {}: {error}; is it running? its address is set by --admin",
+            self.address
+        )
     }
 }

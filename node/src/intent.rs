@@ -77,7 +77,8 @@ impl Intent {
     /// Tells the table of pods that came, changed or went.
     fn update_pods(&self, pods: &Objects<Pod>, namespaces: &Objects<Namespace>, table: &mut Table) -> bool {
         let mut changed = false;
-        let gone: Vec<_> = self.snapshot.pods.keys().filter(|key| !pods.contains_key(*key)).cloned().collect();
+        let gone: Vec<_> =
+            self.snapshot.pods.keys().filter(|key| !pods.contains_key(*key)).cloned().collect();
         for key in gone {
             changed |= table.remove_pod(&key);
         }
@@ -91,7 +92,10 @@ impl Intent {
 }
 
 /// Labels of a pod's namespace; a namespace that no source describes has none but its name.
-fn namespace_labels<'a>(pod: &Resource<Pod>, namespaces: &'a Objects<Namespace>) -> &'a BTreeMap<String, String> {
+fn namespace_labels<'a>(
+    pod: &Resource<Pod>,
+    namespaces: &'a Objects<Namespace>,
+) -> &'a BTreeMap<String, String> {
     static NONE: BTreeMap<String, String> = BTreeMap::new();
     let key = pod.key().sibling("", &pod.key().namespace);
     namespaces.get(&key).map_or(&NONE, |namespace| &namespace.metadata.labels)

@@ -18,13 +18,19 @@ impl StateLock {
         let shown = directory.display();
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder.create(directory).with_context(|| format!("stateDir {shown} cannot be created; name another in the file of --config"))?;
+        builder.create(directory).with_context(|| {
+            format!("stateDir {shown} cannot be created; name another in the file of --config")
+        })?;
         let path = directory.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("stateDir {shown} is not writable; name another in the file of --config"))?;
+        let file = file.with_context(|| {
+            format!("stateDir {shown} is not writable; name another in the file of --config")
+        })?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(StateLock(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => bail!("another tidegate runs on stateDir {shown}; stop it first, or name another stateDir"),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                bail!("another tidegate runs on stateDir {shown}; stop it first, or name another stateDir")
+            }
             Err((_, error)) => bail!("stateDir {shown} cannot be locked: {error}"),
         }
     }

@@ -41,9 +41,12 @@ impl MachineWatch {
     /// The machine now.
     pub fn now(&mut self) -> Machine {
         let links = self.links.as_mut().map(|links| links.borrow_and_update().clone());
-        let interfaces = links.as_ref().map(|links| links.iter().filter(|link| !link.loopback).map(interface).collect());
-        let routes = links.as_ref().and_then(|links| tidegate_kernel::foreign_routes(links).ok()).unwrap_or_default();
-        let routes = routes.into_iter().map(|(destination, interface)| Route { destination, interface }).collect();
+        let interfaces =
+            links.as_ref().map(|links| links.iter().filter(|link| !link.loopback).map(interface).collect());
+        let routes =
+            links.as_ref().and_then(|links| tidegate_kernel::foreign_routes(links).ok()).unwrap_or_default();
+        let routes =
+            routes.into_iter().map(|(destination, interface)| Route { destination, interface }).collect();
         Machine { node: self.node.clone(), interfaces, routes }
     }
 }

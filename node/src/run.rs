@@ -72,8 +72,16 @@ impl Daemon {
     async fn start(settings: Settings) -> Result<Daemon> {
         let console = Console::open(settings.admin).await?;
         let mut registry = Registry::default();
-        let proxy = Proxy::start(ProxyConfig { workers: settings.workers, access_log: settings.access_log.settled(), ..ProxyConfig::default() }, &mut registry)?;
-        let speaker = Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
+        let proxy = Proxy::start(
+            ProxyConfig {
+                workers: settings.workers,
+                access_log: settings.access_log.settled(),
+                ..ProxyConfig::default()
+            },
+            &mut registry,
+        )?;
+        let speaker =
+            Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
         let (keeper, refusal) = match Keeper::start(settings.state_dir.clone()) {
             Ok(keeper) => (Some(keeper), String::new()),
             Err(error) => {
@@ -83,12 +91,16 @@ impl Daemon {
         };
         let nobody = || watch::channel(Arc::default()).1;
         let kept = keeper.as_ref().map_or_else(nobody, Keeper::applied);
-        let kernel = if keeper.is_some() { KernelView::Kept(kept.clone()) } else { KernelView::Refused(refusal) };
+        let kernel =
+            if keeper.is_some() { KernelView::Kept(kept.clone()) } else { KernelView::Refused(refusal) };
         let (ready, is_ready) = watch::channel(false);
         let proxied = proxy.observed();
         let board = Board::new(settings.node.clone(), is_ready, proxied.clone(), speaker.clone(), kernel);
         console.serve(board.clone(), registry);
-        let sources = settings.sources.into_iter().map(|(name, directory)| FileSource::open(&name, directory).watch().0);
+        let sources = settings
+            .sources
+            .into_iter()
+            .map(|(name, directory)| FileSource::open(&name, directory).watch().0);
         Ok(Daemon {
             sources: sources.collect(),
             machine: MachineWatch::start(settings.node).await,
@@ -129,7 +141,8 @@ impl Daemon {
 
     /// One round: whatever changed is decided, and handed to whom it concerns.
     async fn decide(&mut self) {
-        let states: Vec<Arc<SourceState>> = self.sources.iter_mut().map(|source| source.borrow_and_update().clone()).collect();
+        let states: Vec<Arc<SourceState>> =
+            self.sources.iter_mut().map(|source| source.borrow_and_update().clone()).collect();
         let machine = self.machine.now();
         // Before every source was read once, nothing is known to be absent.
         if states.iter().all(|state| state.status.synced) || self.generations.is_some() {
@@ -157,7 +170,8 @@ impl Daemon {
         let learned = self.learned.borrow_and_update().clone();
         if changed.model || changed.pods || !Arc::ptr_eq(&learned, &self.installed) {
             let pods = self.board.pods().kernel();
-            let desired = kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);
+            let desired =
+                kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);
             if let Some(keeper) = &self.keeper {
                 kernel_generation = keeper.set(Arc::new(desired));
             }
@@ -191,13 +205,14 @@ impl Daemon {
         }
     }
 
-    /// Connections first learn that they should end; then addresses and routes go to the others; then what is still
-    /// in flight may finish. The kernel keeps what it holds: the next start adopts it.
+    /// Addresses and routes go to the others first, while new connections are still accepted; then what is in flight
+    /// may finish. The kernel keeps what it holds: the next start adopts it.
     async fn stop(self) {
         tracing::info!("stopping");
-        self.proxy.drain(DRAIN).await;
-        if let Ok(mut speaker) = Arc::try_unwrap(self.speaker) {
-            speaker.stop().await;
+        self.speaker.stop().await;
+        let left = self.proxy.drain(DRAIN).await;
+        if left > 0 {
+            tracing::warn!(connections = left, "closed before they had ended");
         }
         if let Some(keeper) = self.keeper {
             keeper.stop();

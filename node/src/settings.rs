@@ -87,7 +87,11 @@ struct Source {
 
 impl Settings {
     /// Settles flags over the bootstrap file over defaults. `warn` is told of what has no effect.
-    pub fn settle(admin: Option<SocketAddr>, run: &args::Run, warn: &mut dyn FnMut(String)) -> Result<Settings> {
+    pub fn settle(
+        admin: Option<SocketAddr>,
+        run: &args::Run,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Settings> {
         let file = match &run.config {
             Some(path) => read(path, warn)?,
             None => Bootstrap::default(),
@@ -117,7 +121,9 @@ impl Bootstrap {
             .iter()
             .map(|source| match (&source.manifests, &source.kubernetes) {
                 (Some(directory), None) => Ok((source.name.clone(), directory.clone())),
-                (None, Some(_)) => bail!("source {}: this version reads directories only; use manifests", source.name),
+                (None, Some(_)) => {
+                    bail!("source {}: this version reads directories only; use manifests", source.name)
+                }
                 _ => bail!("source {}: give either manifests or kubernetes", source.name),
             })
             .collect()
@@ -127,8 +133,13 @@ impl Bootstrap {
     fn refuse_unserved(&self, warn: &mut dyn FnMut(String)) -> Result<()> {
         let admin = &self.admin;
         let set = |value: &Option<Value>| value.as_ref().is_some_and(|value| !empty(value));
-        if !admin.metrics_from.is_empty() || set(&admin.tls) || admin.token_file.as_ref().is_some_and(|file| !file.is_empty()) {
-            bail!("admin: this version serves loopback only, without tls, tokenFile and metricsFrom; leave them out");
+        if !admin.metrics_from.is_empty()
+            || set(&admin.tls)
+            || admin.token_file.as_ref().is_some_and(|file| !file.is_empty())
+        {
+            bail!(
+                "admin: this version serves loopback only, without tls, tokenFile and metricsFrom; leave them out"
+            );
         }
         if self.access_log.format != "json" {
             bail!("accessLog.format: `{}` is not served; use json", self.access_log.format);
@@ -138,7 +149,10 @@ impl Bootstrap {
         }
         for field in &self.access_log.fields {
             if !ACCESS_LOG_FIELDS.contains(&field.as_str()) {
-                bail!("accessLog.fields: there is no field `{field}`; there are {}", ACCESS_LOG_FIELDS.join(", "));
+                bail!(
+                    "accessLog.fields: there is no field `{field}`; there are {}",
+                    ACCESS_LOG_FIELDS.join(", ")
+                );
             }
         }
         let unserved = [
@@ -197,7 +211,8 @@ fn check_sources(sources: &[(String, PathBuf)]) -> Result<()> {
 }
 
 fn host_name() -> Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("the host name cannot be read; give --node")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .context("the host name cannot be read; give --node")?;
     Ok(name.trim().to_owned())
 }
 

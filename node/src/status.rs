@@ -64,7 +64,15 @@ fn sources(status: &Status) {
     let rows: Vec<_> = status
         .sources
         .iter()
-        .map(|s| vec![s.name.clone(), s.source_type.clone(), s.objects.to_string(), s.errors.len().to_string(), s.location.clone()])
+        .map(|s| {
+            vec![
+                s.name.clone(),
+                s.source_type.clone(),
+                s.objects.to_string(),
+                s.errors.len().to_string(),
+                s.location.clone(),
+            ]
+        })
         .collect();
     table::print("Sources", &["name", "type", "objects", "errors", "location"], &rows);
     for error in status.sources.iter().flat_map(|source| &source.errors) {
@@ -116,10 +124,22 @@ fn elections(status: &Status) {
         .iter()
         .map(|v| {
             let since = format!("{}.{:01} s", v.since_ms / 1000, v.since_ms % 1000 / 100);
-            vec![v.group.clone(), v.state.clone(), v.priority.to_string(), v.master.clone(), v.legs.join(" "), since, v.reason.clone()]
+            vec![
+                v.group.clone(),
+                v.state.clone(),
+                v.priority.to_string(),
+                v.master.clone(),
+                v.legs.join(" "),
+                since,
+                v.reason.clone(),
+            ]
         })
         .collect();
-    table::print("Elections (VRRP)", &["group", "state", "priority", "master", "legs", "since", "reason"], &rows);
+    table::print(
+        "Elections (VRRP)",
+        &["group", "state", "priority", "master", "legs", "since", "reason"],
+        &rows,
+    );
 }
 
 fn sessions(status: &Status) {
@@ -140,7 +160,8 @@ fn sessions(status: &Status) {
             ]
         })
         .collect();
-    let columns = ["peer", "address", "as", "state", "since", "received", "refused", "announced", "last error"];
+    let columns =
+        ["peer", "address", "as", "state", "since", "received", "refused", "announced", "last error"];
     table::print("BGP sessions", &columns, &rows);
 }
 
@@ -148,7 +169,14 @@ fn routes(status: &Status) {
     let rows: Vec<_> = status
         .routes
         .iter()
-        .map(|r| vec![r.prefix.clone(), r.next_hops.join(" "), r.peers.join(" "), if r.stale { "stale".into() } else { String::new() }])
+        .map(|r| {
+            vec![
+                r.prefix.clone(),
+                r.next_hops.join(" "),
+                r.peers.join(" "),
+                if r.stale { "stale".into() } else { String::new() },
+            ]
+        })
         .collect();
     table::print("Learned routes", &["prefix", "next hops", "from", ""], &rows);
 }
@@ -170,7 +198,9 @@ fn services(status: &Status) {
     let rows: Vec<_> = status
         .services
         .iter()
-        .map(|s| vec![s.service.clone(), s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")])
+        .map(|s| {
+            vec![s.service.clone(), s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")]
+        })
         .collect();
     table::print("Services", &["service", "endpoints"], &rows);
 }
@@ -178,7 +208,10 @@ fn services(status: &Status) {
 fn kernel(status: &Status) {
     let kernel = &status.kernel;
     if kernel.programmable {
-        println!("Kernel  {} addresses, {} routes of ours; {} repairs", kernel.addresses, kernel.routes, kernel.repairs);
+        println!(
+            "Kernel  {} addresses, {} routes of ours; {} repairs",
+            kernel.addresses, kernel.routes, kernel.repairs
+        );
     } else {
         println!("Kernel  not programmed: {}", kernel.message);
     }
@@ -192,7 +225,17 @@ fn objects(status: &Status) {
     let troubled: Vec<&ObjectStatus> = status.objects.iter().filter(|o| !o.message.is_empty()).collect();
     let rows: Vec<_> = troubled
         .iter()
-        .map(|o| vec![o.verdict.clone(), o.kind.clone(), name(o), o.reason.clone(), o.location.clone(), o.path.clone(), o.message.clone()])
+        .map(|o| {
+            vec![
+                o.verdict.clone(),
+                o.kind.clone(),
+                name(o),
+                o.reason.clone(),
+                o.location.clone(),
+                o.path.clone(),
+                o.message.clone(),
+            ]
+        })
         .collect();
     let all = status.objects.len();
     println!("Objects  {all} with a verdict, {} of them with something to say", troubled.len());
@@ -201,5 +244,9 @@ fn objects(status: &Status) {
 
 /// `namespace/name`, or the name alone.
 pub fn name(object: &ObjectStatus) -> String {
-    if object.namespace.is_empty() { object.name.clone() } else { format!("{}/{}", object.namespace, object.name) }
+    if object.namespace.is_empty() {
+        object.name.clone()
+    } else {
+        format!("{}/{}", object.namespace, object.name)
+    }
 }

@@ -13,7 +13,13 @@ pub fn print(heading: &str, columns: &[&str], rows: &[Vec<String>]) {
 fn render(columns: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
     let widths: Vec<usize> = (0..columns.len())
-        .map(|i| rows.iter().chain([&header]).map(|row| row.get(i).map_or(0, |cell| cell.chars().count())).max().unwrap_or(0))
+        .map(|i| {
+            rows.iter()
+                .chain([&header])
+                .map(|row| row.get(i).map_or(0, |cell| cell.chars().count()))
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in [&header].into_iter().chain(rows) {

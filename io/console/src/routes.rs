@@ -37,7 +37,8 @@ async fn ready<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
     if shared.view.ready() {
         "ready\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the first snapshot is not applied yet\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the first snapshot is not applied yet\n")
+            .into_response()
     }
 }
 
@@ -45,7 +46,8 @@ async fn metrics<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &shared.registry) {
         Ok(()) => {
-            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                .into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -55,11 +57,17 @@ async fn status<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
     Json(shared.view.status().await).into_response()
 }
 
-async fn explain_http<V: View>(State(shared): State<Arc<Shared<V>>>, Query(query): Query<HttpQuery>) -> Response {
+async fn explain_http<V: View>(
+    State(shared): State<Arc<Shared<V>>>,
+    Query(query): Query<HttpQuery>,
+) -> Response {
     Json(shared.view.explain_http(&query)).into_response()
 }
 
-async fn explain_egress<V: View>(State(shared): State<Arc<Shared<V>>>, Query(query): Query<EgressQuery>) -> Response {
+async fn explain_egress<V: View>(
+    State(shared): State<Arc<Shared<V>>>,
+    Query(query): Query<EgressQuery>,
+) -> Response {
     Json(shared.view.explain_egress(&query)).into_response()
 }
 
@@ -68,7 +76,10 @@ struct Prefix {
     prefix: String,
 }
 
-async fn explain_route<V: View>(State(shared): State<Arc<Shared<V>>>, Query(query): Query<Prefix>) -> Response {
+async fn explain_route<V: View>(
+    State(shared): State<Arc<Shared<V>>>,
+    Query(query): Query<Prefix>,
+) -> Response {
     Json(shared.view.explain_route(&query.prefix).await).into_response()
 }
 
@@ -79,7 +90,8 @@ async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
     if names_this_machine(host) {
         next.run(request).await
     } else {
-        (StatusCode::MISDIRECTED_REQUEST, "the admin address answers to an IP address or localhost only\n").into_response()
+        (StatusCode::MISDIRECTED_REQUEST, "the admin address answers to an IP address or localhost only\n")
+            .into_response()
     }
 }
 

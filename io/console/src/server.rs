@@ -20,7 +20,9 @@ pub struct Console {
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// It is not loopback.
-    #[error("admin address {0}: anything but loopback needs TLS and a token, which this version does not serve; use 127.0.0.1")]
+    #[error(
+        "admin address {0}: anything but loopback needs TLS and a token, which this version does not serve; use 127.0.0.1"
+    )]
     NotLoopback(SocketAddr),
     /// The kernel refuses it.
     #[error("admin address {address}: {source}; another program uses it, or choose one with --admin")]
@@ -38,7 +40,8 @@ impl Console {
         if !address.ip().is_loopback() {
             return Err(ConsoleError::NotLoopback(address));
         }
-        let listener = TcpListener::bind(address).await.map_err(|source| ConsoleError::Bind { address, source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| ConsoleError::Bind { address, source })?;
         Ok(Console { listener })
     }
 

@@ -236,7 +236,9 @@ pub fn foreign_routes(links: &[Link]) -> io::Result<Vec<(IpNet, String)>> {
     let question = Message::new(GETROUTE, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let found = socket.ask(question, Vec::new, |found, message| found.extend(decode(message, &names)))?;
     let foreign = found.into_iter().filter(|route| route.protocol != OURS && route.key.table == MAIN_TABLE);
-    Ok(foreign.filter_map(|route| Some((route.key.destination, route.next_hops.first()?.interface.clone()?))).collect())
+    Ok(foreign
+        .filter_map(|route| Some((route.key.destination, route.next_hops.first()?.interface.clone()?)))
+        .collect())
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

@@ -70,7 +70,7 @@ impl Speaker {
     }
 
     /// Says farewell everywhere: addresses first, so that the heir has them before routes are withdrawn.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&self) {
         self.elections.stop();
         self.sessions.stop().await;
     }

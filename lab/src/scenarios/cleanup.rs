@@ -13,7 +13,8 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     let mut before = Vec::new();
     for gateway in lab.gateways() {
         let ns = lab.ns(gateway);
-        ns.output("nft", &["add table inet stranger { chain c { type filter hook forward priority 5; } }"])?;
+        let chain = "add chain inet stranger c { type filter hook forward priority 5; }";
+        ns.output("nft", &[&format!("add table inet stranger; {chain}")])?;
         ns.output("ip", &["route", "add", "192.0.2.0/24", "via", "10.10.0.1", "proto", "77"])?;
         before.push((gateway, Traces::of(&ns)?));
     }

@@ -1,5 +1,7 @@
 //! Sessions with the real daemons, as those daemons see them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::gateway::vip;
@@ -40,7 +42,11 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     let nodes: Vec<_> = lab.topology.nodes().collect();
     for node in nodes {
         let (ns, dir) = (lab.ns(node.name), lab.dir(node.name)?);
-        let up = bird::established(&ns, &dir)?;
+        // The nodes' own mesh is no business of the gateways, and may be the last to stand.
+        let mesh = lab.wait("peerings with all", Duration::from_secs(30), |_| {
+            Ok(Some(bird::established(&ns, &dir)?).filter(|up| up.len() == 5))
+        });
+        let up = mesh.or_else(|_| bird::established(&ns, &dir))?;
         report.exactly(&format!("{}'s peerings (iBGP)", node.name), up.len(), 5, &up.join(" "));
         let there = route(&ns, "default", CLUSTER_NEXT_HOP);
         report.holds(

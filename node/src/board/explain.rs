@@ -23,17 +23,25 @@ impl Board {
         if candidates.is_empty() {
             let open = decided.model.traffic.entrances.iter().map(|entrance| entrance.address.to_string());
             let open = open.collect::<Vec<_>>().join(", ");
-            return unserved("listener", format!("nothing listens on port {} there; open are: {open}", url.port));
+            return unserved(
+                "listener",
+                format!("nothing listens on port {} there; open are: {open}", url.port),
+            );
         }
         let headers = query.headers.lines().filter_map(|line| line.split_once(':'));
         let headers: Vec<(String, String)> =
             headers.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
-        let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.clone());
+        let host = headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("host"))
+            .map(|(_, value)| value.clone());
         let host = host.unwrap_or_else(|| url.authority.clone());
         let question = Question { host: &host, method: &query.method, target: &url.target, headers };
         // A name may stand for any of the addresses: the first that serves it answers, else the first of all.
-        let mut answers: Vec<(&Entrance, Explanation)> =
-            candidates.iter().map(|&entrance| (entrance, explain(&Router::new(entrance), &question))).collect();
+        let mut answers: Vec<(&Entrance, Explanation)> = candidates
+            .iter()
+            .map(|&entrance| (entrance, explain(&Router::new(entrance), &question)))
+            .collect();
         let best = answers.iter().position(|(_, explanation)| explanation.refusal.is_none()).unwrap_or(0);
         let (entrance, explanation) = answers.swap_remove(best);
         self.http_lines(&decided, entrance, &explanation)
@@ -44,7 +52,8 @@ impl Board {
         if let Some(holder) = self.holder(decided, entrance.address.ip()) {
             lines.push(("held by".into(), holder));
         }
-        let mut tell = |label: &str, text: Option<String>| lines.extend(text.map(|text| (label.to_owned(), text)));
+        let mut tell =
+            |label: &str, text: Option<String>| lines.extend(text.map(|text| (label.to_owned(), text)));
         tell("listener", explanation.listener.clone());
         tell("route", explanation.route.clone());
         let matched = explanation.matched.clone().unwrap_or_default();
@@ -65,13 +74,19 @@ impl Board {
     }
 
     fn holder(&self, decided: &Decided, address: IpAddr) -> Option<String> {
-        let Protocol::Vrrp(group) = &decided.model.addresses.held.get(&address)?.protocol else { return None };
+        let Protocol::Vrrp(group) = &decided.model.addresses.held.get(&address)?.protocol else {
+            return None;
+        };
         let elections = self.0.speaker.elections().borrow().clone();
         let election = elections.iter().find(|election| election.group == *group)?;
         if election.master_here {
             return Some(format!("{} (this gateway)", self.0.node));
         }
-        Some(election.master.map_or("nobody that this gateway hears".into(), |master| format!("the gateway at {master}")))
+        Some(
+            election
+                .master
+                .map_or("nobody that this gateway hears".into(), |master| format!("the gateway at {master}")),
+        )
     }
 
     /// With which address a connection leaves, or what drops it.
@@ -79,19 +94,33 @@ impl Board {
         let decided = self.decided();
         let to = query.to.parse::<SocketAddr>().map(|to| to.ip()).or_else(|_| query.to.parse());
         let Ok(IpAddr::V4(to)) = to else {
-            return unserved("to", format!("`{}` is not an IPv4 address; this version resolves no names", query.to));
+            return unserved(
+                "to",
+                format!("`{}` is not an IPv4 address; this version resolves no names", query.to),
+            );
         };
         let from = match query.from.parse::<Ipv4Addr>() {
             Ok(from) => from,
             Err(_) => match self.pod_address(&decided, &query.from) {
                 Some(from) => from,
-                None => return unserved("from", format!("`{}` is neither an IPv4 address nor a known NAMESPACE/POD", query.from)),
+                None => {
+                    return unserved(
+                        "from",
+                        format!("`{}` is neither an IPv4 address nor a known NAMESPACE/POD", query.from),
+                    );
+                }
             },
         };
         let decision = self.pods().decide(from, to);
-        let mut lines = vec![("from".to_owned(), decision.pod.as_ref().map_or(from.to_string(), |pod| format!("{from} ({pod})")))];
+        let mut lines = vec![(
+            "from".to_owned(),
+            decision.pod.as_ref().map_or(from.to_string(), |pod| format!("{from} ({pod})")),
+        )];
         lines.push(("to".into(), to.to_string()));
-        lines.push(("policy".into(), decision.policy.as_ref().map_or("none selects it".into(), ToString::to_string)));
+        lines.push((
+            "policy".into(),
+            decision.policy.as_ref().map_or("none selects it".into(), ToString::to_string),
+        ));
         match (&decision.dropped, decision.source) {
             (Some(reason), _) => lines.push(("dropped".into(), reason.clone())),
             (None, Some(source)) => {
@@ -107,7 +136,10 @@ impl Board {
     fn pod_address(&self, decided: &Decided, name: &str) -> Option<Ipv4Addr> {
         let (namespace, name) = name.split_once('/')?;
         let pods = self.pods();
-        decided.sources.iter().find_map(|source| pods.address_of(&Key::new(&source.status.name, namespace, name)))
+        decided
+            .sources
+            .iter()
+            .find_map(|source| pods.address_of(&Key::new(&source.status.name, namespace, name)))
     }
 
     /// Every path to a prefix.
@@ -129,10 +161,17 @@ fn unserved(label: &str, message: String) -> Explained {
 fn candidates<'a>(decided: &'a Decided, url: &Url) -> Vec<&'a Entrance> {
     let traffic = &decided.model.traffic;
     if let Ok(address) = url.host.parse::<IpAddr>() {
-        return tidegate_traffic::entrance_for(traffic, address, url.port).map(AsRef::as_ref).into_iter().collect();
+        return tidegate_traffic::entrance_for(traffic, address, url.port)
+            .map(AsRef::as_ref)
+            .into_iter()
+            .collect();
     }
-    let mut same_port: Vec<&Entrance> =
-        traffic.entrances.iter().map(AsRef::as_ref).filter(|entrance| entrance.address.port() == url.port).collect();
+    let mut same_port: Vec<&Entrance> = traffic
+        .entrances
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|entrance| entrance.address.port() == url.port)
+        .collect();
     same_port.sort_by_key(|entrance| entrance.address.ip().is_unspecified());
     same_port
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{
-    AddressStatus, BgpStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus, RouteStatus, ServiceStatus,
-    SourceError, SourceStatus, Status, VrrpStatus,
+    AddressStatus, BgpStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus, RouteStatus,
+    ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
 };
-use tidegate_model::Verdict;
 use tidegate_proxy::SocketState;
 use tidegate_speaker::{Election, LearnedRoute};
 
@@ -100,7 +100,9 @@ impl Board {
 
     fn kernel(&self) -> KernelStatus {
         match &self.0.kernel {
-            KernelView::Refused(message) => KernelStatus { message: message.clone(), ..KernelStatus::default() },
+            KernelView::Refused(message) => {
+                KernelStatus { message: message.clone(), ..KernelStatus::default() }
+            }
             KernelView::Kept(applied) => {
                 let applied = applied.borrow();
                 KernelStatus {
@@ -202,6 +204,9 @@ fn route(route: LearnedRoute) -> RouteStatus {
 fn services(decided: &Decided) -> Vec<ServiceStatus> {
     let backends = decided.model.traffic.backends.values();
     backends
-        .map(|backend| ServiceStatus { service: backend.id.to_string(), endpoints: backend.endpoints.load().usable.clone() })
+        .map(|backend| ServiceStatus {
+            service: backend.id.to_string(),
+            endpoints: backend.endpoints.load().usable.clone(),
+        })
         .collect()
 }

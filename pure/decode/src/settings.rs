@@ -14,14 +14,20 @@ pub fn settings<T: DeserializeOwned>(text: &str) -> Result<(T, Vec<Problem>), Pr
     let mut documents = yaml::read(text)?;
     if documents.len() > 1 {
         let message = "the file has several documents; settings are one".into();
-        return Err(Problem { line: documents[1].lines.first(), object: String::new(), field: String::new(), message });
+        return Err(Problem {
+            line: documents[1].lines.first(),
+            object: String::new(),
+            field: String::new(),
+            message,
+        });
     }
     let (value, lines) = match documents.pop() {
         Some(raw) => (raw.value.map_err(|fault| fault.into_problem("", &raw.lines))?, raw.lines),
         None => (Value::Object(serde_json::Map::new()), crate::Lines::only(1)),
     };
     let mut unknown = Vec::new();
-    let settings = read::read(&value, &Path::parse(""), &mut unknown).map_err(|fault| fault.into_problem("", &lines))?;
+    let settings =
+        read::read(&value, &Path::parse(""), &mut unknown).map_err(|fault| fault.into_problem("", &lines))?;
     Ok((settings, unknown.into_iter().map(|fault| fault.into_problem("", &lines)).collect()))
 }
 

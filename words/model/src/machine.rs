@@ -46,8 +46,11 @@ impl Machine {
         if let Some((_, interface)) = connected {
             return Some(interface);
         }
-        let route =
-            self.routes.iter().filter(|r| r.destination.contains(&address)).max_by_key(|r| r.destination.prefix_len())?;
+        let route = self
+            .routes
+            .iter()
+            .filter(|r| r.destination.contains(&address))
+            .max_by_key(|r| r.destination.prefix_len())?;
         interfaces.iter().find(|interface| interface.name == route.interface)
     }
 

@@ -90,7 +90,8 @@ impl HostPattern {
             }
             (HostPattern::Under(a), HostPattern::Under(b)) => {
                 let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
-                let inside = long == short || long.strip_suffix(short.as_str()).is_some_and(|rest| rest.ends_with('.'));
+                let inside = long == short
+                    || long.strip_suffix(short.as_str()).is_some_and(|rest| rest.ends_with('.'));
                 inside.then(|| HostPattern::Under(long.clone()))
             }
         }
@@ -324,9 +325,13 @@ mod tests {
     /// A wildcard covers one label or more, never the parent itself, and never half a label.
     #[test]
     fn wildcards_cover_whole_labels() {
-        for (host, matches) in
-            [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), (".example.com", false), ("badexample.com", false)]
-        {
+        for (host, matches) in [
+            ("a.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            (".example.com", false),
+            ("badexample.com", false),
+        ] {
             assert_eq!(pattern("*.example.com").matches(host), matches, "{host}");
         }
     }

@@ -56,7 +56,13 @@ impl Verdict {
     }
 
     /// Adds a problem, and makes the outcome as bad as it says.
-    pub fn note(&mut self, severity: Severity, reason: &'static str, field: impl Into<String>, message: impl Into<String>) {
+    pub fn note(
+        &mut self,
+        severity: Severity,
+        reason: &'static str,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         let outcome = match severity {
             Severity::Warning => Outcome::Accepted,
             Severity::Part => Outcome::Partially,

@@ -11,6 +11,5 @@ pub type Objects<T> = BTreeMap<Key, Arc<Resource<T>>>;
 
 /// Whether both hold the very same objects, compared by pointer first and by value where pointers differ.
 pub fn same<T: PartialEq>(a: &Objects<T>, b: &Objects<T>) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && (Arc::ptr_eq(a, b) || a == b))
+    a.len() == b.len() && a.iter().zip(b).all(|((ka, a), (kb, b))| ka == kb && (Arc::ptr_eq(a, b) || a == b))
 }

@@ -25,7 +25,13 @@ impl ArpSocket {
         // SAFETY: the option takes an int, which outlives the call. A kernel before 4.20 lacks it: own frames are then
         // told apart by their sender's hardware address.
         unsafe {
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, (&raw const on).cast(), on_length);
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                PACKET_IGNORE_OUTGOING,
+                (&raw const on).cast(),
+                on_length,
+            );
         }
         // SAFETY: sockaddr_ll is plain data for which all zeroes is a valid value.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -48,7 +54,8 @@ impl ArpSocket {
     /// The next frame's length in `buffer`, or `None` when there is none.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<usize> {
         // SAFETY: the buffer is writable for its whole length.
-        let read = unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let read =
+            unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         usize::try_from(read).ok()
     }
 }

@@ -51,7 +51,13 @@ impl Contest {
     }
 
     /// Takes over changed settings without giving the addresses up; a change of interfaces starts anew.
-    pub(super) fn change(&mut self, group: Group, links: &[Option<Link>], conditions: Conditions, now: Instant) {
+    pub(super) fn change(
+        &mut self,
+        group: Group,
+        links: &[Option<Link>],
+        conditions: Conditions,
+        now: Instant,
+    ) {
         self.group = group;
         let Ok(config) = self.config(links, conditions) else {
             return self.start(links, conditions, now);
@@ -115,7 +121,8 @@ impl Contest {
             })
         });
         Ok(vrrp::Config {
-            interval: vrrp::AdvertInterval::from_duration(group.interval).ok_or("advertisementInterval must be 10ms to 40s")?,
+            interval: vrrp::AdvertInterval::from_duration(group.interval)
+                .ok_or("advertisementInterval must be 10ms to 40s")?,
             priority: vrrp::Priority::new(group.priority).ok_or("priority must be 1 to 254")?,
             preempt: group.preempt,
             preempt_delay: group.preempt_delay,

@@ -16,8 +16,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ pub(crate) struct Elections {
     commands: SyncSender<Command>,
     wake: Arc<EventFd>,
     observed: watch::Receiver<Arc<Vec<Election>>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Elections {
@@ -76,7 +76,7 @@ impl Elections {
             stopping: false,
         };
         let thread = std::thread::Builder::new().name("elections".into()).spawn(move || state.run())?;
-        Ok(Elections { commands, wake, observed, thread: Some(thread) })
+        Ok(Elections { commands, wake, observed, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands a command over. Once the thread has ended it does nothing.
@@ -92,10 +92,10 @@ impl Elections {
         self.observed.clone()
     }
 
-    /// Says farewell and waits for the thread's end.
-    pub(crate) fn stop(&mut self) {
+    /// Says farewell and waits for the thread's end, which takes no longer than sending it.
+    pub(crate) fn stop(&self) {
         self.tell(Command::Stop);
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }
@@ -155,11 +155,21 @@ impl Loop {
             for _ in 0..512 {
                 let Some(advert) = segment.vrrp.receive(&mut buffer) else { break };
                 for contest in self.contests.values_mut() {
-                    let legs = contest.group.legs.iter().enumerate().filter(|(_, leg)| leg.interface == segment.name);
+                    let legs = contest
+                        .group
+                        .legs
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, leg)| leg.interface == segment.name);
                     for id in legs.map(|(at, _)| vrrp::LegId(at as u32)).collect::<Vec<_>>() {
                         let (source, destination) = (advert.source, advert.destination);
-                        let input =
-                            vrrp::Input::Advert { leg: id, source, destination, ttl: advert.ttl, payload: advert.payload };
+                        let input = vrrp::Input::Advert {
+                            leg: id,
+                            source,
+                            destination,
+                            ttl: advert.ttl,
+                            payload: advert.payload,
+                        };
                         contest.handle(input, now);
                     }
                 }
@@ -219,8 +229,10 @@ impl Loop {
         self.act(now);
         self.contests.retain(|name, _| groups.contains_key(name));
         self.links = links::scan().unwrap_or_default();
-        let changed: Vec<Group> =
-            groups.into_values().filter(|group| self.contests.get(&group.name).is_none_or(|old| old.group != *group)).collect();
+        let changed: Vec<Group> = groups
+            .into_values()
+            .filter(|group| self.contests.get(&group.name).is_none_or(|old| old.group != *group))
+            .collect();
         let wanted: BTreeSet<String> = interfaces(self.contests.values())
             .into_iter()
             .chain(changed.iter().flat_map(|group| group.legs.iter().map(|leg| leg.interface.clone())))
@@ -228,7 +240,8 @@ impl Loop {
         self.open_segments(&wanted);
         for group in changed {
             let links = self.links_of(&group);
-            let contest = self.contests.entry(group.name.clone()).or_insert_with(|| Contest::new(group.clone(), now));
+            let contest =
+                self.contests.entry(group.name.clone()).or_insert_with(|| Contest::new(group.clone(), now));
             contest.change(group, &links, self.conditions, now);
         }
         self.explain_obstacles(now);
@@ -239,7 +252,11 @@ impl Loop {
 
     /// The links of a group's legs, `None` where no sockets are open.
     fn links_of(&self, group: &Group) -> Vec<Option<Link>> {
-        group.legs.iter().map(|leg| self.segments.get(&leg.interface).map(|segment| segment.link.clone())).collect()
+        group
+            .legs
+            .iter()
+            .map(|leg| self.segments.get(&leg.interface).map(|segment| segment.link.clone()))
+            .collect()
     }
 
     fn open_segments(&mut self, wanted: &BTreeSet<String>) {
@@ -268,7 +285,9 @@ impl Loop {
     /// A contest that waits for an interface says why.
     fn explain_obstacles(&mut self, now: Instant) {
         for contest in self.contests.values_mut().filter(|contest| !contest.runs()) {
-            if let Some(obstacle) = contest.group.legs.iter().find_map(|leg| self.obstacles.get(&leg.interface)) {
+            if let Some(obstacle) =
+                contest.group.legs.iter().find_map(|leg| self.obstacles.get(&leg.interface))
+            {
                 contest.stop(obstacle.clone(), now);
             }
         }
@@ -327,8 +346,12 @@ impl Loop {
                             segment.send_advert(destination, &bytes);
                         }
                     }
-                    vrrp::Output::Claim(reason) => tracing::info!(group = contest.group.name, %reason, "master"),
-                    vrrp::Output::Release(reason) => tracing::info!(group = contest.group.name, %reason, "no longer master"),
+                    vrrp::Output::Claim(reason) => {
+                        tracing::info!(group = contest.group.name, %reason, "master")
+                    }
+                    vrrp::Output::Release(reason) => {
+                        tracing::info!(group = contest.group.name, %reason, "no longer master")
+                    }
                     vrrp::Output::Announce => {
                         for leg in &contest.group.legs {
                             if let Some(segment) = self.segments.get_mut(&leg.interface) {
@@ -342,7 +365,8 @@ impl Loop {
         }
         // What is held follows from who is master now, whatever the path that led there.
         for (name, segment) in &mut self.segments {
-            let wanted: BTreeSet<Ipv4Addr> = self.contests.values().flat_map(|contest| contest.holds_on(name)).collect();
+            let wanted: BTreeSet<Ipv4Addr> =
+                self.contests.values().flat_map(|contest| contest.holds_on(name)).collect();
             segment.hold(&wanted, now);
         }
     }

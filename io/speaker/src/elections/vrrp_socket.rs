@@ -66,7 +66,12 @@ fn parse(packet: &[u8]) -> Option<Received<'_>> {
     }
     let header = packet.get(..header_length)?;
     let address = |at: usize| IpAddr::from([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    Some(Received { source: address(12), destination: address(16), ttl: header[8], payload: &packet[header_length..] })
+    Some(Received {
+        source: address(12),
+        destination: address(16),
+        ttl: header[8],
+        payload: &packet[header_length..],
+    })
 }
 
 impl AsRawFd for VrrpSocket {
@@ -82,7 +87,8 @@ mod tests {
     /// The header is cut off by its own length, options included; a cut header is passed over.
     #[test]
     fn parses_the_header() {
-        let mut packet = vec![0x46, 0, 0, 0, 0, 0, 0, 0, 255, 112, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18, 1, 1, 1, 1, 0x31];
+        let mut packet =
+            vec![0x46, 0, 0, 0, 0, 0, 0, 0, 255, 112, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18, 1, 1, 1, 1, 0x31];
         let received = parse(&packet).expect("a packet");
         assert_eq!((received.ttl, received.payload), (255, &[0x31][..]));
         assert_eq!(received.source, "10.0.0.1".parse::<IpAddr>().unwrap());

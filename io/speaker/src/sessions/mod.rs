@@ -10,7 +10,7 @@ mod transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle as Task, LocalSet};
 
-pub use self::learned::{Learned, LearnedRoute, SessionStatus, SessionsObserved};
 use self::learned::SETTLE_MAX;
+pub use self::learned::{Learned, LearnedRoute, SessionStatus, SessionsObserved};
 use self::peer::PeerSession;
 use self::transport::{Event, accept};
 use crate::links;
@@ -53,7 +53,7 @@ pub(crate) struct Sessions {
     commands: mpsc::Sender<Command>,
     learned: watch::Receiver<Arc<Learned>>,
     observed: watch::Receiver<Arc<SessionsObserved>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sessions {
@@ -66,7 +66,7 @@ impl Sessions {
         let thread = std::thread::Builder::new().name("sessions".into()).spawn(move || {
             LocalSet::new().block_on(&runtime, Loop::new(publish_learned, publish_observed).run(inbox));
         })?;
-        Ok(Sessions { commands, learned, observed, thread: Some(thread) })
+        Ok(Sessions { commands, learned, observed, thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands a command over. Once the thread has ended it does nothing.
@@ -85,9 +85,10 @@ impl Sessions {
     }
 
     /// Ends all sessions and waits for the thread's end.
-    pub(crate) async fn stop(&mut self) {
+    pub(crate) async fn stop(&self) {
         self.tell(Command::Stop).await;
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -111,7 +112,10 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(publish_learned: watch::Sender<Arc<Learned>>, publish_observed: watch::Sender<Arc<SessionsObserved>>) -> Self {
+    fn new(
+        publish_learned: watch::Sender<Arc<Learned>>,
+        publish_observed: watch::Sender<Arc<SessionsObserved>>,
+    ) -> Self {
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let router_id = Ipv4Addr::new(127, 0, 0, 1);
         Loop {
@@ -176,7 +180,9 @@ impl Loop {
             Event::Incoming(stream, from) => {
                 // A stranger's connection is dropped, which closes it.
                 let found = self.peers.values_mut().find(|peer| peer.is_at(from.ip()));
-                let Some(peer) = found else { return tracing::debug!(%from, "BGP connection from no peer of ours") };
+                let Some(peer) = found else {
+                    return tracing::debug!(%from, "BGP connection from no peer of ours");
+                };
                 if peer.is_single_hop() {
                     let _ = socket2::SockRef::from(&stream).set_ttl_v4(1);
                 }
@@ -228,8 +234,11 @@ impl Loop {
     async fn declare(&mut self, peers: BTreeMap<String, Peer>, now: Instant) {
         self.settle_by.get_or_insert(now + SETTLE_MAX);
         self.learn_own_addresses(&peers);
-        let gone = |peer: &PeerSession, name: &String| peers.get(name).is_none_or(|config| peer.must_restart(config));
-        let ended: Vec<String> = self.peers.iter().filter(|(name, peer)| gone(peer, name)).map(|(name, _)| name.clone()).collect();
+        let gone = |peer: &PeerSession, name: &String| {
+            peers.get(name).is_none_or(|config| peer.must_restart(config))
+        };
+        let ended: Vec<String> =
+            self.peers.iter().filter(|(name, peer)| gone(peer, name)).map(|(name, _)| name.clone()).collect();
         for name in ended {
             if let Some(mut peer) = self.peers.remove(&name) {
                 peer.stop("no longer configured so", now);
@@ -257,7 +266,8 @@ impl Loop {
 
     /// Router id: our lowest address, unless a peer's settings name one. Own addresses are never next hops.
     fn learn_own_addresses(&mut self, peers: &BTreeMap<String, Peer>) {
-        let own: BTreeSet<Ipv4Addr> = links::scan().unwrap_or_default().values().filter_map(|link| link.primary).collect();
+        let own: BTreeSet<Ipv4Addr> =
+            links::scan().unwrap_or_default().values().filter_map(|link| link.primary).collect();
         if let Some(&lowest) = own.iter().find(|address| !address.is_loopback()) {
             self.router_id = lowest;
         }
@@ -298,7 +308,9 @@ impl Loop {
         let Some(explanation) = self.table.explain(prefix) else {
             return (false, vec![("no path".into(), format!("no peer has announced {prefix}"))]);
         };
-        let name = |id: PeerId| self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.name.clone());
+        let name = |id: PeerId| {
+            self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.name.clone())
+        };
         let mut lines = Vec::new();
         for explained in &explanation.paths {
             let path = &explained.path;
@@ -353,7 +365,8 @@ impl Loop {
     fn list(&self) -> Vec<LearnedRoute> {
         let names: BTreeMap<PeerId, String> =
             self.peers.values().map(|peer| (peer.id, peer.name.clone())).collect();
-        let used = self.table.paths().filter_map(|(prefix, paths)| Some((prefix, self.routes.get(&prefix)?, paths)));
+        let used =
+            self.table.paths().filter_map(|(prefix, paths)| Some((prefix, self.routes.get(&prefix)?, paths)));
         used.map(|(prefix, next_hops, paths)| LearnedRoute {
             prefix,
             next_hops: next_hops.clone(),
@@ -367,7 +380,9 @@ impl Loop {
     fn carries(&self) -> bool {
         let up = || self.peers.values().filter(|peer| peer.is_established());
         let learns = self.peers.values().any(|peer| !peer.config.imports.is_empty());
-        let fresh = || up().filter_map(|peer| self.table.summary(peer.id)).any(|summary| summary.held > summary.stale);
+        let fresh = || {
+            up().filter_map(|peer| self.table.summary(peer.id)).any(|summary| summary.held > summary.stale)
+        };
         self.peers.is_empty() || up().next().is_some() && (!learns || fresh())
     }
 

@@ -34,10 +34,17 @@ pub(super) struct PeerSession {
 
 impl PeerSession {
     /// A session that starts now.
-    pub(super) fn start(name: String, config: Peer, id: PeerId, router_id: Ipv4Addr, now: Instant) -> Result<Self, String> {
+    pub(super) fn start(
+        name: String,
+        config: Peer,
+        id: PeerId,
+        router_id: Ipv4Addr,
+        now: Instant,
+    ) -> Result<Self, String> {
         // Both gateways and tests differ in their addresses, so the jitter differs without any randomness.
         let seed = u64::from(u32::from(router_id)) << 32 | u64::from(id.0);
-        let session = Session::new(session_config(&config, router_id), seed).map_err(|error| error.to_string())?;
+        let session =
+            Session::new(session_config(&config, router_id), seed).map_err(|error| error.to_string())?;
         let out = AdjOut::new(config.local_as);
         let mut peer = PeerSession {
             name,
@@ -90,7 +97,13 @@ impl PeerSession {
     }
 
     /// A connection stands.
-    pub(super) fn opened(&mut self, stream: TcpStream, direction: Direction, events: &mpsc::Sender<Event>, now: Instant) {
+    pub(super) fn opened(
+        &mut self,
+        stream: TcpStream,
+        direction: Direction,
+        events: &mpsc::Sender<Event>,
+        now: Instant,
+    ) {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
         match Conn::start(&self.name, conn, stream, events.clone()) {

@@ -44,7 +44,12 @@ pub(super) struct Conn {
 
 impl Conn {
     /// Starts the task that owns `stream`.
-    pub(super) fn start(peer: &str, id: ConnId, stream: TcpStream, events: mpsc::Sender<Event>) -> io::Result<Self> {
+    pub(super) fn start(
+        peer: &str,
+        id: ConnId,
+        stream: TcpStream,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<Self> {
         let IpAddr::V4(local) = stream.local_addr()?.ip().to_canonical() else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "BGP over IPv6 is not spoken yet"));
         };
@@ -60,7 +65,13 @@ impl Conn {
     }
 }
 
-async fn carry(peer: String, id: ConnId, stream: TcpStream, outbox: mpsc::Receiver<Vec<u8>>, events: mpsc::Sender<Event>) {
+async fn carry(
+    peer: String,
+    id: ConnId,
+    stream: TcpStream,
+    outbox: mpsc::Receiver<Vec<u8>>,
+    events: mpsc::Sender<Event>,
+) {
     let (read, write) = stream.into_split();
     let ended = tokio::select! {
         ended = read_all(&peer, id, read, &events) => Some(ended),
@@ -73,7 +84,12 @@ async fn carry(peer: String, id: ConnId, stream: TcpStream, outbox: mpsc::Receiv
 }
 
 /// Reads until the peer closes; a full event queue holds the peer back.
-async fn read_all(peer: &str, id: ConnId, mut read: OwnedReadHalf, events: &mpsc::Sender<Event>) -> Option<String> {
+async fn read_all(
+    peer: &str,
+    id: ConnId,
+    mut read: OwnedReadHalf,
+    events: &mpsc::Sender<Event>,
+) -> Option<String> {
     let mut buffer = vec![0u8; 64 * 1024];
     loop {
         match read.read(&mut buffer).await {
@@ -98,7 +114,11 @@ async fn write_all(mut outbox: mpsc::Receiver<Vec<u8>>, mut write: tokio::net::t
         {
             bytes.extend_from_slice(&more);
         }
-        let written = if outbox.is_closed() { timeout(LAST_WORDS, write.write_all(&bytes)).await } else { Ok(write.write_all(&bytes).await) };
+        let written = if outbox.is_closed() {
+            timeout(LAST_WORDS, write.write_all(&bytes)).await
+        } else {
+            Ok(write.write_all(&bytes).await)
+        };
         if !matches!(written, Ok(Ok(()))) {
             std::future::pending::<()>().await;
         }
@@ -122,7 +142,10 @@ pub(super) async fn dial(dial: Dial, events: mpsc::Sender<Event>) {
     let outcome = match timeout(dial.timeout, connect(&dial)).await {
         Ok(Ok(stream)) => Event::Dialled(dial.peer, stream),
         Ok(Err(error)) => Event::DialFailed(dial.peer, format!("{}: {error}", dial.to)),
-        Err(_) => Event::DialFailed(dial.peer, format!("{}: no answer within {} s", dial.to, dial.timeout.as_secs())),
+        Err(_) => Event::DialFailed(
+            dial.peer,
+            format!("{}: no answer within {} s", dial.to, dial.timeout.as_secs()),
+        ),
     };
     let _ = events.send(outcome).await;
 }
