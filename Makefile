@@ -43,4 +43,4 @@ deny: ## Licences and duplicate crates (installs cargo-deny once)
 
 .PHONY: runs
 runs: packages build ## The demo ten times; minimum, median and maximum of every figure
-	$(BIN)/lab demo --runs 10
+	$(BIN)/lab demo --times 10

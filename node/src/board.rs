@@ -5,6 +5,8 @@
 mod explain;
 mod observe;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tidegate_console::{EgressQuery, Explained, HttpQuery, View};
@@ -13,7 +15,7 @@ use tidegate_files::SourceState;
 use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
 use tidegate_model::{Model, Verdict};
-use tidegate_objects::ObjectRef;
+use tidegate_objects::{Object, ObjectRef};
 use tidegate_proxy::ProxyObserved;
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
@@ -26,9 +28,22 @@ pub struct Decided {
     /// What the objects mean.
     pub model: Model,
     /// What became of each.
-    pub verdicts: Arc<std::collections::BTreeMap<ObjectRef, Verdict>>,
+    pub verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
     /// Something about this gateway as a whole.
     pub notice: Option<String>,
+}
+
+impl Decided {
+    /// Gateways by each of their addresses, so that a master heard on the wire can be named.
+    fn gateway_names(&self) -> BTreeMap<IpAddr, String> {
+        let objects = self.sources.iter().flat_map(|source| &source.objects);
+        let nodes = objects.filter_map(|object| match object {
+            Object::GatewayNode(node) => Some(node),
+            _ => None,
+        });
+        let each = nodes.flat_map(|node| node.spec.addresses.iter().map(move |address| (*address, node)));
+        each.map(|(address, node)| (address, node.key().name.to_string())).collect()
+    }
 }
 
 /// The kernel, if this process may program it.

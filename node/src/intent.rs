@@ -16,6 +16,7 @@ use tidegate_objects::{ObjectRef, Resource, Snapshot};
 /// What was asked for, and what it means.
 #[derive(Default)]
 pub struct Intent {
+    sources: Vec<Arc<SourceState>>,
     snapshot: Snapshot,
     machine: Machine,
     membership: Membership,
@@ -38,6 +39,13 @@ pub struct Changed {
 }
 
 impl Intent {
+    /// Whether sources or machine differ from what was decided last.
+    pub fn is_news(&self, sources: &[Arc<SourceState>], machine: &Machine) -> bool {
+        let same = |(a, b): (&Arc<SourceState>, &Arc<SourceState>)| Arc::ptr_eq(a, b);
+        let known = self.sources.len() == sources.len() && self.sources.iter().zip(sources).all(same);
+        !(self.compiled && known && self.machine == *machine)
+    }
+
     /// Takes over what the sources and the machine say now, and tells `table` of pods.
     pub fn update(&mut self, sources: &[Arc<SourceState>], machine: &Machine, table: &mut Table) -> Changed {
         let mut snapshot = Snapshot::default();
@@ -69,6 +77,7 @@ impl Intent {
             let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
             Changed { model: true, pods: pods || egress || namespaces }
         };
+        self.sources = sources.to_vec();
         self.machine = machine.clone();
         self.snapshot = snapshot;
         changed

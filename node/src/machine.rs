@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_kernel::{Link, LinkEvents};
+use tidegate_kernel::{Link, Surroundings};
 use tidegate_model::Machine;
 use tidegate_model::machine::{Interface, Route};
 use tokio::sync::watch;
@@ -11,43 +11,56 @@ use tokio::sync::watch;
 /// Watches interfaces, addresses and routes of others.
 pub struct MachineWatch {
     node: String,
-    links: Option<watch::Receiver<Arc<Vec<Link>>>>,
+    surroundings: Option<watch::Receiver<Arc<Surroundings>>>,
+    machine: Machine,
 }
 
 impl MachineWatch {
     /// Starts to watch; a machine that cannot be watched is one that is not looked at.
     pub async fn start(node: String) -> Self {
-        let links = match LinkEvents::start().await {
-            Ok(events) => Some(events.links),
+        let surroundings = match Surroundings::watch().await {
+            Ok(surroundings) => Some(surroundings),
             Err(error) => {
                 tracing::warn!(%error, "interfaces cannot be watched; addresses are not placed on any");
                 None
             }
         };
-        MachineWatch { node, links }
+        let mut watch = MachineWatch {
+            machine: Machine { node: node.clone(), ..Machine::default() },
+            node,
+            surroundings,
+        };
+        watch.take_over();
+        watch
     }
 
     /// Waits for a change.
     pub async fn changed(&mut self) {
-        let lasts = match &mut self.links {
-            Some(links) => links.changed().await.is_ok(),
+        let changed = match &mut self.surroundings {
+            Some(surroundings) => surroundings.changed().await.is_ok(),
             None => false,
         };
-        if !lasts {
+        if !changed {
             std::future::pending::<()>().await;
         }
+        self.take_over();
     }
 
-    /// The machine now.
-    pub fn now(&mut self) -> Machine {
-        let links = self.links.as_mut().map(|links| links.borrow_and_update().clone());
-        let interfaces =
-            links.as_ref().map(|links| links.iter().filter(|link| !link.loopback).map(interface).collect());
-        let routes =
-            links.as_ref().and_then(|links| tidegate_kernel::foreign_routes(links).ok()).unwrap_or_default();
-        let routes =
-            routes.into_iter().map(|(destination, interface)| Route { destination, interface }).collect();
-        Machine { node: self.node.clone(), interfaces, routes }
+    /// The machine as last seen.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn take_over(&mut self) {
+        let Some(surroundings) = &mut self.surroundings else { return };
+        let seen = surroundings.borrow_and_update().clone();
+        let interfaces = seen.links.iter().filter(|link| !link.loopback).map(interface).collect();
+        let route = |(destination, interface): &(IpNet, String)| Route {
+            destination: *destination,
+            interface: interface.clone(),
+        };
+        let routes = seen.routes.iter().map(route).collect();
+        self.machine = Machine { node: self.node.clone(), interfaces: Some(interfaces), routes };
     }
 }
 

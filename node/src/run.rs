@@ -143,9 +143,10 @@ impl Daemon {
     async fn decide(&mut self) {
         let states: Vec<Arc<SourceState>> =
             self.sources.iter_mut().map(|source| source.borrow_and_update().clone()).collect();
-        let machine = self.machine.now();
+        let machine = self.machine.machine().clone();
         // Before every source was read once, nothing is known to be absent.
-        if states.iter().all(|state| state.status.synced) || self.generations.is_some() {
+        let known = states.iter().all(|state| state.status.synced) || self.generations.is_some();
+        let changed = if known && self.intent.is_news(&states, &machine) {
             let changed = self.intent.update(&states, &machine, &mut self.board.pods());
             self.board.show(Decided {
                 sources: states,
@@ -153,6 +154,11 @@ impl Daemon {
                 verdicts: self.intent.verdicts.clone(),
                 notice: self.intent.notice.clone(),
             });
+            changed
+        } else {
+            Changed::default()
+        };
+        if known {
             self.hand_on(changed, &machine).await;
         }
         self.judge_readiness();

@@ -156,7 +156,7 @@ fn sessions(status: &Status) {
                 b.received.to_string(),
                 b.refused.to_string(),
                 b.announced.to_string(),
-                b.last_error.clone(),
+                if b.state == "Established" { String::new() } else { b.last_error.clone() },
             ]
         })
         .collect();

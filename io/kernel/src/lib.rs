@@ -6,7 +6,7 @@
 //!                 └── notifications (a stranger, a link) ◄── kernel ◄┘
 //! ```
 //! [`Keeper`] is what a node runs; [`Kernel`] is the same without the loop, for `tidegate cleanup` and tests.
-//! [`LinkEvents`], [`links`] and [`foreign_routes`] need no privilege.
+//! [`Surroundings`] needs no privilege.
 
 mod address;
 mod capability;
@@ -25,5 +25,4 @@ pub use capability::Capabilities;
 pub use error::{ObserveError, OpError, OpenError};
 pub use keeper::{Applied, Holds, Keeper};
 pub use kernel::{Cleanup, Kernel};
-pub use link::{Link, LinkEvents, links};
-pub use route::foreign_routes;
+pub use link::{Link, Surroundings};

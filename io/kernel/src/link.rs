@@ -10,9 +10,9 @@ use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use tokio::sync::watch;
 
-use crate::address;
 use crate::error::to_io;
 use crate::monitor::{Monitor, group};
+use crate::{address, route};
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ fn decode(message: &LinkMessage) -> Link {
     link
 }
 
-/// Interfaces as they are now. Needs no privilege; runs in a tokio runtime.
-pub async fn links() -> io::Result<Vec<Link>> {
+/// Interfaces as they are now.
+async fn links() -> io::Result<Vec<Link>> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let task = tokio::spawn(connection);
     let found = dump(&handle).await;
@@ -84,31 +84,42 @@ pub async fn links() -> io::Result<Vec<Link>> {
     Ok(found?.into_values().collect())
 }
 
-/// The interfaces, renewed at every change of link or address.
-///
-/// The task that renews them ends when the last receiver is gone, and may be aborted at any time.
-pub struct LinkEvents {
-    /// The interfaces in order of index.
-    pub links: watch::Receiver<Arc<Vec<Link>>>,
+/// What a machine looks like to who decides where addresses belong: its interfaces, and the routes of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Interfaces in order of index.
+    pub links: Vec<Link>,
+    /// IPv4 routes of the main table that others made, each with its interface.
+    pub routes: Vec<(IpNet, String)>,
 }
 
-impl LinkEvents {
-    /// Reads the interfaces and starts to watch them. Needs no privilege; runs in a tokio runtime.
-    pub async fn start() -> io::Result<Self> {
-        let mut monitor = Monitor::open(group::LINK | group::IPV4_ADDRESS | group::IPV6_ADDRESS, 0)?;
-        let (sender, links) = watch::channel(Arc::new(self::links().await?));
+impl Surroundings {
+    /// Looks. Needs no privilege; runs in a tokio runtime.
+    pub async fn look() -> io::Result<Self> {
+        let links = links().await?;
+        let routes = route::foreign_routes(&links)?;
+        Ok(Self { links, routes })
+    }
+
+    /// Looks, and again at every change of a link, an address or a route of others. Our own routes wake nobody.
+    ///
+    /// The task that looks ends when the last receiver is gone, and may be aborted at any time.
+    pub async fn watch() -> io::Result<watch::Receiver<Arc<Self>>> {
+        let groups = group::LINK | group::IPV4_ADDRESS | group::IPV6_ADDRESS | group::IPV4_ROUTE;
+        let mut monitor = Monitor::open(groups, 0)?;
+        let (sender, surroundings) = watch::channel(Arc::new(Self::look().await?));
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = sender.closed() => return,
-                    seen = monitor.changed(&|_| true) => {
+                    seen = monitor.changed(&|notice| !notice.is_own_route()) => {
                         if let Err(error) = seen {
                             tracing::error!(%error, "interfaces are no longer watched");
                             return;
                         }
                     }
                 }
-                match self::links().await {
+                match Self::look().await {
                     Ok(now) => {
                         sender.send_if_modified(|last| {
                             let differs = **last != now;
@@ -122,6 +133,6 @@ impl LinkEvents {
                 }
             }
         });
-        Ok(Self { links })
+        Ok(surroundings)
     }
 }

@@ -37,6 +37,11 @@ pub(crate) struct Notice<'a> {
 }
 
 impl Notice<'_> {
+    /// Whether it tells of a route that carries our number.
+    pub(crate) fn is_own_route(&self) -> bool {
+        !self.nftables && matches!(self.kind, NEWROUTE | DELROUTE) && self.payload.get(5) == Some(&OURS)
+    }
+
     /// Whether state of ours may have changed: our table, a route that carries our number, or any address, rule or link.
     pub(crate) fn concerns_us(&self) -> bool {
         match self.kind {

@@ -229,8 +229,8 @@ fn decode_next_hop(
     }
 }
 
-/// Unicast routes of the main table that others made, each with the interface of its first next hop. Needs no privilege.
-pub fn foreign_routes(links: &[Link]) -> io::Result<Vec<(IpNet, String)>> {
+/// Unicast routes of the main table that others made, each with the interface of its first next hop.
+pub(crate) fn foreign_routes(links: &[Link]) -> io::Result<Vec<(IpNet, String)>> {
     let names: BTreeMap<u32, String> = links.iter().map(|link| (link.index, link.name.clone())).collect();
     let mut socket = Requests::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let question = Message::new(GETROUTE, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Listening, full, in_namespace, key, lan, sh, snapshot, succeeds, via};
-use tidegate_kernel::{Applied, Capabilities, Keeper, Kernel, LinkEvents, OpenError, foreign_routes, links};
+use tidegate_kernel::{Applied, Capabilities, Keeper, Kernel, OpenError, Surroundings};
 use tidegate_plan::Desired;
 use tokio::time::timeout;
 
@@ -141,23 +141,23 @@ fn a_namespace_is_as_before_after_keeper_and_cleanup() {
 fn links_are_told_and_their_changes_too() {
     in_namespace(async || {
         lan();
-        let mut events = LinkEvents::start().await.unwrap();
-        let find = |name: &str, all: &[tidegate_kernel::Link]| {
-            all.iter().find(|link| link.name == name).cloned().unwrap()
+        let mut surroundings = Surroundings::watch().await.unwrap();
+        let find = |name: &str, all: &Surroundings| {
+            all.links.iter().find(|link| link.name == name).cloned().unwrap()
         };
-        let eth0 = find("eth0", &links().await.unwrap());
+        let eth0 = find("eth0", &surroundings.borrow());
         assert!(eth0.up && eth0.carrier && !eth0.loopback && eth0.mac.is_some() && eth0.mtu_bytes == 1500);
         assert!(eth0.addresses.contains(&"10.1.0.1/24".parse().unwrap()));
         let start = Instant::now();
         sh("ip link set far0 down");
-        let cut = |all: &Arc<Vec<tidegate_kernel::Link>>| !find("eth0", all).carrier;
-        timeout(Duration::from_secs(1), events.links.wait_for(cut)).await.unwrap().unwrap();
+        let cut = |all: &Arc<Surroundings>| !find("eth0", all).carrier;
+        timeout(Duration::from_secs(1), surroundings.wait_for(cut)).await.unwrap().unwrap();
         println!("carrier loss seen after {:?}", start.elapsed());
 
         sh("ip link set far0 up; ip route add 10.66.0.0/16 via 10.1.0.7");
-        let links = links().await.unwrap();
-        let routes = foreign_routes(&links).unwrap();
-        assert!(routes.contains(&("10.66.0.0/16".parse().unwrap(), "eth0".to_owned())), "{routes:?}");
+        let route = ("10.66.0.0/16".parse().unwrap(), "eth0".to_owned());
+        let routed = |all: &Arc<Surroundings>| all.routes.contains(&route);
+        timeout(Duration::from_secs(1), surroundings.wait_for(routed)).await.unwrap().unwrap();
     });
 }
 
@@ -175,6 +175,6 @@ fn without_the_capability_it_says_which_one_and_touches_nothing() {
         let capabilities = Capabilities::read();
         assert!(!capabilities.net_admin && !capabilities.net_raw && !capabilities.nftables);
         assert!(capabilities.missing().len() >= 3);
-        assert_eq!(links().await.unwrap()[0].name, "lo", "links need no privilege");
+        assert_eq!(Surroundings::look().await.unwrap().links[0].name, "lo", "a look needs no privilege");
     });
 }

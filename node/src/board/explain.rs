@@ -82,11 +82,9 @@ impl Board {
         if election.master_here {
             return Some(format!("{} (this gateway)", self.0.node));
         }
-        Some(
-            election
-                .master
-                .map_or("nobody that this gateway hears".into(), |master| format!("the gateway at {master}")),
-        )
+        let names = decided.gateway_names();
+        let name = |master| names.get(&master).cloned().unwrap_or_else(|| format!("the gateway at {master}"));
+        Some(election.master.map_or_else(|| "nobody that this gateway hears".into(), name))
     }
 
     /// With which address a connection leaves, or what drops it.

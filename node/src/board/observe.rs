@@ -1,5 +1,6 @@
 //! The status: what each shell observes, in the words of `tidegate status`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -152,10 +153,17 @@ fn object(decided: &Decided, verdict: &Verdict) -> ObjectStatus {
 
 fn addresses(decided: &Decided, elections: &[Election], node: &str) -> Vec<AddressStatus> {
     let each = decided.model.addresses.held.iter();
-    each.map(|(address, held)| address_status(*address, held, elections, node)).collect()
+    let names = decided.gateway_names();
+    each.map(|(address, held)| address_status(*address, held, elections, node, &names)).collect()
 }
 
-fn address_status(address: IpAddr, held: &HeldAddress, elections: &[Election], node: &str) -> AddressStatus {
+fn address_status(
+    address: IpAddr,
+    held: &HeldAddress,
+    elections: &[Election],
+    node: &str,
+    names: &BTreeMap<IpAddr, String>,
+) -> AddressStatus {
     let uses: Vec<&str> = held
         .uses
         .iter()
@@ -170,7 +178,9 @@ fn address_status(address: IpAddr, held: &HeldAddress, elections: &[Election], n
         Protocol::Vrrp(group) => {
             let election = elections.iter().find(|election| election.group == *group);
             let here = election.is_some_and(|election| election.master_here);
-            let other = election.and_then(|election| election.master).map(|master| master.to_string());
+            let master = election.and_then(|election| election.master);
+            let other =
+                master.map(|master| names.get(&master).cloned().unwrap_or_else(|| master.to_string()));
             ("vrrp", here, if here { node.to_owned() } else { other.unwrap_or_default() })
         }
     };
