@@ -9,7 +9,7 @@ use tidegate_objects::{Kind, Object, Snapshot};
 use crate::args;
 use crate::status::source_error;
 
-/// Prints the verdicts; false when something is rejected or could not be read.
+/// Prints the verdicts; false when an object or a part of one is left out, or could not be read. Warnings are allowed.
 pub fn run(arguments: &args::Check) -> Result<bool> {
     for path in &arguments.paths {
         if let Err(error) = std::fs::metadata(path) {
@@ -24,7 +24,7 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
     let mut good = true;
     for verdict in compiled.verdicts.values() {
         print_verdict(&source, verdict);
-        good &= verdict.outcome != Outcome::Rejected;
+        good &= verdict.outcome == Outcome::Accepted;
     }
     for error in &source.status.errors {
         println!("{:<9} {}", "Unread", source_error(error));

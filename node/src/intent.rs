@@ -109,3 +109,6 @@ fn namespace_labels<'a>(
     let key = pod.key().sibling("", &pod.key().namespace);
     namespaces.get(&key).map_or(&NONE, |namespace| &namespace.metadata.labels)
 }
+
+#[cfg(test)]
+mod tests;

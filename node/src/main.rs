@@ -23,6 +23,9 @@ use crate::args::{Arguments, Command};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !matches!(arguments.command, Command::Run(_)) {
+        end_with_the_reader();
+    }
     let admin = arguments.admin.unwrap_or(settings::ADMIN);
     // What each command says with its exit status is in its own answer: true is 0, false is 1; an error is 2 where
     // the command could not start, 1 where the daemon could not be asked.
@@ -45,4 +48,13 @@ fn main() -> ExitCode {
             ExitCode::from(on_error)
         }
     }
+}
+
+/// A reader that has seen enough (`tidegate status | head`) ends the command quietly, as it does other commands; Rust
+/// ignores SIGPIPE, and printing would panic. The daemon leaves it ignored: its sockets break all the time.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action runs no code of ours, and no other thread has been started yet.
+    let restored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    restored.expect("SIGPIPE is a signal whose action may be chosen");
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 
@@ -13,6 +14,9 @@ use crate::args;
 
 /// Where the daemon answers when nothing else is said.
 pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9440);
+
+/// More worker threads than any machine has cores for.
+const WORKERS_MAX: usize = 1024;
 
 /// What the daemon runs with.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +44,22 @@ pub struct AccessLog {
     /// `json`.
     pub format: String,
     /// Which fields; empty: all.
-    pub fields: Vec<String>,
+    pub fields: Vec<LogField>,
+}
+
+/// A field of the access log that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogField(String);
+
+impl<'de> Deserialize<'de> for LogField {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |name| {
+            let known = ACCESS_LOG_FIELDS.contains(&name);
+            let unknown =
+                || format!("there is no field `{name}`; there are {}", ACCESS_LOG_FIELDS.join(", "));
+            known.then(|| LogField(name.to_owned())).ok_or_else(unknown)
+        })
+    }
 }
 
 impl Default for AccessLog {
@@ -70,10 +89,23 @@ struct Bootstrap {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Admin {
-    address: Option<SocketAddr>,
+    address: Option<Address>,
     metrics_from: Vec<String>,
     tls: Option<Value>,
     token_file: Option<String>,
+}
+
+/// An IP address with a port.
+#[derive(Debug)]
+struct Address(SocketAddr);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |text| {
+            let wrong = || format!("expected an IP address with a port such as `{ADMIN}`, found `{text}`");
+            text.parse().map(Address).map_err(|_| wrong())
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,19 +128,22 @@ impl Settings {
             Some(path) => read(path, warn)?,
             None => Bootstrap::default(),
         };
-        file.refuse_unserved(warn)?;
-        let mut sources = file.sources()?;
+        // Only a file that was written can be refused, so there is a name whenever it is asked for.
+        let name = || run.config.as_deref().unwrap_or(Path::new("")).display().to_string();
+        file.refuse_unserved(warn).with_context(name)?;
+        let mut sources = file.sources().with_context(name)?;
         for (at, directory) in run.manifests.iter().enumerate() {
             let name = if at == 0 { "manifests".to_owned() } else { format!("manifests-{}", at + 1) };
             sources.push((name, directory.clone()));
         }
         check_sources(&sources)?;
+        let node = run.node.clone().or(file.node);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {
-            node: run.node.clone().or(file.node).map_or_else(host_name, Ok)?,
-            admin: admin.or(file.admin.address).unwrap_or(ADMIN),
+            node: node.filter(|name| !name.is_empty()).map_or_else(host_name, Ok)?,
+            admin: admin.or(file.admin.address.map(|Address(address)| address)).unwrap_or(ADMIN),
             state_dir: file.state_dir.unwrap_or_else(default_state_dir),
-            workers: if file.workers == 0 { cores } else { file.workers.min(1024) },
+            workers: if file.workers == 0 { cores } else { file.workers },
             sources,
             access_log: file.access_log,
         })
@@ -141,19 +176,14 @@ impl Bootstrap {
                 "admin: this version serves loopback only, without tls, tokenFile and metricsFrom; leave them out"
             );
         }
+        if self.workers > WORKERS_MAX {
+            bail!("workers: {} is more than {WORKERS_MAX}; 0 is one for each core", self.workers);
+        }
         if self.access_log.format != "json" {
             bail!("accessLog.format: `{}` is not served; use json", self.access_log.format);
         }
         if self.access_log.output == "syslog" {
             bail!("accessLog.output: syslog is not served by this version; use stderr, off or a file");
-        }
-        for field in &self.access_log.fields {
-            if !ACCESS_LOG_FIELDS.contains(&field.as_str()) {
-                bail!(
-                    "accessLog.fields: there is no field `{field}`; there are {}",
-                    ACCESS_LOG_FIELDS.join(", ")
-                );
-            }
         }
         let unserved = [
             ("peers", &self.peers),
@@ -180,10 +210,32 @@ fn empty(value: &Value) -> bool {
     }
 }
 
+/// Reads a text as `parse` does. A mistake is placed at the text itself; with `try_from` it would be placed at what holds
+/// the text, and lose its line.
+fn parsed<'de, D: Deserializer<'de>, T>(
+    from: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct Text<T>(fn(&str) -> Result<T, String>);
+    impl<T> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("text")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            (self.0)(text).map_err(E::custom)
+        }
+    }
+    from.deserialize_str(Text(parse))
+}
+
 fn read(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Bootstrap> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let place = |problem: &tidegate_decode::Problem| {
-        format!("{}:{}: {}: {}", path.display(), problem.line, problem.field, problem.message)
+        let field = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
+        format!("{}:{}: {field}{}", path.display(), problem.line, problem.message)
     };
     match tidegate_decode::settings(&text) {
         Ok((bootstrap, warnings)) => {
@@ -203,8 +255,10 @@ fn check_sources(sources: &[(String, PathBuf)]) -> Result<()> {
         if !names.insert(name) {
             bail!("two sources are named {name}; names must be unique");
         }
-        if !directory.is_dir() {
-            bail!("source {name}: {} is not a directory", directory.display());
+        let shown = directory.display();
+        let metadata = std::fs::metadata(directory);
+        if !metadata.with_context(|| format!("source {name}: cannot read {shown}"))?.is_dir() {
+            bail!("source {name}: {shown} is not a directory");
         }
     }
     Ok(())
@@ -240,6 +294,12 @@ impl AccessLog {
             "stderr" => AccessLogOutput::Stderr,
             file => AccessLogOutput::File(file.into()),
         };
-        tidegate_proxy::AccessLog { output, fields: self.fields.clone() }
+        tidegate_proxy::AccessLog {
+            output,
+            fields: self.fields.iter().map(|LogField(name)| name.clone()).collect(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,10 @@
 //! A worker shares nothing on the request path: its connections, pool, buffers and clock live in its own thread;
 //! metrics are atomics, and endpoints are read from cells that never block.
 
+// cargo-fuzz sets `cfg(fuzzing)`; no other build knows the name.
+#![allow(unexpected_cfgs)]
+#![cfg_attr(fuzzing, allow(missing_docs))]
+
 mod access_log;
 mod body;
 mod buffer;
@@ -39,3 +43,13 @@ mod tests;
 pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput};
 pub use limits::Limits;
 pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketState, StartError};
+
+/// The parsers, opened for the fuzz targets; in no other build.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use crate::framing::chunked::{ChunkScanner, Emit, Step};
+    pub use crate::framing::request::RequestHead;
+    pub use crate::framing::response::ResponseHead;
+    pub use crate::framing::scan::HeadScan;
+    pub use crate::framing::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed};
+}

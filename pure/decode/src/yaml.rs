@@ -35,7 +35,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Raw>, Problem> {
     if text.len() > BYTES_MAX {
         return Err(whole(format!("the file has {} bytes; at most {BYTES_MAX} are read", text.len())));
     }
-    if let Some(line) = text.lines().position(|line| indent(line) > INDENT_MAX) {
+    if let Some(line) = lines(text).position(|line| indent(line) > INDENT_MAX) {
         return Err(Problem {
             line: line + 1,
             ..whole(format!("the line is indented by more than {INDENT_MAX} columns"))
@@ -241,6 +241,11 @@ fn key_text(key: &MarkedYaml<'_>) -> Result<String, Unreadable> {
     }
 }
 
+/// The lines as YAML counts them: a carriage return alone ends one too (YAML 1.2 section 5.4).
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// Columns of spaces and of the signs that open a block inside a line (`- `, `? `, `: `).
 fn indent(line: &str) -> usize {
     let bytes = line.as_bytes();
@@ -257,7 +262,7 @@ fn whole(message: String) -> Problem {
 /// A sentence for a text that is not YAML.
 fn syntax(text: &str, error: &ScanError) -> Problem {
     let line = error.marker().line().max(1);
-    let content = text.lines().nth(line - 1).unwrap_or("");
+    let content = lines(text).nth(line - 1).unwrap_or("");
     let indented_by_tab = content.trim_start_matches(' ').starts_with('\t');
     let message = if error.info() == "duplicated key in mapping" {
         let key = content.trim_start_matches([' ', '-']).split(':').next().unwrap_or("").trim();

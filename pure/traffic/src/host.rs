@@ -40,7 +40,7 @@ fn is_host(host: &str) -> bool {
         && host.len() <= HOST_BYTES_MAX
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         && !name.starts_with('.')
-        && !name.contains("..")
+        && !host.contains("..")
 }
 
 /// The host in lower case and without its trailing dot, as listeners and routes spell it; `buffer` is used only when
@@ -77,6 +77,7 @@ mod tests {
             (".", None),
             (".example", None),
             ("a..b", None),
+            ("a..", None),
             ("a b", None),
             ("a,b", None),
             ("user@a", None),

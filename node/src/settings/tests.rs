@@ -1,0 +1,144 @@
+//! What a bootstrap file and flags come to, and the sentences for what they cannot be.
+
+use super::*;
+
+/// Settles a bootstrap file with this text, in a folder that holds the directories `a` and `b`.
+fn settle(text: &str, flags: &[&str]) -> (Result<Settings, String>, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let shown = folder.path().display().to_string();
+    let config = folder.path().join("c.yaml");
+    std::fs::write(&config, text.replace("HERE", &shown)).unwrap();
+    let mut run =
+        args::Run { config: Some(config), manifests: flags.iter().map(PathBuf::from).collect(), node: None };
+    run.manifests.iter_mut().for_each(|flag| *flag = folder.path().join(&flag));
+    let mut warnings = Vec::new();
+    let settled = Settings::settle(None, &run, &mut |warning| warnings.push(warning));
+    let relative = |text: String| text.replace(&format!("{shown}/"), "");
+    (settled.map_err(|error| relative(format!("{error:#}"))), warnings.into_iter().map(relative).collect())
+}
+
+fn refusal(text: &str) -> String {
+    settle(text, &["a"]).0.expect_err(text)
+}
+
+/// What a file leaves out has its default, and an empty file is all defaults.
+#[test]
+fn defaults() {
+    for text in
+        ["", "# nothing\n", "admin: {metricsFrom: [], tls: {}, tokenFile: \"\"}\nnode: \"\"\nworkers: 0\n"]
+    {
+        let (settings, warnings) = settle(text, &["a"]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.node, host_name().unwrap());
+        assert_eq!(settings.admin, ADMIN);
+        assert_eq!(settings.state_dir, default_state_dir());
+        assert!(settings.workers >= 1);
+        assert_eq!(settings.access_log, AccessLog::default());
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+}
+
+/// Flags count more than the file, the file more than defaults; directories of both are read, in that order.
+#[test]
+fn flags_over_file_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.yaml");
+    let here = folder.path().display();
+    let text = "node: gw1\nadmin: {address: '127.0.0.1:1'}\nstateDir: /s\nworkers: 3\n";
+    std::fs::write(&config, format!("{text}sources: [{{name: local, manifests: {here}}}]\n")).unwrap();
+    let mut run = args::Run { config: Some(config), manifests: Vec::new(), node: None };
+    let settle = |admin, run: &args::Run| Settings::settle(admin, run, &mut |_| ()).unwrap();
+    let written = settle(None, &run);
+    assert_eq!((written.node.as_str(), written.admin.port(), written.workers), ("gw1", 1, 3));
+    assert_eq!(written.state_dir, Path::new("/s"));
+    run.node = Some("gw2".into());
+    run.manifests = vec![folder.path().into(), folder.path().into()];
+    let typed = settle(Some(([127, 0, 0, 1], 2).into()), &run);
+    assert_eq!((typed.node.as_str(), typed.admin.port(), typed.workers), ("gw2", 2, 3));
+    let names: Vec<&str> = typed.sources.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["local", "manifests", "manifests-2"]);
+}
+
+/// A value that cannot be is named with file, line and field.
+#[test]
+fn mistakes_are_placed() {
+    for (text, expected) in [
+        ("workers: -1\n", "c.yaml:1: workers: expected a whole number, found the number `-1`"),
+        ("node: gw1\nworkers: [1]\n", "c.yaml:2: workers: expected a whole number, found a list"),
+        (
+            "admin:\n  address: '127.0.0.1'\n",
+            "c.yaml:2: admin.address: expected an IP address with a port such as `127.0.0.1:9440`, found `127.0.0.1`",
+        ),
+        ("admin: 9440\n", "c.yaml:1: admin: expected a mapping of fields, found the number `9440`"),
+        ("sources:\n- {manifests: HERE/b}\n", "c.yaml:2: sources[0].name: `name` is missing; it is required"),
+        ("node: gw1\n---\nnode: gw2\n", "c.yaml:3: the file has several documents; settings are one"),
+    ] {
+        assert_eq!(refusal(text), expected, "{text}");
+    }
+    let unknown = refusal("accessLog:\n  fields:\n  - time\n  - tine\n");
+    assert!(
+        unknown.starts_with("c.yaml:4: accessLog.fields[1]: there is no field `tine`; there are time,"),
+        "{unknown}"
+    );
+}
+
+/// What this version does not serve is refused where it guards something, and warned of where it does not.
+#[test]
+fn unserved_settings() {
+    for (text, expected) in [
+        ("admin: {tokenFile: /t}\n", "c.yaml: admin: this version serves loopback only"),
+        ("admin: {metricsFrom: [10.0.0.0/8]}\n", "c.yaml: admin: this version serves loopback only"),
+        ("admin: {tls: {certFile: /c}}\n", "c.yaml: admin: this version serves loopback only"),
+        ("accessLog: {format: text}\n", "c.yaml: accessLog.format: `text` is not served; use json"),
+        ("accessLog: {output: syslog}\n", "c.yaml: accessLog.output: syslog is not served"),
+        ("workers: 1025\n", "c.yaml: workers: 1025 is more than 1024"),
+        ("sources: [{name: x, kubernetes: {}}]\n", "c.yaml: source x: this version reads directories only"),
+        ("sources: [{name: x}]\n", "c.yaml: source x: give either manifests or kubernetes"),
+        ("sources: [{name: x, manifests: HERE/b, kubernetes: {}}]\n", "c.yaml: source x: give either"),
+    ] {
+        let refusal = refusal(text);
+        assert!(refusal.starts_with(expected), "{text}: {refusal}");
+    }
+    let (settings, warnings) = settle(
+        "loadBalancer: {default: true}\ntracing: {otlp: \"\", sample: 0.01}\ningressNginx: {class: \"\"}\nworker: 2\n",
+        &["a"],
+    );
+    assert!(settings.is_ok());
+    let none = "not served by this version; it has no effect";
+    let expected = [
+        "c.yaml:4: worker: unknown field `worker`; did you mean `workers`?".to_owned(),
+        format!("tracing: {none}"),
+        format!("loadBalancer: {none}"),
+    ];
+    assert_eq!(warnings, expected);
+}
+
+/// Sources have names of their own and are directories that exist; there is at least one.
+#[test]
+fn sources_are_checked() {
+    let refused = |text: &str, flags: &[&str]| settle(text, flags).0.expect_err(text);
+    assert!(refused("", &[]).starts_with("there is nothing to read: give --manifests DIR"));
+    let same = "sources: [{name: x, manifests: HERE/a}, {name: x, manifests: HERE/b}]\n";
+    assert_eq!(refused(same, &[]), "two sources are named x; names must be unique");
+    let flag = "sources: [{name: manifests, manifests: HERE/a}]\n";
+    assert_eq!(refused(flag, &["b"]), "two sources are named manifests; names must be unique");
+    assert_eq!(refused("", &["c.yaml"]), "source manifests: c.yaml is not a directory");
+    let missing = refused("", &["c"]);
+    assert!(missing.starts_with("source manifests: cannot read c: No such file"), "{missing}");
+}
+
+/// The access log goes where it is sent, with the fields asked for.
+#[test]
+fn access_log_outputs() {
+    let output = |text: &str| {
+        let log = settle(&format!("accessLog: {{output: {text}, fields: [host, time]}}\n"), &["a"]).0;
+        log.unwrap().access_log.settled()
+    };
+    assert_eq!(output("off").output, AccessLogOutput::Off);
+    assert_eq!(output("stderr").output, AccessLogOutput::Stderr);
+    assert_eq!(output("/var/log/x").output, AccessLogOutput::File("/var/log/x".into()));
+    assert_eq!(output("off").fields, ["host", "time"]);
+}
