@@ -22,6 +22,7 @@ mod journey;
 mod lab;
 mod load;
 mod manifests;
+mod monitor;
 mod netns;
 mod process;
 mod registry;
@@ -32,6 +33,7 @@ mod server;
 mod settle;
 mod topology;
 mod traces;
+mod verdict;
 mod wire;
 
 #[derive(Parser)]

@@ -7,18 +7,20 @@
 //! One task decides; it sleeps until a source, an interface, a learned route or a shell's progress wakes it. Each is a
 //! watch channel, so a burst costs one round and nothing queues up.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
-use tidegate_compile::kernel;
+use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
 use tidegate_files::{FileSource, SourceState};
 use tidegate_kernel::{Applied, Keeper};
-use tidegate_model::{Machine, Outcome};
-use tidegate_proxy::{Proxy, ProxyConfig, ProxyObserved};
+use tidegate_model::{Machine, Model, Verdict};
+use tidegate_objects::ObjectRef;
+use tidegate_proxy::{Proxy, ProxyConfig, ProxyObserved, SocketState};
 use tidegate_speaker::{Learned, Speaker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -39,7 +41,8 @@ pub fn run(admin: Option<SocketAddr>, arguments: &args::Run) -> Result<()> {
     let mut warnings = Vec::new();
     let settings = Settings::settle(admin, arguments, &mut |warning| warnings.push(warning))?;
     let _lock = StateLock::take(&settings.state_dir)?;
-    log::start();
+    let _log = log::start();
+    die_of_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -65,10 +68,15 @@ struct Daemon {
     /// Generations handed to proxy and kernel; ready once both have applied theirs.
     generations: Option<(u64, u64)>,
     ready: watch::Sender<bool>,
+    /// Whether this gateway may hold addresses, as the elections were told.
+    eligible: bool,
+    /// What was logged of the objects, and of this gateway as a whole.
+    told: Arc<BTreeMap<ObjectRef, Verdict>>,
+    noticed: Option<String>,
 }
 
 impl Daemon {
-    /// Starts every shell. The admin address comes first: it is what a second start trips over.
+    /// Starts every shell. The admin address comes first: where it cannot be had, nothing is touched.
     async fn start(settings: Settings) -> Result<Daemon> {
         let console = Console::open(settings.admin).await?;
         let mut registry = Registry::default();
@@ -115,6 +123,9 @@ impl Daemon {
             kept,
             generations: None,
             ready,
+            eligible: false,
+            told: Arc::default(),
+            noticed: None,
         })
     }
 
@@ -156,12 +167,15 @@ impl Daemon {
             });
             changed
         } else {
+            if !known {
+                self.board.show(Decided { sources: states, ..Decided::default() });
+            }
             Changed::default()
         };
         if known {
             self.hand_on(changed, &machine).await;
         }
-        self.judge_readiness();
+        self.judge().await;
     }
 
     async fn hand_on(&mut self, changed: Changed, machine: &Machine) {
@@ -170,7 +184,7 @@ impl Daemon {
         if changed.model {
             let model = &self.intent.model;
             proxy_generation = self.proxy.update(model.traffic.clone());
-            self.speaker.declare(&model.speaker.groups, &model.speaker.peers).await;
+            self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
             self.log_verdicts();
         }
         let learned = self.learned.borrow_and_update().clone();
@@ -186,28 +200,47 @@ impl Daemon {
         self.generations = Some((proxy_generation, kernel_generation));
     }
 
-    /// Ready: the first Snapshot is applied to proxy and kernel. For elections that is not enough; there this gateway
-    /// must also be able to carry traffic, or it would take an address from one that can.
-    fn judge_readiness(&self) {
+    /// Judges what this gateway may take part in, and tells whom it concerns when that changes.
+    async fn judge(&mut self) {
         let Some((proxy, kernel)) = self.generations else { return };
-        let applied = self.proxied.borrow().generation >= proxy
-            && (self.keeper.is_none() || self.kept.borrow().generation >= kernel);
-        if applied {
-            self.ready.send_replace(true);
+        let proxied = self.proxied.borrow().clone();
+        let kept = self.kept.borrow().generation >= kernel;
+        let standing = readiness::Facts {
+            proxied: proxied.generation >= proxy,
+            kernel: if self.keeper.is_some() { Some(kept) } else { None },
+            carries: self.learned.borrow().carries,
+            vips_open: !self.intent.model.addresses.held.keys().any(|address| {
+                let failed = |state: &SocketState| matches!(state, SocketState::Failed(_));
+                proxied.sockets.iter().any(|(socket, state)| socket.ip() == *address && failed(state))
+            }),
+        };
+        // Ready once is ready: a later change that is not applied yet does not take back what serves.
+        let ready = standing.is_ready() || *self.ready.borrow();
+        let eligible = ready && standing.may_hold_addresses();
+        if self.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready) {
+            self.speaker.set_ready(ready).await;
         }
-        let ready = *self.ready.borrow();
-        self.speaker.set_ready(ready && self.learned.borrow().carries);
+        if std::mem::replace(&mut self.eligible, eligible) != eligible {
+            self.speaker.set_eligible(eligible);
+        }
     }
 
-    fn log_verdicts(&self) {
-        for verdict in self.intent.verdicts.values().filter(|verdict| verdict.outcome != Outcome::Accepted) {
+    /// Says of each object what is wrong with it, once: again only when it is something else.
+    fn log_verdicts(&mut self) {
+        let verdicts = &self.intent.verdicts;
+        let news = verdicts.values().filter(|verdict| self.told.get(&verdict.object) != Some(verdict));
+        for verdict in news {
             for problem in &verdict.problems {
                 let (object, outcome, field) = (&verdict.object, verdict.outcome, &problem.field);
                 tracing::warn!(%object, %outcome, reason = problem.reason, field, "{}", problem.message);
             }
         }
-        if let Some(notice) = &self.intent.notice {
-            tracing::warn!("{notice}");
+        self.told = verdicts.clone();
+        if self.intent.notice != self.noticed {
+            self.noticed.clone_from(&self.intent.notice);
+            if let Some(notice) = &self.noticed {
+                tracing::warn!("{notice}");
+            }
         }
     }
 
@@ -226,12 +259,33 @@ impl Daemon {
     }
 }
 
-/// Waits until one of the sources says something new.
+/// IPv4 addresses that gateways hold, whoever does now: none of them is a next hop for this one.
+fn own_addresses(model: &Model) -> BTreeSet<Ipv4Addr> {
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    model.addresses.held.keys().filter_map(v4).collect()
+}
+
+/// A thread that panics leaves a gateway that looks alive; dead, it is taken over from, and the next start adopts what it
+/// left. Only a worker of the proxy may: there a panic ends one connection.
+fn die_of_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if !std::thread::current().name().is_some_and(|name| name.starts_with("proxy-")) {
+            std::process::abort();
+        }
+    }));
+}
+
+/// Waits until one of the sources says something new. One whose task has ended says nothing any more.
 async fn any_changed(sources: &mut [watch::Receiver<Arc<SourceState>>]) {
-    let changes = sources.iter_mut().map(|source| Box::pin(source.changed()));
-    // A source whose task has ended says nothing new any more; the others still do.
-    let (ended, ..) = futures_util::future::select_all(changes).await;
-    if ended.is_err() {
-        std::future::pending::<()>().await;
+    let live = sources.iter_mut().filter(|source| source.has_changed().is_ok());
+    let changes: Vec<_> = live.map(|source| Box::pin(source.changed())).collect();
+    if changes.is_empty() {
+        return std::future::pending().await;
     }
+    futures_util::future::select_all(changes).await.0.unwrap_or_default();
 }

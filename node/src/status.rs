@@ -78,7 +78,10 @@ fn sources(status: &Status) {
     for error in status.sources.iter().flat_map(|source| &source.errors) {
         println!("  {}", source_error(error));
     }
-    if status.sources.iter().any(|source| !source.errors.is_empty()) {
+    for warning in status.sources.iter().flat_map(|source| &source.warnings) {
+        println!("  warning: {}", source_error(warning));
+    }
+    if status.sources.iter().any(|source| !source.errors.is_empty() || !source.warnings.is_empty()) {
         println!();
     }
 }

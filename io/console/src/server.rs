@@ -25,7 +25,7 @@ pub enum ConsoleError {
     )]
     NotLoopback(SocketAddr),
     /// The kernel refuses it.
-    #[error("admin address {address}: {source}; another program uses it, or choose one with --admin")]
+    #[error("admin address {address} cannot be opened; another program may use it: choose one with --admin")]
     Bind {
         /// The address.
         address: SocketAddr,

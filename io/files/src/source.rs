@@ -77,8 +77,10 @@ impl FileSource {
         }
         let unreadable_changed = self.unreadable != found.errors;
         self.unreadable.clone_from(&found.errors);
-        let synced_changed = !self.synced && found.errors.is_empty();
-        self.synced |= found.errors.is_empty();
+        // What lies in a sub-folder that cannot be read is named, and the rest counts; a missing root says nothing at all.
+        let roots_read = !found.errors.iter().any(|(path, _)| self.roots.contains(path));
+        let synced_changed = !self.synced && roots_read;
+        self.synced |= roots_read;
         let changed = !self.replaced.is_empty() || !gone.is_empty() || unreadable_changed || synced_changed;
         Look { found, changed }
     }

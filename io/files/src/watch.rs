@@ -1,6 +1,6 @@
 //! The task that follows a source: waits for events, looks, publishes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,8 @@ struct Follower {
     watched: BTreeMap<PathBuf, Identity>,
     /// Whether some directory could not be watched.
     unwatched: bool,
+    /// Directories whose trouble was told.
+    complained: BTreeSet<PathBuf>,
 }
 
 impl Follower {
@@ -91,7 +93,14 @@ impl Follower {
                 None
             }
         };
-        Follower { source, pending, watcher, watched: BTreeMap::new(), unwatched: false }
+        Follower {
+            source,
+            pending,
+            watcher,
+            watched: BTreeMap::new(),
+            unwatched: false,
+            complained: BTreeSet::new(),
+        }
     }
 
     /// How long to wait for an event.
@@ -143,7 +152,9 @@ impl Follower {
                     new = true;
                 }
                 Err(error) => {
-                    warn!(directory = %path.display(), %error, "cannot watch; looking every second instead");
+                    if self.complained.insert(path.clone()) {
+                        warn!(directory = %path.display(), %error, "cannot watch; looking every second instead");
+                    }
                     self.unwatched = true;
                 }
             }

@@ -3,7 +3,7 @@
 //! What changed is never read from the event: every event leads to a fresh look at all interfaces, which costs less
 //! than a missed one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -49,6 +49,12 @@ pub(crate) fn scan() -> io::Result<BTreeMap<String, Link>> {
         link.primary = primaries.get(name).copied();
     }
     Ok(links)
+}
+
+/// Every IPv4 address of this machine, those on loopback too.
+pub(crate) fn own_addresses() -> BTreeSet<Ipv4Addr> {
+    let entries = getifaddrs().into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip())).collect()
 }
 
 /// Readable after a link or an address changed.

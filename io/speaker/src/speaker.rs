@@ -1,7 +1,8 @@
 //! The door: both threads as one thing that follows the Model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -24,20 +25,26 @@ impl Speaker {
         Ok(Speaker { elections: Elections::start()?, sessions: Sessions::start()? })
     }
 
-    /// Makes the speaker like this part of the Model. Elections and sessions that did not change are not disturbed.
-    pub async fn declare(&self, groups: &BTreeMap<String, Group>, peers: &BTreeMap<String, Peer>) {
+    /// Makes the speaker like this part of the Model; `own` are the addresses that gateways hold, whoever does now.
+    /// Elections and sessions that did not change are not disturbed.
+    pub async fn declare(
+        &self,
+        groups: &BTreeMap<String, Group>,
+        peers: &BTreeMap<String, Peer>,
+        own: BTreeSet<Ipv4Addr>,
+    ) {
         self.elections.tell(elections::Command::Declare(groups.clone()));
-        self.sessions.tell(sessions::Command::Declare(peers.clone())).await;
+        self.sessions.tell(sessions::Command::Declare(peers.clone(), own)).await;
     }
 
-    /// Whether this gateway could carry traffic. One that is not ready leaves addresses to those that are.
-    pub fn set_ready(&self, ready: bool) {
-        self.elections.tell(elections::Command::Ready(ready));
+    /// Whether this gateway may hold addresses: one that may not leaves them to those that may.
+    pub fn set_eligible(&self, eligible: bool) {
+        self.elections.tell(elections::Command::Ready(eligible));
     }
 
-    /// Leaves all addresses to others, or competes again.
-    pub fn drain(&self, drained: bool) {
-        self.elections.tell(elections::Command::Drain(drained));
+    /// Whether this gateway can carry what it attracts: until then it announces no route to itself.
+    pub async fn set_ready(&self, ready: bool) {
+        self.sessions.tell(sessions::Command::Ready(ready)).await;
     }
 
     /// What was learned over BGP.

@@ -1,11 +1,11 @@
 //! A gateway restarts, or is killed and restarted, over unchanged objects: its kernel sees no change at all.
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
+use crate::monitor::{Monitor, Source};
 use crate::report::Report;
 
 /// The story: a standby, killed and stopped; then the holder, killed and stopped.
@@ -23,11 +23,14 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
 }
 
 fn again(lab: &mut Lab, gateway: &str, kill: bool, report: &mut Report, role: &str) -> Result<()> {
-    let monitors = [
-        monitor(lab, gateway, &["ip", "monitor", "link", "address", "route", "rule", "nexthop"])?,
-        monitor(lab, gateway, &["nft", "monitor"])?,
-    ];
-    lab.pause(Duration::from_millis(300))?;
+    // The kernel tells of an IPv6 address once more when nobody else has it.
+    lab.wait("end of duplicate address detection", Duration::from_secs(5), |lab| {
+        let tentative = lab.ns(gateway).output("ip", &["-6", "-o", "addr", "show", "tentative"])?;
+        ensure!(tentative.trim().is_empty(), "tentative: {tentative}");
+        Ok(Some(()))
+    })?;
+    let monitors =
+        [Monitor::start(lab, gateway, Source::Ip)?, Monitor::start(lab, gateway, Source::Nft)?];
     if kill {
         lab.kill_gateway(gateway)?;
     } else {
@@ -38,26 +41,11 @@ fn again(lab: &mut Lab, gateway: &str, kill: bool, report: &mut Report, role: &s
     lab.settled()?;
     lab.pause(Duration::from_millis(500))?;
     let word = if kill { "killed" } else { "stopped" };
-    for (child, what) in monitors.into_iter().zip(["ip monitor", "nft monitor"]) {
-        let printed = end(child)?;
-        let lines: Vec<_> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
-        let detail = lines.iter().take(6).copied().collect::<Vec<_>>().join("; ");
-        report.exactly(
-            &format!("lines of {what} while the {role} is {word} and started"),
-            lines.len(),
-            0,
-            &detail,
-        );
+    for (monitor, source) in monitors.into_iter().zip([Source::Ip, Source::Nft]) {
+        let lines = monitor.stop(lab)?;
+        let name = format!("lines of {} while the {role} is {word} and started", source.name());
+        let shown: Vec<_> = lines.iter().take(6).map(String::as_str).collect();
+        report.exactly(&name, lines.len(), 0, &shown.join("; "));
     }
     Ok(())
-}
-
-fn monitor(lab: &Lab, gateway: &str, argv: &[&str]) -> Result<Child> {
-    let mut command = lab.ns(gateway).command(argv[0])?;
-    Ok(command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
-}
-
-fn end(mut child: Child) -> Result<String> {
-    child.kill()?;
-    Ok(String::from_utf8_lossy(&child.wait_with_output()?.stdout).into_owned())
 }

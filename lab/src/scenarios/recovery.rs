@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::gap;
 use crate::lab::Lab;
 use crate::report::Report;
 use crate::scenarios::failure::BothWays;
@@ -41,13 +40,9 @@ pub fn come_back(
     revive(lab, gateway)?;
     let settled = lab.settled()?;
     lab.pause(Duration::from_millis(1000))?;
-    let (inward, seen) = load.stop()?;
+    let shown = load.stop()?;
     report.holds(&format!("the holder stays {when}"), settled == holder, format!("{holder} → {settled}"));
-    for (what, records) in [("in", &inward), ("out", &seen.selected), ("out, unselected pod", &seen.other)] {
-        let failed = gap::failed(records);
-        report.exactly(&format!("failed {what} {when}"), failed, 0, &gap::failures(records));
-        report.at_most_ms(&format!("gap {what} {when}"), gap::outage(records), Duration::ZERO);
-    }
-    seen.sources(lab, &mut report);
+    // 20 a second for 1.5 s at least, less a little.
+    shown.none_late(lab, &mut report, when, 25);
     Ok(report)
 }

@@ -193,7 +193,7 @@ impl Url {
             Some((host, port)) if !host.is_empty() && !port.contains(']') => (host, port.parse().ok()?),
             _ => (authority, 80),
         };
-        if host.is_empty() {
+        if host.is_empty() || authority.starts_with(':') {
             return None;
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate_files::SourceState;
 use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{
@@ -121,7 +123,11 @@ impl Board {
 
 /// Every source; the first also carries what concerns this gateway as a whole.
 fn sources(decided: &Decided) -> Vec<SourceStatus> {
-    let mut sources: Vec<SourceStatus> = decided.sources.iter().map(|source| source.status.clone()).collect();
+    let status = |source: &Arc<SourceState>| {
+        let warnings = source.warnings.clone();
+        SourceStatus { warnings, ..source.status.clone() }
+    };
+    let mut sources: Vec<SourceStatus> = decided.sources.iter().map(status).collect();
     if let (Some(first), Some(notice)) = (sources.first_mut(), &decided.notice) {
         first.errors.push(SourceError { message: notice.clone(), ..SourceError::default() });
     }

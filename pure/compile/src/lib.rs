@@ -32,6 +32,7 @@ mod membership;
 mod node;
 mod place;
 mod pool;
+pub mod readiness;
 mod route_advertisement;
 mod verdicts;
 mod vrrp;

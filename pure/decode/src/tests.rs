@@ -124,9 +124,14 @@ fn whole_files() {
         ),
         ("a:\n\tb: 1\n".into(), "line 2: not valid YAML: the line is indented by a tab; use spaces"),
         (format!("{}x", "- ".repeat(5_000)), "line 1: the line is indented by more than 256 columns"),
-        // Found by fuzzing: a carriage return alone ends a line, and hid what stood after it from the bound.
+        // Found by fuzzing: what a carriage return, a byte order mark or the want of a scalar hid from that bound.
         (format!("# a\r{}x", "- ".repeat(5_000)), "line 2: the line is indented by more than 256 columns"),
         (format!("# a\r\n{}x", "- ".repeat(5_000)), "line 2: the line is indented by more than 256 columns"),
+        (
+            format!("\u{feff}\u{feff}{}x", "- ".repeat(5_000)),
+            "line 1: the line is indented by more than 256 columns",
+        ),
+        ("- ".repeat(5_000), "line 1: the line is indented by more than 256 columns"),
         (" ".repeat(crate::BYTES_MAX + 1), "the file has 16777217 bytes; at most 16777216 are read"),
     ] {
         let problem = decode("files", &text).expect_err("not readable");

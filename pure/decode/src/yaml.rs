@@ -246,13 +246,15 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// Columns of spaces and of the signs that open a block inside a line (`- `, `? `, `: `).
+/// Columns of spaces and of the signs that open a block inside a line (`- `, `? `, `: `). The loader passes over byte
+/// order marks before them; a line may hold nothing but signs.
 fn indent(line: &str) -> usize {
+    let line = line.trim_start_matches('\u{feff}');
     let bytes = line.as_bytes();
     let blank = |at: usize| bytes.get(at).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
     (0..bytes.len())
         .find(|&at| !(blank(at) || matches!(bytes[at], b'-' | b'?' | b':') && blank(at + 1)))
-        .unwrap_or(0)
+        .unwrap_or(line.trim_ascii_end().len())
 }
 
 fn whole(message: String) -> Problem {

@@ -51,6 +51,8 @@ pub struct SourceStatus {
     pub objects: usize,
     /// What in it could not be read; the last good objects stay in force.
     pub errors: Vec<SourceError>,
+    /// What in it has no effect: unknown fields, kinds that are left alone.
+    pub warnings: Vec<SourceError>,
 }
 
 /// Something in a source that could not be read.

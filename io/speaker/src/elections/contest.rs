@@ -50,7 +50,15 @@ impl Contest {
         }
     }
 
-    /// Takes over changed settings without giving the addresses up; a change of interfaces starts anew.
+    /// Whether a group is the same virtual routers as this one, so that its settings can change in place.
+    pub(super) fn is_same_routers(&self, group: &Group) -> bool {
+        let routers = |group: &Group| -> Vec<(String, u8)> {
+            group.legs.iter().map(|leg| (leg.interface.clone(), leg.virtual_router_id)).collect()
+        };
+        routers(&self.group) == routers(group)
+    }
+
+    /// Takes over changed settings without giving the addresses up.
     pub(super) fn change(
         &mut self,
         group: Group,
@@ -59,8 +67,9 @@ impl Contest {
         now: Instant,
     ) {
         self.group = group;
-        let Ok(config) = self.config(links, conditions) else {
-            return self.start(links, conditions, now);
+        let config = match self.config(links, conditions) {
+            Ok(config) => config,
+            Err(obstacle) => return self.stop(obstacle, now),
         };
         match &mut self.session {
             Some(session) => {
@@ -128,7 +137,7 @@ impl Contest {
             preempt_delay: group.preempt_delay,
             ready: conditions.ready || !group.track_ready,
             ready_grace: vrrp::Config::READY_GRACE,
-            drained: conditions.drained,
+            drained: false,
             legs: legs.collect::<Result<_, String>>()?,
         })
     }
@@ -164,8 +173,6 @@ impl Contest {
 pub(super) struct Conditions {
     /// Whether this gateway could carry traffic.
     pub(super) ready: bool,
-    /// Whether it was told to leave.
-    pub(super) drained: bool,
 }
 
 /// Interfaces that these groups use.

@@ -1,7 +1,7 @@
 //! Elections for addresses: one thread that speaks VRRP and answers ARP on every interface concerned.
 //!
 //! The thread owns all sockets and sessions. It sleeps in `poll` until a socket, a command, a link event or a deadline
-//! wakes it, reads **every** socket dry, and only then lets timers fire: a late own timer must not become a takeover
+//! wakes it, reads every socket (512 packets of each at most), and only then lets timers fire: a late own timer must not become a takeover
 //! while the master's advert waits in the queue. It ends on [`Command::Stop`], after farewells. There is nothing to
 //! cancel: killed, it falls silent, which is what its peers expect of the dead.
 
@@ -42,8 +42,6 @@ pub(crate) enum Command {
     Declare(BTreeMap<String, Group>),
     /// Whether this gateway could carry traffic.
     Ready(bool),
-    /// Leave, or come back.
-    Drain(bool),
     /// Say farewell and end.
     Stop,
 }
@@ -189,12 +187,6 @@ impl Loop {
                         contest.handle(vrrp::Input::Ready(ready || !contest.group.track_ready), now);
                     }
                 }
-                Command::Drain(drained) => {
-                    self.conditions.drained = drained;
-                    for contest in self.contests.values_mut() {
-                        contest.handle(vrrp::Input::Drain(drained), now);
-                    }
-                }
                 Command::Stop => {
                     for contest in self.contests.values_mut() {
                         contest.handle(vrrp::Input::Stop, now);
@@ -221,13 +213,17 @@ impl Loop {
 
     /// Makes the groups what was declared: sessions that stay keep their state.
     fn declare(&mut self, groups: BTreeMap<String, Group>, now: Instant) {
+        // What goes, or becomes other virtual routers, says farewell while its interfaces are still known.
+        let stays = |name: &String, contest: &Contest| {
+            groups.get(name).is_some_and(|group| contest.is_same_routers(group))
+        };
         for (name, contest) in &mut self.contests {
-            if !groups.contains_key(name) {
+            if !stays(name, contest) {
                 contest.handle(vrrp::Input::Stop, now);
             }
         }
         self.act(now);
-        self.contests.retain(|name, _| groups.contains_key(name));
+        self.contests.retain(|name, contest| stays(name, contest));
         self.links = links::scan().unwrap_or_default();
         let changed: Vec<Group> = groups
             .into_values()
@@ -316,27 +312,34 @@ impl Loop {
         }
         let wanted = interfaces(self.contests.values());
         self.open_segments(&wanted);
-        for contest in self.contests.values_mut() {
-            let links: Vec<Option<Link>> = contest
-                .group
-                .legs
-                .iter()
-                .map(|leg| self.segments.get(&leg.interface).map(|segment| segment.link.clone()))
-                .collect();
-            if contest.runs() && links.iter().all(Option::is_some) {
-                for (at, link) in links.iter().flatten().enumerate() {
-                    contest.handle(vrrp::Input::Link { leg: vrrp::LegId(at as u32), up: link.up }, now);
-                }
-            } else {
-                contest.start(&links, self.conditions, now);
-            }
-        }
+        self.tell_contests_of_links(now);
         self.explain_obstacles(now);
         self.act(now);
     }
 
+    /// A contest that lost an interface says farewell on the others first; one that has all of them takes over what
+    /// changed on them, our own address among it.
+    fn tell_contests_of_links(&mut self, now: Instant) {
+        for contest in self.contests.values_mut() {
+            for (at, leg) in contest.group.legs.clone().iter().enumerate() {
+                if !self.segments.contains_key(&leg.interface) {
+                    contest.handle(vrrp::Input::Link { leg: vrrp::LegId(at as u32), up: false }, now);
+                }
+            }
+        }
+        self.act(now);
+        let groups: Vec<Group> = self.contests.values().map(|contest| contest.group.clone()).collect();
+        for group in groups {
+            let links = self.links_of(&group);
+            if let Some(contest) = self.contests.get_mut(&group.name) {
+                contest.change(group, &links, self.conditions, now);
+            }
+        }
+    }
+
     /// Does what the sessions decided, in their order.
     fn act(&mut self, now: Instant) {
+        let mut said = Vec::new();
         for contest in self.contests.values_mut() {
             while let Some(output) = contest.poll_output() {
                 match output {
@@ -346,12 +349,16 @@ impl Loop {
                             segment.send_advert(destination, &bytes);
                         }
                     }
-                    vrrp::Output::Claim(reason) => {
-                        tracing::info!(group = contest.group.name, %reason, "master")
-                    }
-                    vrrp::Output::Release(reason) => {
-                        tracing::info!(group = contest.group.name, %reason, "no longer master")
-                    }
+                    vrrp::Output::Claim(reason) => said.push((
+                        tracing::Level::INFO,
+                        contest.group.name.clone(),
+                        format!("master: {reason}"),
+                    )),
+                    vrrp::Output::Release(reason) => said.push((
+                        tracing::Level::INFO,
+                        contest.group.name.clone(),
+                        format!("no longer master: {reason}"),
+                    )),
                     vrrp::Output::Announce => {
                         for leg in &contest.group.legs {
                             if let Some(segment) = self.segments.get_mut(&leg.interface) {
@@ -359,7 +366,9 @@ impl Loop {
                             }
                         }
                     }
-                    vrrp::Output::Report(report) => tracing::warn!(group = contest.group.name, "{report}"),
+                    vrrp::Output::Report(report) => {
+                        said.push((tracing::Level::WARN, contest.group.name.clone(), report.to_string()))
+                    }
                 }
             }
         }
@@ -368,6 +377,13 @@ impl Loop {
             let wanted: BTreeSet<Ipv4Addr> =
                 self.contests.values().flat_map(|contest| contest.holds_on(name)).collect();
             segment.hold(&wanted, now);
+        }
+        // Words come last: whoever reads the log may be slow.
+        for (level, group, words) in said {
+            match level {
+                tracing::Level::WARN => tracing::warn!(group, "{words}"),
+                _ => tracing::info!(group, "{words}"),
+            }
         }
     }
 

@@ -19,8 +19,6 @@ pub(super) struct Segment {
     pub(super) arp: ArpSocket,
     responder: neighbor::Session,
     held: BTreeSet<Ipv4Addr>,
-    /// Frames and adverts that the kernel did not take, most often because the link was down.
-    pub(super) send_errors: u64,
 }
 
 impl Segment {
@@ -33,7 +31,6 @@ impl Segment {
             responder: neighbor::Session::new(neighbor::Mac(link.mac)),
             held: BTreeSet::new(),
             link,
-            send_errors: 0,
         })
     }
 
@@ -91,20 +88,18 @@ impl Segment {
         self.responder.poll_timeout()
     }
 
-    /// Sends one advert.
-    pub(super) fn send_advert(&mut self, destination: IpAddr, payload: &[u8]) {
-        if self.vrrp.send(destination, payload).is_err() {
-            self.send_errors += 1;
-        }
+    /// Sends one advert. One that the kernel does not take is lost like one on the wire: the link is down, or its queue
+    /// is full, and the next is due soon.
+    pub(super) fn send_advert(&self, destination: IpAddr, payload: &[u8]) {
+        let _ = self.vrrp.send(destination, payload);
     }
 
     fn flush(&mut self) {
         while let Some(output) = self.responder.poll_output() {
             match output {
                 neighbor::Output::Send(frame) => {
-                    if self.arp.send(&frame).is_err() {
-                        self.send_errors += 1;
-                    }
+                    // As an advert: lost, and repeated soon.
+                    let _ = self.arp.send(&frame);
                 }
                 neighbor::Output::Conflict { address, mac } => {
                     tracing::warn!(interface = self.name, %address, %mac, "another host claims an address that we hold; announced again");

@@ -25,7 +25,7 @@ use tokio::task::{JoinHandle as Task, LocalSet};
 use self::learned::SETTLE_MAX;
 pub use self::learned::{Learned, LearnedRoute, SessionStatus, SessionsObserved};
 use self::peer::PeerSession;
-use self::transport::{Event, accept};
+use self::transport::{Event, Happening, Origin, accept};
 use crate::links;
 
 /// Bytes and connections that may wait for the one task; beyond it, readers stop reading.
@@ -37,8 +37,10 @@ const PORT: u16 = 179;
 /// What the thread is told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// These are the peers now.
-    Declare(BTreeMap<String, Peer>),
+    /// These are the peers now, and these addresses are ours whoever holds them.
+    Declare(BTreeMap<String, Peer>, BTreeSet<Ipv4Addr>),
+    /// Whether this gateway can carry what it attracts to itself.
+    Ready(bool),
     /// Every path to a prefix, as lines of label and text, and whether one is used.
     Explain(Ipv4Net, oneshot::Sender<(bool, Vec<(String, String)>)>),
     /// Every prefix in use.
@@ -96,10 +98,12 @@ impl Sessions {
 
 struct Loop {
     peers: BTreeMap<String, PeerSession>,
-    next_peer: u32,
+    /// Counts sessions, and so tells one of a peer from the next.
+    incarnations: u32,
+    ready: bool,
     table: Table,
     router_id: Ipv4Addr,
-    /// Shared with whoever reads what was published last; copied only while somebody does.
+    /// Shared with what was published last, so that a change copies it once.
     routes: Arc<BTreeMap<Ipv4Net, Vec<Ipv4Addr>>>,
     settled: bool,
     settle_by: Option<Instant>,
@@ -120,7 +124,8 @@ impl Loop {
         let router_id = Ipv4Addr::new(127, 0, 0, 1);
         Loop {
             peers: BTreeMap::new(),
-            next_peer: 0,
+            incarnations: 0,
+            ready: false,
             table: Table::new(LocalFacts::new(0, router_id)),
             router_id,
             routes: Arc::default(),
@@ -146,17 +151,22 @@ impl Loop {
                 }
             };
             tokio::select! {
-                biased;
                 event = incoming.recv() => {
                     let mut next = event;
-                    // What is queued is taken before timers fire: a hold timer must not expire beside an unread KEEPALIVE.
-                    while let Some(event) = next {
+                    // What is queued is taken before timers fire: a hold timer must not expire beside an unread
+                    // KEEPALIVE. Bounded, so that a flood does not keep commands waiting.
+                    for _ in 0..EVENTS_MAX {
+                        let Some(event) = next else { break };
                         self.on_event(event, Instant::now());
                         next = incoming.try_recv().ok();
                     }
+                    if let Some(event) = next {
+                        self.on_event(event, Instant::now());
+                    }
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Declare(peers)) => self.declare(peers, Instant::now()).await,
+                    Some(Command::Declare(peers, own)) => self.declare(peers, own, Instant::now()).await,
+                    Some(Command::Ready(ready)) => self.set_ready(ready, Instant::now()),
                     Some(Command::Explain(prefix, answer)) => drop(answer.send(self.explain(prefix))),
                     Some(Command::List(answer)) => drop(answer.send(self.list())),
                     Some(Command::Stop) | None => break,
@@ -189,28 +199,27 @@ impl Loop {
                 peer.opened(stream, Direction::Incoming, &self.events, now);
                 peer
             }
-            Event::Dialled(name, stream) => {
-                let Some(peer) = self.peers.get_mut(&name) else { return };
-                peer.opened(stream, Direction::Outgoing, &self.events, now);
-                peer
-            }
-            Event::DialFailed(name, error) => {
-                let Some(peer) = self.peers.get_mut(&name) else { return };
-                peer.dial_failed(error, now);
-                peer
-            }
-            Event::Bytes(name, conn, bytes) => {
-                let Some(peer) = self.peers.get_mut(&name) else { return };
-                peer.bytes(conn, &bytes, now);
-                peer
-            }
-            Event::Closed(name, conn, error) => {
-                let Some(peer) = self.peers.get_mut(&name) else { return };
-                peer.closed(conn, error, now);
+            Event::Of(origin, happening) => {
+                let peer = self.peers.get_mut(&origin.peer).filter(|peer| peer.origin == origin);
+                let Some(peer) = peer else { return };
+                match happening {
+                    Happening::Dialled(stream) => peer.opened(stream, Direction::Outgoing, &self.events, now),
+                    Happening::DialFailed(error) => peer.dial_failed(error, now),
+                    Happening::Bytes(conn, bytes) => peer.bytes(conn, &bytes, now),
+                    Happening::Closed(conn, error) => peer.closed(conn, error, now),
+                }
                 peer
             }
         };
         peer.act(&mut self.table, &self.events, now);
+    }
+
+    fn set_ready(&mut self, ready: bool, now: Instant) {
+        self.ready = ready;
+        for peer in self.peers.values_mut() {
+            peer.set_ready(ready, now);
+            peer.act(&mut self.table, &self.events, now);
+        }
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -230,50 +239,67 @@ impl Loop {
         self.settled |= self.settle_by.is_some_and(|by| told_all || self.peers.is_empty() || by <= now);
     }
 
-    /// Makes the peers what was declared; a session is restarted only where its own settings changed.
-    async fn declare(&mut self, peers: BTreeMap<String, Peer>, now: Instant) {
+    /// Makes the peers what was declared; a session is restarted only where its own settings changed, and then what it
+    /// taught stays for a while.
+    async fn declare(&mut self, peers: BTreeMap<String, Peer>, own: BTreeSet<Ipv4Addr>, now: Instant) {
         self.settle_by.get_or_insert(now + SETTLE_MAX);
-        self.learn_own_addresses(&peers);
-        let gone = |peer: &PeerSession, name: &String| {
-            peers.get(name).is_none_or(|config| peer.must_restart(config))
-        };
-        let ended: Vec<String> =
-            self.peers.iter().filter(|(name, peer)| gone(peer, name)).map(|(name, _)| name.clone()).collect();
-        for name in ended {
-            if let Some(mut peer) = self.peers.remove(&name) {
-                peer.stop("no longer configured so", now);
-                peer.act(&mut self.table, &self.events, now);
-                self.table.remove_peer(peer.id);
+        self.learn_own_addresses(&peers, own);
+        let mut restarted: BTreeMap<String, PeerId> = BTreeMap::new();
+        let names: Vec<String> = self.peers.keys().cloned().collect();
+        for name in names {
+            let config = peers.get(&name);
+            let stays =
+                self.peers.get(&name).zip(config).is_some_and(|(peer, config)| !peer.must_restart(config));
+            if stays {
+                continue;
+            }
+            let Some(mut peer) = self.peers.remove(&name) else { continue };
+            peer.stop("no longer configured so", now);
+            peer.act(&mut self.table, &self.events, now);
+            match config {
+                Some(_) => drop(restarted.insert(name, peer.id)),
+                None => self.table.remove_peer(peer.id),
             }
         }
         for (name, config) in peers {
             if let Some(peer) = self.peers.get_mut(&name) {
                 peer.change(config, &mut self.table, now);
                 peer.act(&mut self.table, &self.events, now);
-                continue;
-            }
-            self.next_peer += 1;
-            match PeerSession::start(name.clone(), config, PeerId(self.next_peer), self.router_id, now) {
-                Ok(mut peer) => {
-                    peer.act(&mut self.table, &self.events, now);
-                    self.peers.insert(name, peer);
-                }
-                Err(error) => tracing::error!(peer = name, error, "no BGP session can be held"),
+            } else {
+                self.start(name.clone(), config, restarted.get(&name).copied(), now);
             }
         }
         self.listen();
     }
 
-    /// Router id: our lowest address, unless a peer's settings name one. Own addresses are never next hops.
-    fn learn_own_addresses(&mut self, peers: &BTreeMap<String, Peer>) {
-        let own: BTreeSet<Ipv4Addr> =
-            links::scan().unwrap_or_default().values().filter_map(|link| link.primary).collect();
-        if let Some(&lowest) = own.iter().find(|address| !address.is_loopback()) {
+    /// Starts a session; a peer that had one before keeps its number in the table.
+    fn start(&mut self, name: String, config: Peer, id: Option<PeerId>, now: Instant) {
+        self.incarnations += 1;
+        let id = id.unwrap_or(PeerId(self.incarnations));
+        let origin = Origin { peer: name.clone(), incarnation: self.incarnations };
+        match PeerSession::start(origin, config, id, self.router_id, now) {
+            Ok(mut peer) => {
+                peer.set_ready(self.ready, now);
+                peer.act(&mut self.table, &self.events, now);
+                self.peers.insert(name, peer);
+            }
+            Err(error) => {
+                self.table.remove_peer(id);
+                tracing::error!(peer = name, error, "no BGP session can be held");
+            }
+        }
+    }
+
+    /// Router id: our lowest address on a link, unless a peer's settings name one. Own addresses are never next hops.
+    fn learn_own_addresses(&mut self, peers: &BTreeMap<String, Peer>, own: BTreeSet<Ipv4Addr>) {
+        let links = links::scan().unwrap_or_default();
+        if let Some(lowest) = links.values().filter_map(|link| link.primary).min() {
             self.router_id = lowest;
         }
         let asn = peers.values().next().map_or(0, |peer| peer.local_as);
         let mut local = LocalFacts::new(asn, self.router_id);
         local.addresses = own;
+        local.addresses.extend(links::own_addresses());
         self.table.set_local(local);
     }
 
@@ -309,7 +335,7 @@ impl Loop {
             return (false, vec![("no path".into(), format!("no peer has announced {prefix}"))]);
         };
         let name = |id: PeerId| {
-            self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.name.clone())
+            self.peers.values().find(|peer| peer.id == id).map_or("?".into(), |peer| peer.origin.peer.clone())
         };
         let mut lines = Vec::new();
         for explained in &explanation.paths {
@@ -350,7 +376,9 @@ impl Loop {
     /// Applies what changed in the table since the last time.
     fn collect_routes(&mut self) -> bool {
         let changes = self.table.changes();
-        let changed = !changes.is_empty();
+        if changes.is_empty() {
+            return false;
+        }
         let routes = Arc::make_mut(&mut self.routes);
         for (prefix, next_hops) in changes {
             match next_hops {
@@ -358,13 +386,13 @@ impl Loop {
                 None => drop(routes.remove(&prefix)),
             }
         }
-        changed
+        true
     }
 
     /// Every prefix in use, with who told us of it.
     fn list(&self) -> Vec<LearnedRoute> {
         let names: BTreeMap<PeerId, String> =
-            self.peers.values().map(|peer| (peer.id, peer.name.clone())).collect();
+            self.peers.values().map(|peer| (peer.id, peer.origin.peer.clone())).collect();
         let used =
             self.table.paths().filter_map(|(prefix, paths)| Some((prefix, self.routes.get(&prefix)?, paths)));
         used.map(|(prefix, next_hops, paths)| LearnedRoute {

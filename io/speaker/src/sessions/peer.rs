@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use ipnet::Ipv4Net;
 use tidegate_bgp::PeerKind;
 use tidegate_bgp::export::{AdjOut, Advertisement, Export};
 use tidegate_bgp::packet::{CeaseReason, Community};
@@ -14,12 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::learned::{RETAIN, SessionStatus};
-use super::transport::{Conn, Dial, Event, dial};
+use super::transport::{Conn, Dial, Event, Origin, dial};
 
 /// A peer as configured, and the session with it.
 pub(super) struct PeerSession {
-    /// Its name in the Model; connection and dialling tasks report under it.
-    pub(super) name: String,
+    /// Its name in the Model, and which of its sessions this is; connection and dialling tasks report under it.
+    pub(super) origin: Origin,
     pub(super) config: Peer,
     pub(super) id: PeerId,
     session: Session,
@@ -28,6 +29,8 @@ pub(super) struct PeerSession {
     out: AdjOut,
     /// It has told all it has, at least once since we started.
     pub(super) told_all: bool,
+    /// Whether this gateway can carry what it attracts to itself; until then it announces only what VRRP moves.
+    ready: bool,
     state: State,
     since: Instant,
 }
@@ -35,7 +38,7 @@ pub(super) struct PeerSession {
 impl PeerSession {
     /// A session that starts now.
     pub(super) fn start(
-        name: String,
+        origin: Origin,
         config: Peer,
         id: PeerId,
         router_id: Ipv4Addr,
@@ -47,7 +50,7 @@ impl PeerSession {
             Session::new(session_config(&config, router_id), seed).map_err(|error| error.to_string())?;
         let out = AdjOut::new(config.local_as);
         let mut peer = PeerSession {
-            name,
+            origin,
             config,
             id,
             session,
@@ -55,6 +58,7 @@ impl PeerSession {
             next_conn: 0,
             out,
             told_all: false,
+            ready: false,
             state: State::Idle,
             since: now,
         };
@@ -106,7 +110,7 @@ impl PeerSession {
     ) {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
-        match Conn::start(&self.name, conn, stream, events.clone()) {
+        match Conn::start(self.origin.clone(), conn, stream, events.clone()) {
             Ok(open) => {
                 self.conns.insert(conn, open);
                 self.session.handle(Input::Opened { conn, direction }, now);
@@ -160,7 +164,7 @@ impl PeerSession {
             match output {
                 Output::Dial { timeout } => {
                     let dialled = Dial {
-                        peer: self.name.clone(),
+                        origin: self.origin.clone(),
                         to: SocketAddr::new(self.config.address, self.config.port),
                         from: self.config.source,
                         single_hop: self.is_single_hop(),
@@ -176,17 +180,20 @@ impl PeerSession {
                 }
                 Output::Close { conn } => drop(self.conns.remove(&conn)),
                 Output::Up(info) => {
-                    tracing::info!(peer = self.name, remote_as = info.remote_as, "BGP session up");
+                    tracing::info!(peer = self.origin.peer, remote_as = info.remote_as, "BGP session up");
                     if let IpAddr::V4(address) = self.config.address {
                         let facts = PeerFacts { kind: info.kind, router_id: info.router_id, address };
                         table.peer_up(self.id, facts, import_policy(&self.config), now);
                     }
+                    // What to tell is settled first, with our address on this connection; then it is told.
+                    if let Some(desired) = self.desired() {
+                        self.out.set(desired);
+                    }
                     let export = self.out.up(&info);
                     self.send(export, now);
-                    self.export(now);
                 }
                 Output::Down(reason) => {
-                    tracing::warn!(peer = self.name, %reason, "BGP session down");
+                    tracing::warn!(peer = self.origin.peer, %reason, "BGP session down");
                     table.peer_down(self.id, now, RETAIN);
                     self.out.reset();
                 }
@@ -208,28 +215,40 @@ impl PeerSession {
         }
     }
 
+    /// Whether this gateway can carry what it attracts.
+    pub(super) fn set_ready(&mut self, ready: bool, now: Instant) {
+        if self.ready != ready {
+            self.ready = ready;
+            self.export(now);
+        }
+    }
+
     /// Tells the peer what it should know.
     fn export(&mut self, now: Instant) {
-        let Some(info) = self.session.peer() else { return };
-        let Some(local) = self.conns.get(&info.conn).map(|conn| conn.local) else { return };
-        let kind = info.kind;
-        let desired = self.config.exports.iter().map(|(prefix, export)| {
-            let advertisement = Advertisement {
-                next_hop: export.next_hop.unwrap_or(local),
-                local_pref: Some(export.local_preference),
-                med: export.med.filter(|_| kind == PeerKind::External),
-                communities: export.communities.iter().map(|&community| Community(community)).collect(),
-                as_path_prepend: 0,
-            };
-            (*prefix, advertisement)
-        });
-        let export = self.out.set(desired.collect());
-        self.send(export, now);
+        if let Some(desired) = self.desired() {
+            let export = self.out.set(desired);
+            self.send(export, now);
+        }
+    }
+
+    /// What the peer should know; nothing is known of that without a session.
+    fn desired(&self) -> Option<BTreeMap<Ipv4Net, Advertisement>> {
+        let info = self.session.peer()?;
+        let local = self.conns.get(&info.conn)?.local;
+        let told = self.config.exports.iter().filter(|(_, export)| self.ready || export.next_hop.is_some());
+        let advertisement = |export: &tidegate_model::speaker::Export| Advertisement {
+            next_hop: export.next_hop.unwrap_or(local),
+            local_pref: Some(export.local_preference),
+            med: export.med.filter(|_| info.kind == PeerKind::External),
+            communities: export.communities.iter().map(|&community| Community(community)).collect(),
+            as_path_prepend: 0,
+        };
+        Some(told.map(|(prefix, export)| (*prefix, advertisement(export))).collect())
     }
 
     fn send(&mut self, export: Export, now: Instant) {
         for refused in export.refused {
-            tracing::warn!(peer = self.name, prefix = %refused.prefix, reason = %refused.reason, "not announced");
+            tracing::warn!(peer = self.origin.peer, prefix = %refused.prefix, reason = %refused.reason, "not announced");
         }
         if !export.messages.is_empty() {
             self.session.handle(Input::Updates(export.messages), now);
@@ -252,7 +271,7 @@ impl PeerSession {
         let summary = table.summary(self.id).unwrap_or_default();
         let refused = summary.rejected_by_policy + summary.rejected_by_maximum;
         SessionStatus {
-            peer: self.name.clone(),
+            peer: self.origin.peer.clone(),
             address: self.config.address.to_string(),
             local_as: self.config.local_as,
             remote_as: self.session.peer().map_or(0, |info| info.remote_as),

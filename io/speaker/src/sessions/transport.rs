@@ -1,17 +1,18 @@
 //! TCP for BGP: dialling, accepting, and one task for each connection that moves bytes both ways.
 //!
-//! A connection task ends when its [`Conn`] is dropped (it writes what is queued, for a second at most) or when the
-//! peer closes. Dialling is bounded by its timeout. Nothing here knows a message from another.
+//! A connection task ends when its [`Conn`] is dropped (it writes what is queued, for a second at most), or when the
+//! peer closes or cannot be written to. Dialling is bounded by its timeout. Nothing here knows a message from another.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tidegate_bgp::session::ConnId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Messages of at most 4 KiB that may wait for a slow peer; a peer that is slower loses its session.
@@ -19,25 +20,40 @@ const SEND_QUEUE_MAX: usize = 4096;
 /// How long a closed connection may take to write what was queued before.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Whose a connection is: a peer, and which of its sessions. What comes late from an earlier one is told apart by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) peer: String,
+    pub(super) incarnation: u32,
+}
+
 /// What happened on the wire.
 #[derive(Debug)]
 pub(super) enum Event {
     /// Somebody connected to us.
     Incoming(TcpStream, SocketAddr),
-    /// A dial of ours was answered.
-    Dialled(String, TcpStream),
-    /// A dial of ours failed.
-    DialFailed(String, String),
-    /// Bytes arrived.
-    Bytes(String, ConnId, Vec<u8>),
-    /// A connection ended.
-    Closed(String, ConnId, Option<String>),
+    /// Something happened to a connection of a session.
+    Of(Origin, Happening),
 }
 
-/// A connection, from outside. Dropped, it is closed after what was queued is written.
+/// What happened to a connection.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// A dial of ours was answered.
+    Dialled(TcpStream),
+    /// A dial of ours failed.
+    DialFailed(String),
+    /// Bytes arrived.
+    Bytes(ConnId, Vec<u8>),
+    /// A connection ended.
+    Closed(ConnId, Option<String>),
+}
+
+/// A connection, from outside. Dropped, it is closed after what was queued is written, or a second later.
 #[derive(Debug)]
 pub(super) struct Conn {
     queue: mpsc::Sender<Vec<u8>>,
+    _open: oneshot::Sender<Infallible>,
     /// Our address on it.
     pub(super) local: Ipv4Addr,
 }
@@ -45,7 +61,7 @@ pub(super) struct Conn {
 impl Conn {
     /// Starts the task that owns `stream`.
     pub(super) fn start(
-        peer: &str,
+        origin: Origin,
         id: ConnId,
         stream: TcpStream,
         events: mpsc::Sender<Event>,
@@ -55,8 +71,9 @@ impl Conn {
         };
         stream.set_nodelay(true)?;
         let (queue, outbox) = mpsc::channel(SEND_QUEUE_MAX);
-        tokio::task::spawn_local(carry(peer.to_owned(), id, stream, outbox, events));
-        Ok(Conn { queue, local })
+        let (open, dropped) = oneshot::channel();
+        tokio::task::spawn_local(carry(origin, id, stream, outbox, dropped, events));
+        Ok(Conn { queue, _open: open, local })
     }
 
     /// Queues one message; false when the peer is too slow or gone.
@@ -66,26 +83,33 @@ impl Conn {
 }
 
 async fn carry(
-    peer: String,
+    origin: Origin,
     id: ConnId,
     stream: TcpStream,
     outbox: mpsc::Receiver<Vec<u8>>,
+    dropped: oneshot::Receiver<Infallible>,
     events: mpsc::Sender<Event>,
 ) {
     let (read, write) = stream.into_split();
+    let last_words_over = async {
+        // It is never sent on: it resolves when the Conn is dropped.
+        let _ = dropped.await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
     let ended = tokio::select! {
-        ended = read_all(&peer, id, read, &events) => Some(ended),
-        () = write_all(outbox, write) => None,
+        error = read_all(&origin, id, read, &events) => Some(error),
+        ended = write_all(outbox, write) => ended.err().map(|error| Some(error.to_string())),
+        () = last_words_over => None,
     };
     // When our own side closed, nobody waits for the word.
     if let Some(error) = ended {
-        let _ = events.send(Event::Closed(peer, id, error)).await;
+        let _ = events.send(Event::Of(origin, Happening::Closed(id, error))).await;
     }
 }
 
 /// Reads until the peer closes; a full event queue holds the peer back.
 async fn read_all(
-    peer: &str,
+    origin: &Origin,
     id: ConnId,
     mut read: OwnedReadHalf,
     events: &mpsc::Sender<Event>,
@@ -95,8 +119,8 @@ async fn read_all(
         match read.read(&mut buffer).await {
             Ok(0) => return None,
             Ok(length) => {
-                let bytes = Event::Bytes(peer.to_owned(), id, buffer[..length].to_vec());
-                if events.send(bytes).await.is_err() {
+                let bytes = Happening::Bytes(id, buffer[..length].to_vec());
+                if events.send(Event::Of(origin.clone(), bytes)).await.is_err() {
                     return None;
                 }
             }
@@ -105,8 +129,8 @@ async fn read_all(
     }
 }
 
-/// Writes until the [`Conn`] is dropped, then closes. An error is left to the reader, which sees it too.
-async fn write_all(mut outbox: mpsc::Receiver<Vec<u8>>, mut write: tokio::net::tcp::OwnedWriteHalf) {
+/// Writes until the [`Conn`] is dropped and nothing is queued, then closes.
+async fn write_all(mut outbox: mpsc::Receiver<Vec<u8>>, mut write: OwnedWriteHalf) -> io::Result<()> {
     while let Some(mut bytes) = outbox.recv().await {
         // Many small messages leave in one write.
         while bytes.len() < 64 * 1024
@@ -114,22 +138,15 @@ async fn write_all(mut outbox: mpsc::Receiver<Vec<u8>>, mut write: tokio::net::t
         {
             bytes.extend_from_slice(&more);
         }
-        let written = if outbox.is_closed() {
-            timeout(LAST_WORDS, write.write_all(&bytes)).await
-        } else {
-            Ok(write.write_all(&bytes).await)
-        };
-        if !matches!(written, Ok(Ok(()))) {
-            std::future::pending::<()>().await;
-        }
+        write.write_all(&bytes).await?;
     }
-    let _ = timeout(LAST_WORDS, write.shutdown()).await;
+    write.shutdown().await
 }
 
 /// Where and how to dial.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
-    pub(super) peer: String,
+    pub(super) origin: Origin,
     pub(super) to: SocketAddr,
     pub(super) from: Option<IpAddr>,
     /// Packets must not cross a router: an external peer on the same segment.
@@ -140,14 +157,13 @@ pub(super) struct Dial {
 /// Dials, and reports exactly one outcome.
 pub(super) async fn dial(dial: Dial, events: mpsc::Sender<Event>) {
     let outcome = match timeout(dial.timeout, connect(&dial)).await {
-        Ok(Ok(stream)) => Event::Dialled(dial.peer, stream),
-        Ok(Err(error)) => Event::DialFailed(dial.peer, format!("{}: {error}", dial.to)),
-        Err(_) => Event::DialFailed(
-            dial.peer,
-            format!("{}: no answer within {} s", dial.to, dial.timeout.as_secs()),
-        ),
+        Ok(Ok(stream)) => Happening::Dialled(stream),
+        Ok(Err(error)) => Happening::DialFailed(format!("{}: {error}", dial.to)),
+        Err(_) => {
+            Happening::DialFailed(format!("{}: no answer within {} s", dial.to, dial.timeout.as_secs()))
+        }
     };
-    let _ = events.send(outcome).await;
+    let _ = events.send(Event::Of(dial.origin, outcome)).await;
 }
 
 async fn connect(dial: &Dial) -> io::Result<TcpStream> {
