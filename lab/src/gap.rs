@@ -83,7 +83,8 @@ pub fn gaps(records: &[Record]) -> Vec<Gap> {
 /// All gaps together; none if the last one never ended, or if there are no records, which prove nothing.
 pub fn outage(records: &[Record]) -> Option<Duration> {
     let gaps = gaps(records);
-    (!records.is_empty() && gaps.iter().all(|gap| gap.healed)).then(|| gaps.iter().map(|gap| gap.length).sum())
+    (!records.is_empty() && gaps.iter().all(|gap| gap.healed))
+        .then(|| gaps.iter().map(|gap| gap.length).sum())
 }
 
 /// How many were not answered.
@@ -235,7 +236,8 @@ mod tests {
     /// A failure before the strike, a second gap right after it, and one long after it are the strike's no more.
     #[test]
     fn failures_elsewhere() {
-        let flapping = [refused(0), answered(50, 1), refused(100), answered(150, 1), refused(200), answered(250, 1)];
+        let flapping =
+            [refused(0), answered(50, 1), refused(100), answered(150, 1), refused(200), answered(250, 1)];
         assert_eq!(after(&flapping, &[90]), (vec![Some(100)], vec![0, 200]));
         let late = [answered(0, 1), refused(1101), answered(1150, 1)];
         assert_eq!(after(&late, &[100]), (vec![None], vec![1101]));

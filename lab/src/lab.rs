@@ -93,6 +93,11 @@ impl Lab {
         self.processes.get_mut(name).is_some_and(Process::alive)
     }
 
+    /// Sends a signal to the process of that name and its group.
+    pub fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        self.processes.get(name).with_context(|| format!("{name} does not run"))?.signal(signal)
+    }
+
     /// Takes the process of that name out of the lab's hands, to be stopped or killed.
     pub fn take(&mut self, name: &str) -> Result<Process> {
         self.processes.remove(name).with_context(|| format!("{name} does not run"))
@@ -131,6 +136,11 @@ impl Lab {
     /// Pulls the cables of a host: the far end of each of its links goes down.
     pub fn cut(&self, host: &str) -> Result<()> {
         self.set_links(host, false)
+    }
+
+    /// Pulls one cable of a host: the far end of its link to this LAN goes down.
+    pub fn cut_link(&self, host: &str, lan: &str) -> Result<()> {
+        wire::set_link(self.id(), host, lan, false)
     }
 
     /// Plugs the cables of a host in again.

@@ -55,7 +55,10 @@ impl Source {
     fn canary(self) -> [(&'static [&'static str], &'static str); 2] {
         match self {
             Source::Ip => [
-                (&["ip", "route", "add", "unreachable", "192.0.2.99", "proto", "77"], "unreachable 192.0.2.99"),
+                (
+                    &["ip", "route", "add", "unreachable", "192.0.2.99", "proto", "77"],
+                    "unreachable 192.0.2.99",
+                ),
                 (
                     &["ip", "route", "del", "unreachable", "192.0.2.99", "proto", "77"],
                     "Deleted unreachable 192.0.2.99",
@@ -85,8 +88,11 @@ impl Monitor {
             lab.pause(Duration::from_millis(100))?;
             monitor.heard(0).map(Some)
         })?;
-        lab.pause(Duration::from_millis(200))?;
-        monitor.from = monitor.text()?.len();
+        lab.wait("end of a stranger's changes", PRINTED, |lab| {
+            monitor.from = monitor.text()?.len();
+            lab.pause(Duration::from_millis(200))?;
+            Ok((monitor.text()?.len() == monitor.from).then_some(()))
+        })?;
         Ok(monitor)
     }
 

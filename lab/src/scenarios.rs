@@ -9,10 +9,12 @@ pub mod change;
 pub mod cleanup;
 pub mod explain;
 pub mod failure;
+pub mod frozen;
 pub mod frr_bird;
 pub mod inbound;
 pub mod keepalived_election;
 pub mod lab_self;
+pub mod one_link;
 pub mod out;
 pub mod ownership;
 pub mod recovery;
@@ -80,6 +82,20 @@ pub const ALL: &[Scenario] = &[
         Settled,
         failure::kill,
         "the gateway that holds everything is killed, and traffic both ways pauses for half a second at most"
+    ),
+    scenario!(
+        "one_link",
+        JOURNEY,
+        Settled,
+        one_link::run,
+        "the gateway that holds everything loses one of its two links, and another takes over on both LANs"
+    ),
+    scenario!(
+        "frozen",
+        JOURNEY,
+        Settled,
+        frozen::run,
+        "the gateway that holds everything stands still for 3 s and wakes, and each time traffic pauses for half a second at most"
     ),
     scenario!(
         "recovery",

@@ -42,6 +42,16 @@ impl Lab {
         })
     }
 
+    /// Waits until one gateway holds everything that moves, and every other one says that it holds nothing; its name.
+    pub fn sole_holder(&mut self, limit: Duration) -> Result<&'static str> {
+        self.wait("sole holder of the addresses", limit, |lab| {
+            let statuses = lab.statuses()?;
+            let vip =
+                statuses.iter().find_map(|(_, status)| vip(status)).context("no gateway shows a VIP")?;
+            holder_of_all(&statuses, vip).map(Some)
+        })
+    }
+
     /// The address of the Gateway.
     pub fn vip(&mut self) -> Result<Ipv4Addr> {
         let statuses = self.statuses()?;
@@ -73,13 +83,17 @@ impl Lab {
         for node in self.topology.nodes() {
             route(&self.ns(node.name), "default", CLUSTER_NEXT_HOP)?;
         }
-        let holder = holder(&statuses, vip)?;
-        for address in [OUTSIDE_NEXT_HOP, CLUSTER_NEXT_HOP, EGRESS_ADDRESS] {
-            let also = self::holder(&statuses, address)?;
-            ensure!(also == holder, "{holder} holds {vip}, but {also} holds {address}");
-        }
-        Ok(holder)
+        holder_of_all(&statuses, vip)
     }
+}
+
+fn holder_of_all(statuses: &[(&'static str, Value)], vip: Ipv4Addr) -> Result<&'static str> {
+    let holder = holder(statuses, vip)?;
+    for address in [OUTSIDE_NEXT_HOP, CLUSTER_NEXT_HOP, EGRESS_ADDRESS] {
+        let also = self::holder(statuses, address)?;
+        ensure!(also == holder, "{holder} holds {vip}, but {also} holds {address}");
+    }
+    Ok(holder)
 }
 
 fn holder(statuses: &[(&'static str, Value)], address: Ipv4Addr) -> Result<&'static str> {

@@ -3,6 +3,7 @@
 //! Owns nothing but references; every answer is made when asked for.
 
 mod explain;
+mod metrics;
 mod observe;
 
 use std::collections::BTreeMap;

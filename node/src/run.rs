@@ -104,6 +104,7 @@ impl Daemon {
         let (ready, is_ready) = watch::channel(false);
         let proxied = proxy.observed();
         let board = Board::new(settings.node.clone(), is_ready, proxied.clone(), speaker.clone(), kernel);
+        registry.register_collector(Box::new(board.clone()));
         console.serve(board.clone(), registry);
         let sources = settings
             .sources

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds of the duration histogram, in microseconds.
 const BOUNDS_US: [u64; 13] = [
@@ -46,31 +46,39 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes them known.
+    /// Makes them known. The registry puts the unit behind each name, and `_total` behind that of a counter.
     pub fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics::default();
         let m = metrics.clone();
-        registry.register("tidegate_http_requests", "Requests by listener and status class", m.requests);
-        registry.register("tidegate_http_request_duration_seconds", "From head to last byte", m.durations);
-        registry.register("tidegate_http_connections_open", "Client connections open", m.connections_open);
-        registry.register("tidegate_http_connections", "Client connections accepted", m.connections);
+        let count = |of: &str| Unit::Other(of.to_owned());
+        let help = "Requests by listener and status class";
+        registry.register_with_unit("tidegate_http", help, count("requests"), m.requests);
+        let help = "Time from a request's head to the last byte of its response";
+        registry.register_with_unit("tidegate_http_request_duration", help, Unit::Seconds, m.durations);
+        let help = "Client connections open";
+        registry.register_with_unit("tidegate_http_open", help, count("connections"), m.connections_open);
+        let help = "Client connections accepted";
+        registry.register_with_unit("tidegate_http", help, count("connections"), m.connections);
         let help = "Client connections closed at once because of the limit";
-        registry.register("tidegate_http_connections_refused", help, m.connections_refused);
-        registry.register(
-            "tidegate_upstream_connects",
-            "Connections opened to endpoints",
-            m.upstream_connects,
+        registry.register_with_unit(
+            "tidegate_http_refused",
+            help,
+            count("connections"),
+            m.connections_refused,
         );
+        let help = "Connections opened to endpoints";
+        registry.register_with_unit("tidegate_upstream", help, count("connects"), m.upstream_connects);
         let help = "Connections to endpoints that could not be opened";
-        registry.register("tidegate_upstream_connect_failures", help, m.upstream_connect_failures);
-        registry.register(
-            "tidegate_upstream_reuses",
-            "Requests sent on an open connection",
-            m.upstream_reuses,
-        );
-        registry.register("tidegate_http_received_bytes", "Bytes received from clients", m.received);
-        registry.register("tidegate_http_sent_bytes", "Bytes sent to clients", m.sent);
-        registry.register("tidegate_access_log_drops", "Access-log lines dropped", m.log_drops);
+        let failures = m.upstream_connect_failures;
+        registry.register_with_unit("tidegate_upstream_connect", help, count("failures"), failures);
+        let help = "Requests sent on a connection to an endpoint that was open already";
+        registry.register_with_unit("tidegate_upstream", help, count("reuses"), m.upstream_reuses);
+        let help = "Bytes received from clients";
+        registry.register_with_unit("tidegate_http_received", help, Unit::Bytes, m.received);
+        let help = "Bytes sent to clients";
+        registry.register_with_unit("tidegate_http_sent", help, Unit::Bytes, m.sent);
+        let help = "Access-log lines dropped because the writer was behind";
+        registry.register_with_unit("tidegate_access_log", help, count("drops"), m.log_drops);
         metrics
     }
 
@@ -159,6 +167,89 @@ impl EncodeMetric for Durations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The page of all metrics, as the registry has them.
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+
+    const PREFACE: &str = "\
+# Metrics
+
+`/metrics` on the admin address, in OpenMetrics text. Names are `tidegate_<noun>_<unit>`, units are base units, and
+counters end in `_total`. A histogram shows as `_bucket`, `_sum` and `_count`. Labels: `listener` is
+`namespace/gateway/listener`, empty for requests that reach none; `code` is a status class, `2xx`.
+
+This page is generated: `UPDATE_GOLDEN=1 cargo test -p tidegate-proxy metrics`.
+
+| metric | type | unit | labels | |
+|---|---|---|---|---|
+";
+
+    /// A scrape in which every metric shows.
+    fn scrape() -> String {
+        let mut registry = Registry::default();
+        Metrics::register(&mut registry).listener("shop/edge/http").record(200, Duration::ZERO);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    /// The label names that a metric's samples have; `le` belongs to every histogram.
+    fn labels(text: &str, family: &str) -> Vec<String> {
+        let sample = text.lines().find(|line| line.starts_with(family)).unwrap();
+        let Some((_, labels)) = sample.split_once('{') else { return vec![] };
+        let names = labels.split(',').filter_map(|label| label.split_once('='));
+        names.map(|(name, _)| format!("`{name}`")).filter(|name| name != "`le`").collect()
+    }
+
+    /// One row for each `# HELP`, `# TYPE`, `# UNIT` of a scrape.
+    fn table(text: &str) -> String {
+        let mut rows = String::new();
+        for block in text.split("# HELP ").skip(1) {
+            let (family, help) = block.lines().next().unwrap().split_once(' ').unwrap();
+            let fact = |name: &str| {
+                let line = block.lines().find_map(|line| line.strip_prefix(&format!("# {name} {family} ")));
+                line.unwrap_or_else(|| panic!("{family} has no {name}"))
+            };
+            let (kind, unit) = (fact("TYPE"), fact("UNIT"));
+            let name = if kind == "counter" { format!("{family}_total") } else { family.to_owned() };
+            let labels = labels(block, family).join(", ");
+            rows.push_str(&format!(
+                "| `{name}` | {kind} | {unit} | {labels} | {} |\n",
+                help.trim_end_matches('.')
+            ));
+        }
+        rows
+    }
+
+    /// The page in docs/ is what the registry holds.
+    #[test]
+    fn the_page_of_metrics_is_up_to_date() {
+        let page = format!("{PREFACE}{}", table(&scrape()));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(PAGE, &page).unwrap();
+        }
+        let found = std::fs::read_to_string(PAGE).unwrap_or_default();
+        assert_eq!(found, page, "docs/metrics.md is out of date: run this test with UPDATE_GOLDEN=1");
+    }
+
+    /// Every name is `tidegate_<noun>_<unit>`, in base units, and no two metrics share one.
+    #[test]
+    fn names_are_nouns_with_units() {
+        let text = scrape();
+        let mut names = std::collections::BTreeSet::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# UNIT ")) {
+            let (name, unit) = line.split_once(' ').unwrap();
+            assert!(names.insert(name), "{name} is there twice");
+            let noun = name.strip_suffix(unit).and_then(|name| name.strip_prefix("tidegate_"));
+            let noun = noun.and_then(|noun| noun.strip_suffix('_')).unwrap_or_default();
+            assert!(!noun.is_empty(), "{name} is no tidegate_<noun>_{unit}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            let scaled =
+                ["milli", "micro", "nano", "kilo", "kibi", "mega", "minutes", "hours", "bits", "percent"];
+            assert!(!scaled.iter().any(|scale| unit.contains(scale)), "{unit} is no base unit");
+        }
+        assert_eq!(names.len(), text.matches("# TYPE ").count(), "a metric has no unit");
+    }
 
     /// What was counted is what a scrape shows, by listener and class, in seconds.
     #[test]

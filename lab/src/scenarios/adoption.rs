@@ -29,8 +29,7 @@ fn again(lab: &mut Lab, gateway: &str, kill: bool, report: &mut Report, role: &s
         ensure!(tentative.trim().is_empty(), "tentative: {tentative}");
         Ok(Some(()))
     })?;
-    let monitors =
-        [Monitor::start(lab, gateway, Source::Ip)?, Monitor::start(lab, gateway, Source::Nft)?];
+    let monitors = [Monitor::start(lab, gateway, Source::Ip)?, Monitor::start(lab, gateway, Source::Nft)?];
     if kill {
         lab.kill_gateway(gateway)?;
     } else {

@@ -55,7 +55,9 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
             |error: &&serde_json::Value| error["file"].as_str().is_some_and(|file| file.ends_with(FILE));
         let found = errors.flatten().find(ours).cloned();
         let sentence = |error: &serde_json::Value| error["message"].as_str().unwrap_or_default().to_owned();
-        Ok(found.filter(|error| error["line"] == line && error["field"] == field).map(|error| sentence(&error)))
+        Ok(found
+            .filter(|error| error["line"] == line && error["field"] == field)
+            .map(|error| sentence(&error)))
     });
     report.holds("status names file, line and field", named.is_ok(), &place);
     let sentence = named.unwrap_or_else(|error| format!("{error:#}"));

@@ -5,16 +5,20 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::sched::{CloneFlags, setns, unshare};
 use tidegate_kernel::Kernel;
 use tidegate_plan::{Address, Desired, Filter, NextHop, Observed, Plan, RouteKey, plan};
 
-/// Runs a test in a new network namespace, with a tokio runtime. Says so if that is not permitted.
+/// Runs a test in a new network namespace, with a tokio runtime. If that is not permitted, says so, and fails where
+/// `TIDEGATE_TEST_ROOT=1` says that it must be.
 pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            let required = std::env::var_os("TIDEGATE_TEST_ROOT").is_some_and(|value| value == "1");
+            assert!(!required, "TIDEGATE_TEST_ROOT=1, but a network namespace needs CAP_SYS_ADMIN ({error})");
             println!("skipped: needs CAP_SYS_ADMIN ({error})");
             return;
         }
@@ -194,33 +198,100 @@ pub fn snapshot() -> Vec<String> {
     parts
 }
 
-/// A process that prints kernel notifications into a file.
+/// A process that prints kernel notifications into a file, proven to work at both ends: it must print a stranger's change
+/// before it counts as started, and again when it is stopped.
 pub struct Listening {
+    line: String,
     child: Child,
     out: PathBuf,
+    err: PathBuf,
+    /// Where the proof of the beginning ends.
+    from: usize,
     _directory: tempfile::TempDir,
 }
 
 impl Listening {
+    /// Starts `ip monitor …` or `nft monitor`; what it watches must include routes, or the ruleset.
     pub fn start(line: &str) -> Self {
+        // The kernel tells of an IPv6 address once more when nobody else has it.
+        eventually("no address is tentative", || sh("ip -6 -o address show tentative").is_empty());
         let directory = tempfile::tempdir().unwrap();
-        let out = directory.path().join("out");
+        let (out, err) = (directory.path().join("out"), directory.path().join("err"));
         let mut words = line.split(' ');
         let child = Command::new(words.next().unwrap())
             .args(words)
+            .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap())
             .spawn()
             .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        Self { child, out, _directory: directory }
+        let mut listening = Self { line: line.to_owned(), child, out, err, from: 0, _directory: directory };
+        // It needs a moment to listen: the stranger calls until it is heard.
+        eventually(&format!("`{line}` prints a stranger's change"), || {
+            listening.call();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(listening.complaint(), "", "of `{line}`");
+            listening.heard(0)
+        });
+        eventually("the stranger's changes are all printed", || {
+            listening.from = listening.text().len();
+            std::thread::sleep(Duration::from_millis(100));
+            listening.text().len() == listening.from
+        });
+        listening
     }
 
-    /// Ends it and returns what it printed.
+    /// Ends it and returns what it printed since the start.
     pub fn stop(mut self) -> String {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        std::thread::sleep(Duration::from_millis(100));
+        let to = self.text().len();
+        self.call();
+        eventually(&format!("`{}` still prints a stranger's change", self.line), || self.heard(to));
+        assert_eq!(
+            self.child.try_wait().unwrap(),
+            None,
+            "`{}` ended by itself: {}",
+            self.line,
+            self.complaint()
+        );
+        assert_eq!(self.complaint(), "", "of `{}`", self.line);
+        self.text()[self.from..to].to_owned()
+    }
+
+    /// A stranger's change and its undoing.
+    fn call(&self) {
+        sh(if self.line.starts_with("nft") {
+            "nft add table inet canary; nft delete table inet canary"
+        } else {
+            "ip route add unreachable 192.0.2.99 proto 77; ip route del unreachable 192.0.2.99 proto 77"
+        });
+    }
+
+    /// Whether both were printed after `from`.
+    fn heard(&self, from: usize) -> bool {
+        let printed = if self.line.starts_with("nft") {
+            ["add table inet canary", "delete table inet canary"]
+        } else {
+            ["unreachable 192.0.2.99", "Deleted unreachable 192.0.2.99"]
+        };
+        let text = self.text();
+        printed.iter().all(|printed| text[from..].lines().any(|line| line.starts_with(printed)))
+    }
+
+    fn text(&self) -> String {
         std::fs::read_to_string(&self.out).unwrap()
+    }
+
+    fn complaint(&self) -> String {
+        std::fs::read_to_string(&self.err).unwrap()
+    }
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(3);
+    while !holds() {
+        assert!(Instant::now() < until, "not within 3 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -1,0 +1,34 @@
+//! The holder stands still for a while, as a machine that swaps or a virtual one that is moved, and wakes up believing that
+//! it still holds everything.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::lab::Lab;
+use crate::report::Report;
+use crate::scenarios::failure::BothWays;
+
+/// How long it stands still.
+const STILL: Duration = Duration::from_secs(3);
+
+/// The story.
+pub fn run(lab: &mut Lab) -> Result<Report> {
+    let mut report = Report::default();
+    let before = lab.holder()?;
+    let load = BothWays::start(lab)?;
+    lab.pause(Duration::from_millis(1500))?;
+    let frozen = load.now();
+    lab.signal(before, Signal::SIGSTOP)?;
+    lab.pause(STILL)?;
+    let woken = load.now();
+    lab.signal(before, Signal::SIGCONT)?;
+    lab.pause(Duration::from_millis(3000))?;
+    // 20 a second for 7.5 s, less a little.
+    load.stop()?.one_gap(lab, &mut report, &[("frozen", frozen), ("woken", woken)], 135);
+    let after = lab.sole_holder(Duration::from_secs(1));
+    let shown = after.as_ref().map_or_else(|e| format!("{e:#}"), |after| format!("{before} → {after}"));
+    report.holds("there is one holder of everything", after.is_ok(), shown);
+    Ok(report)
+}
