@@ -44,3 +44,8 @@ deny: ## Licences and duplicate crates (installs cargo-deny once)
 .PHONY: runs
 runs: packages build ## The demo ten times; minimum, median and maximum of every figure
 	$(BIN)/lab demo --times 10
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for 20 s (nightly; installs cargo-fuzz once)
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	for t in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$t -- -max_total_time=20 || exit 1; done

@@ -140,7 +140,7 @@ impl Lab {
 
     /// Pulls one cable of a host: the far end of its link to this LAN goes down.
     pub fn cut_link(&self, host: &str, lan: &str) -> Result<()> {
-        wire::set_link(self.id(), host, lan, false)
+        wire::set_links(self.id(), host, &[lan], false)
     }
 
     /// Plugs the cables of a host in again.
@@ -210,8 +210,8 @@ impl Lab {
     }
 
     fn set_links(&self, host: &str, up: bool) -> Result<()> {
-        let lans = self.topology.host(host).at;
-        lans.iter().try_for_each(|(lan, _)| wire::set_link(self.id(), host, lan, up))
+        let lans: Vec<_> = self.topology.host(host).at.iter().map(|(lan, _)| *lan).collect();
+        wire::set_links(self.id(), host, &lans, up)
     }
 
     fn start_pod(&mut self, pod: &Pod) -> Result<()> {

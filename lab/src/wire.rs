@@ -39,11 +39,12 @@ pub fn add_pod(lab: &str, pod: &Pod) -> Result<()> {
     pod_up(lab, pod)
 }
 
-/// Takes the far end of a host's link down or up: the host sees no carrier, and keeps its addresses and routes, as
-/// with a cable that is pulled.
-pub fn set_link(lab: &str, host: &str, lan: &str, up: bool) -> Result<()> {
+/// Takes the far ends of a host's links to these LANs down or up, in one go: the host sees no carrier, and keeps its
+/// addresses and routes, as with cables that are pulled. One after the other would let it say farewell on the second.
+pub fn set_links(lab: &str, host: &str, lans: &[&str], up: bool) -> Result<()> {
     let state = if up { "up" } else { "down" };
-    Netns::of(lab, SWITCH).ip(&[format!("link set {} {state}", port(host, lan))])
+    let lines: Vec<_> = lans.iter().map(|lan| format!("link set {} {state}", port(host, lan))).collect();
+    Netns::of(lab, SWITCH).ip(&lines)
 }
 
 fn port(host: &str, lan: &str) -> String {

@@ -90,7 +90,7 @@ impl Daemon {
         )?;
         let speaker =
             Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
-        let (keeper, refusal) = match Keeper::start(settings.state_dir.clone()) {
+        let (keeper, refusal) = match Keeper::start(settings.state_dir.clone(), &mut registry) {
             Ok(keeper) => (Some(keeper), String::new()),
             Err(error) => {
                 tracing::warn!("the kernel is not programmed: {error}");

@@ -41,15 +41,33 @@ pub struct ObserveError {
     pub source: io::Error,
 }
 
-/// An operation that the kernel refused.
+/// What was not done.
 #[derive(Debug, thiserror::Error)]
-#[error("{op}: {source}")]
-pub struct OpError {
-    /// The operation.
-    pub op: Op,
-    /// Why.
-    #[source]
-    pub source: io::Error,
+pub enum OpError {
+    /// An operation that the kernel refused.
+    #[error("{op}: {source}")]
+    Refused {
+        /// The operation.
+        op: Op,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Operations that were not tried, because they rely on one that was refused.
+    #[error("{count} held back until what they rely on succeeds, the first: {first}")]
+    HeldBack {
+        /// The first of them.
+        first: Op,
+        /// How many, 1...
+        count: usize,
+    },
+}
+
+impl OpError {
+    /// Whether all it means is that a route is not as it should be.
+    pub(crate) fn is_route(&self) -> bool {
+        matches!(self, Self::Refused { op, .. } if op.is_route())
+    }
 }
 
 /// An error of the rtnetlink crate, with the errno where the kernel gave one.

@@ -5,21 +5,24 @@
 //! dropped. Stopping between two operations is harmless: the next start reads what stands and goes on from there. What
 //! the kernel holds stays; only [`Kernel::cleanup`] removes it.
 //!
+//! The counters of our nftables table are read every five seconds and before we build or delete it, for the metrics.
+//!
 //! The only queue is the latest intent: a newer one replaces one that was not applied yet.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_plan::{CounterValue, Desired, Observed, Plan, plan};
+use prometheus_client::registry::Registry;
+use tidegate_plan::{Desired, Observed, Op, Plan, plan};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::error::OpenError;
+use crate::error::{OpError, OpenError};
 use crate::kernel::Kernel;
+use crate::metrics::Metrics;
 use crate::monitor::{Monitor, group};
 
 /// At most one application of intents in this time.
@@ -30,13 +33,16 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 const SAFETY_NET: Duration = Duration::from_secs(30);
 /// First wait after a failure; doubled up to `SAFETY_NET`.
 const RETRY: Duration = Duration::from_millis(250);
+/// From one reading of the table's counters to the next.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// Where the kernel stands.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// The generation of the intent applied last; 0 before the first.
+    /// The newest intent of which addresses, rules, settings and the table stand; 0 before the first. `errors` tells of
+    /// routes that do not.
     pub generation: u64,
-    /// What failed in the last application, in words; empty when all is as it should be.
+    /// What failed when the newest intent was last applied, in words; empty when all is as it should be.
     pub errors: Vec<String>,
     /// What stands in the way and is left alone, in words.
     pub notes: Vec<String>,
@@ -44,8 +50,6 @@ pub struct Applied {
     pub holds: Holds,
     /// Operations that repaired what a stranger had changed, since the start.
     pub repairs: u64,
-    /// What our nftables counters say, as of the last full look.
-    pub counters: BTreeMap<String, CounterValue>,
 }
 
 /// How much of ours the kernel holds.
@@ -55,10 +59,6 @@ pub struct Holds {
     pub addresses: usize,
     /// Routes with our number.
     pub routes: usize,
-    /// Rules of ours.
-    pub rules: usize,
-    /// Elements of the sets of our table.
-    pub elements: usize,
 }
 
 type Intent = Option<(u64, Arc<Desired>)>;
@@ -71,8 +71,11 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the kernel and starts the thread. Nothing is changed before the first [`Keeper::set`].
-    pub fn start(state_dir: PathBuf) -> Result<Self, OpenError> {
+    /// Opens the kernel, starts the thread and registers its metrics. Nothing is changed before the first
+    /// [`Keeper::set`].
+    pub fn start(state_dir: PathBuf, registry: &mut Registry) -> Result<Self, OpenError> {
+        let metrics = Metrics::default();
+        let kept = metrics.clone();
         let (intent, intents) = watch::channel(None);
         let (publisher, applied) = watch::channel(Arc::new(Applied::default()));
         let (opened, result) = mpsc::channel();
@@ -88,7 +91,7 @@ impl Keeper {
                 match open(&state_dir) {
                     Ok((kernel, monitor)) => {
                         let _ = opened.send(Ok(()));
-                        Loop::new(kernel, intents, publisher).run(monitor).await;
+                        Loop::new(kernel, intents, publisher, kept).run(monitor).await;
                     }
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -98,7 +101,10 @@ impl Keeper {
         });
         let thread = thread.map_err(OpenError::Socket)?;
         match result.recv() {
-            Ok(Ok(())) => Ok(Self { intent, applied, thread: Some(thread) }),
+            Ok(Ok(())) => {
+                metrics.register(registry);
+                Ok(Self { intent, applied, thread: Some(thread) })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(OpenError::Socket(io::Error::other("the kernel thread ended"))),
         }
@@ -176,12 +182,30 @@ struct Loop {
     retry: Duration,
     look_at: Instant,
     applied_at: Option<Instant>,
+    metrics: Metrics,
+    count_at: Instant,
 }
 
 impl Loop {
-    fn new(kernel: Kernel, intents: watch::Receiver<Intent>, publisher: watch::Sender<Arc<Applied>>) -> Self {
-        let look_at = Instant::now() + SAFETY_NET;
-        Self { kernel, intents, publisher, known: None, clean: 0, retry: RETRY, look_at, applied_at: None }
+    fn new(
+        kernel: Kernel,
+        intents: watch::Receiver<Intent>,
+        publisher: watch::Sender<Arc<Applied>>,
+        metrics: Metrics,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            kernel,
+            intents,
+            publisher,
+            known: None,
+            clean: 0,
+            retry: RETRY,
+            look_at: now + SAFETY_NET,
+            applied_at: None,
+            metrics,
+            count_at: now,
+        }
     }
 
     async fn run(mut self, mut monitor: Monitor) {
@@ -199,10 +223,16 @@ impl Loop {
                         tracing::error!(%error, "kernel notifications stopped; looking every 30 seconds only");
                         monitor = match Monitor::open(0, 0) { Ok(deaf) => deaf, Err(_) => return };
                     }
+                    // An intent that comes before the look is not measured against what may no longer be so.
+                    self.known = None;
                     self.look_at = self.look_at.min(Instant::now() + DEBOUNCE);
                     continue;
                 }
                 () = sleep_until(self.look_at) => Cause::Look,
+                () = sleep_until(self.count_at) => {
+                    self.count();
+                    continue;
+                }
             };
             if let (Cause::Intent, Some(last)) = (cause, self.applied_at) {
                 sleep_until(last + COALESCE).await;
@@ -220,29 +250,77 @@ impl Loop {
             self.known = None;
             self.look_at = Instant::now() + SAFETY_NET;
         }
-        let mut observed = match self.look(&desired).await {
-            Ok(observed) => observed,
-            Err(error) => return self.failed(generation, vec![error]),
+        let mut applied = self.last();
+        let read = self.look(&desired).await;
+        let errors = match read {
+            Ok(observed) => self.apply(cause, generation, &desired, observed, &mut applied).await,
+            Err(error) => vec![error],
         };
-        let Plan { ops, notes } = plan(&desired, &observed);
-        let errors = self.kernel.apply(&ops).await;
-        self.applied_at = Some(Instant::now());
-        let mut applied = Applied { notes: notes.iter().map(ToString::to_string).collect(), ..self.last() };
-        if cause == Cause::Look && self.clean == generation && !ops.is_empty() {
-            applied.repairs += ops.len() as u64;
-            for op in &ops {
-                tracing::warn!(%op, "somebody changed our kernel state; repaired");
+        if self.known.is_some() {
+            self.retry = RETRY;
+        } else {
+            // Again soon, and later each time.
+            self.look_at = self.look_at.min(Instant::now() + self.retry);
+            self.retry = (self.retry * 2).min(SAFETY_NET);
+        }
+        if applied.errors != errors {
+            for error in &errors {
+                tracing::warn!(%error, "a kernel operation failed");
             }
         }
-        if cause == Cause::Look || applied.counters.is_empty() {
-            applied.counters = self.kernel.counters().unwrap_or_default();
+        self.metrics.errors.set(i64::try_from(errors.len()).unwrap_or(i64::MAX));
+        self.publisher.send_replace(Arc::new(Applied { errors, ..applied }));
+    }
+
+    /// From `observed` to `desired`, and what is to be told of it. Afterwards the kernel is known if all went well.
+    async fn apply(
+        &mut self,
+        cause: Cause,
+        generation: u64,
+        desired: &Desired,
+        mut observed: Observed,
+        applied: &mut Applied,
+    ) -> Vec<String> {
+        let Plan { ops, notes } = plan(desired, &observed);
+        if ops.iter().any(|op| matches!(op, Op::TableRebuild(_) | Op::TableDelete)) {
+            self.count();
         }
-        self.publisher.send_replace(Arc::new(applied));
-        if errors.is_empty() && ops.iter().all(|op| observed.apply(op).is_ok()) {
-            observed.recorded = self.kernel.recorded();
-            self.succeeded(generation, observed);
+        let errors = self.kernel.apply(&ops).await;
+        self.applied_at = Some(Instant::now());
+        applied.notes = notes.iter().map(ToString::to_string).collect();
+        if errors.iter().all(OpError::is_route) {
+            applied.generation = generation;
+        }
+        if errors.is_empty() {
+            if cause == Cause::Look && self.clean == generation {
+                self.repaired(&ops);
+                applied.repairs += ops.len() as u64;
+            }
+            if ops.iter().all(|op| observed.apply(op).is_ok()) {
+                self.clean = generation;
+                observed.recorded = self.kernel.recorded();
+                applied.holds = holds(&observed);
+                self.known = Some(observed);
+            }
         } else {
-            self.failed(generation, errors.iter().map(ToString::to_string).collect());
+            // As it was before: which of the operations succeeded, the next look tells.
+            applied.holds = holds(&observed);
+        }
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn repaired(&self, ops: &[Op]) {
+        self.metrics.repairs.inc_by(ops.len() as u64);
+        for op in ops {
+            tracing::warn!(%op, "somebody changed our kernel state; repaired");
+        }
+    }
+
+    fn count(&mut self) {
+        self.count_at = Instant::now() + COUNT;
+        match self.kernel.counters() {
+            Ok(packets) => self.metrics.count(&packets),
+            Err(error) => tracing::debug!(%error, "the counters of our table cannot be read"),
         }
     }
 
@@ -254,33 +332,6 @@ impl Loop {
         }
     }
 
-    fn succeeded(&mut self, generation: u64, observed: Observed) {
-        self.clean = generation;
-        self.retry = RETRY;
-        let holds = holds(&observed);
-        self.known = Some(observed);
-        self.publisher.send_replace(Arc::new(Applied {
-            generation,
-            errors: Vec::new(),
-            holds,
-            ..self.last()
-        }));
-    }
-
-    /// Tries again soon, and later each time.
-    fn failed(&mut self, generation: u64, errors: Vec<String>) {
-        let last = self.last();
-        if last.errors != errors {
-            for error in &errors {
-                tracing::warn!(%error, "a kernel operation failed");
-            }
-        }
-        self.known = None;
-        self.look_at = self.look_at.min(Instant::now() + self.retry);
-        self.retry = (self.retry * 2).min(SAFETY_NET);
-        self.publisher.send_replace(Arc::new(Applied { generation, errors, ..last }));
-    }
-
     fn last(&self) -> Applied {
         Applied::clone(&self.publisher.borrow())
     }
@@ -290,12 +341,5 @@ fn holds(observed: &Observed) -> Holds {
     Holds {
         addresses: observed.addresses.values().filter(|protocol| **protocol == tidegate_plan::OURS).count(),
         routes: observed.routes.len(),
-        rules: observed.rules.len(),
-        elements: observed
-            .table
-            .iter()
-            .flat_map(|table| table.sets.values())
-            .map(|set| set.elements.len())
-            .sum(),
     }
 }

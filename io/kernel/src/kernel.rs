@@ -7,10 +7,10 @@ use std::path::Path;
 use netlink_sys::AsyncSocket;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use rtnetlink::Handle;
-use tidegate_plan::{CounterValue, Desired, Observed, Op, Plan, SysctlKey, cleanup_plan};
+use tidegate_plan::{Desired, Observed, Op, Plan, SysctlKey, cleanup_plan};
 use tokio::task::JoinHandle;
 
-use crate::capability::Capabilities;
+use crate::capability::may_administer;
 use crate::error::{ObserveError, OpError, OpenError};
 use crate::netlink::Requests;
 use crate::sysctl::{self, Sysctls};
@@ -32,7 +32,7 @@ pub struct Kernel {
 impl Kernel {
     /// Opens the sockets and the record of settings in `state_dir`. Changes nothing. Runs in a tokio runtime.
     pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
-        if !Capabilities::read().net_admin {
+        if !may_administer() {
             return Err(OpenError::NoNetAdmin);
         }
         let mut nftables = Requests::open(NETLINK_NETFILTER).map_err(OpenError::Socket)?;
@@ -65,26 +65,32 @@ impl Kernel {
         Ok(observed)
     }
 
-    /// Applies operations in order. One that fails does not keep the others from being tried.
+    /// Applies operations in order. One that fails keeps back those that rely on it, and no others.
     pub async fn apply(&mut self, ops: &[Op]) -> Vec<OpError> {
-        let mut failed = Vec::new();
-        let mut rest = ops;
-        while let Some(first) = rest.first() {
-            let routes: Vec<&Op> = rest.iter().take_while(|op| is_route(op)).collect();
-            if routes.is_empty() {
-                if let Err(source) = self.apply_one(first).await {
-                    failed.push(OpError { op: first.clone(), source });
+        let (mut errors, mut held_back) = (Vec::new(), Vec::new());
+        let mut failed: Vec<&Op> = Vec::new();
+        for run in ops.chunk_by(|one, next| one.is_route() && next.is_route()) {
+            let held = |op: &&Op| failed.iter().any(|failed| op.relies_on(failed));
+            let (held, run): (Vec<&Op>, Vec<&Op>) = run.iter().partition(held);
+            held_back.extend(held);
+            let refused = match run.as_slice() {
+                [only] if !only.is_route() => {
+                    self.apply_one(only).await.err().map(|error| (0, error)).into_iter().collect()
                 }
-                rest = &rest[1..];
-            } else {
-                let refused = route::apply(&mut self.routes, &routes);
-                failed.extend(
-                    refused.into_iter().map(|(at, source)| OpError { op: routes[at].clone(), source }),
-                );
-                rest = &rest[routes.len()..];
+                routes => route::apply(&mut self.routes, routes),
+            };
+            for (at, source) in refused {
+                // Nothing relies on a route, and there may be many.
+                if !run[at].is_route() {
+                    failed.push(run[at]);
+                }
+                errors.push(OpError::Refused { op: run[at].clone(), source });
             }
         }
-        failed
+        if let Some(first) = held_back.first() {
+            errors.push(OpError::HeldBack { first: Op::clone(first), count: held_back.len() });
+        }
+        errors
     }
 
     async fn apply_one(&mut self, op: &Op) -> io::Result<()> {
@@ -117,9 +123,9 @@ impl Kernel {
         })
     }
 
-    /// What the counters of our table have counted; empty without a table.
-    pub fn counters(&mut self) -> io::Result<BTreeMap<String, CounterValue>> {
-        nft::dump::counter_values(&mut self.nftables)
+    /// Packets that the counters of our table have counted since it was built; empty without a table.
+    pub fn counters(&mut self) -> io::Result<BTreeMap<String, u64>> {
+        nft::dump::counted(&mut self.nftables)
     }
 
     /// Netlink ports of our sockets; notifications we cause carry them.
@@ -139,10 +145,6 @@ impl Drop for Kernel {
     }
 }
 
-fn is_route(op: &Op) -> bool {
-    matches!(op, Op::RouteAdd(..) | Op::RouteReplace(..) | Op::RouteDelete(_))
-}
-
 /// What a cleanup did.
 #[derive(Debug, Default)]
 pub struct Cleanup {
@@ -150,6 +152,6 @@ pub struct Cleanup {
     pub done: Vec<String>,
     /// What was found changed by others and left alone.
     pub left: Vec<String>,
-    /// Operations that failed.
+    /// Operations that failed or were held back.
     pub errors: Vec<OpError>,
 }

@@ -14,6 +14,7 @@ mod error;
 mod keeper;
 mod kernel;
 mod link;
+mod metrics;
 mod monitor;
 mod netlink;
 mod nft;
@@ -21,7 +22,6 @@ mod route;
 mod rule;
 mod sysctl;
 
-pub use capability::Capabilities;
 pub use error::{ObserveError, OpError, OpenError};
 pub use keeper::{Applied, Holds, Keeper};
 pub use kernel::{Cleanup, Kernel};

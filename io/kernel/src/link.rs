@@ -1,18 +1,26 @@
-//! Interfaces: what they are called, whether they carry, what addresses they have; and word of every change.
+//! Interfaces: what they are called, what addresses they have, what routes of others lead there; and word of every
+//! change.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::to_io;
 use crate::monitor::{Monitor, group};
 use crate::{address, route};
+
+/// From a change to the look at what it did; changes come in flocks.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// From a look that failed to the next one.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +29,8 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Its hardware address; none if it has none of six bytes.
-    pub mac: Option<[u8; 6]>,
-    /// Set up by the administrator.
-    pub up: bool,
-    /// Up, and the other side is there.
-    pub carrier: bool,
     /// The loopback interface.
     pub loopback: bool,
-    /// Bytes of an IP packet it carries.
-    pub mtu_bytes: u32,
     /// Its addresses with prefix length, in the kernel's order: the first of a subnet is the primary.
     pub addresses: Vec<IpNet>,
 }
@@ -53,26 +53,16 @@ pub(crate) async fn dump(handle: &Handle) -> io::Result<BTreeMap<u32, Link>> {
 }
 
 fn decode(message: &LinkMessage) -> Link {
-    let flags = message.header.flags;
-    let mut link = Link {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    Link {
         index: message.header.index,
-        name: String::new(),
-        mac: None,
-        up: flags.contains(LinkFlags::Up),
-        carrier: flags.contains(LinkFlags::LowerUp) && flags.contains(LinkFlags::Up),
-        loopback: flags.contains(LinkFlags::Loopback),
-        mtu_bytes: 0,
+        name: name.unwrap_or_default(),
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
         addresses: Vec::new(),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Mtu(bytes) => link.mtu_bytes = *bytes,
-            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
-            _ => {}
-        }
     }
-    link
 }
 
 /// Interfaces as they are now.
@@ -97,42 +87,72 @@ impl Surroundings {
     /// Looks. Needs no privilege; runs in a tokio runtime.
     pub async fn look() -> io::Result<Self> {
         let links = links().await?;
-        let routes = route::foreign_routes(&links)?;
-        Ok(Self { links, routes })
+        // The dump of the routes blocks its thread: some 10 ms per 10,000.
+        let looking = tokio::task::spawn_blocking(move || {
+            let routes = route::foreign_routes(&links)?;
+            Ok(Self { links, routes })
+        });
+        looking.await.map_err(io::Error::other)?
     }
 
-    /// Looks, and again at every change of a link, an address or a route of others. Our own routes wake nobody.
+    /// Looks, and again after every change of a link, an address or a route of others. Our own routes wake nobody.
     ///
     /// The task that looks ends when the last receiver is gone, and may be aborted at any time.
     pub async fn watch() -> io::Result<watch::Receiver<Arc<Self>>> {
         let groups = group::LINK | group::IPV4_ADDRESS | group::IPV6_ADDRESS | group::IPV4_ROUTE;
-        let mut monitor = Monitor::open(groups, 0)?;
+        let monitor = Monitor::open(groups, 0)?;
         let (sender, surroundings) = watch::channel(Arc::new(Self::look().await?));
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = sender.closed() => return,
-                    seen = monitor.changed(&|notice| !notice.is_own_route()) => {
-                        if let Err(error) = seen {
-                            tracing::error!(%error, "interfaces are no longer watched");
-                            return;
-                        }
-                    }
-                }
-                match Self::look().await {
-                    Ok(now) => {
-                        sender.send_if_modified(|last| {
-                            let differs = **last != now;
-                            if differs {
-                                *last = Arc::new(now);
-                            }
-                            differs
-                        });
-                    }
-                    Err(error) => tracing::warn!(%error, "cannot read the interfaces"),
-                }
-            }
-        });
+        tokio::spawn(keep_looking(monitor, sender));
         Ok(surroundings)
     }
+}
+
+async fn keep_looking(mut monitor: Monitor, sender: watch::Sender<Arc<Surroundings>>) {
+    let mut look_at: Option<Instant> = None;
+    // However long a look takes, at most half of the time is spent looking.
+    let mut rest_until = Instant::now();
+    loop {
+        let due = async {
+            match look_at {
+                Some(at) => sleep_until(at.max(rest_until)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sender.closed() => return,
+            seen = monitor.changed(&|notice| !notice.is_own_route()) => {
+                if let Err(error) = seen {
+                    tracing::error!(%error, "interfaces are no longer watched");
+                    return;
+                }
+                let soon = Instant::now() + DEBOUNCE;
+                look_at = Some(look_at.map_or(soon, |at| at.min(soon)));
+                continue;
+            }
+            () = due => {}
+        }
+        let start = Instant::now();
+        look_at = match Surroundings::look().await {
+            Ok(now) => {
+                tell(&sender, now);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the interfaces; trying again in a second");
+                Some(Instant::now() + RETRY)
+            }
+        };
+        rest_until = Instant::now() + start.elapsed();
+    }
+}
+
+/// Wakes the receivers only if something differs.
+fn tell(sender: &watch::Sender<Arc<Surroundings>>, now: Surroundings) {
+    sender.send_if_modified(|last| {
+        let differs = **last != now;
+        if differs {
+            *last = Arc::new(now);
+        }
+        differs
+    });
 }

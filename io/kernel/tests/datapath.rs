@@ -128,7 +128,7 @@ fn egress_to() -> Egress {
 }
 
 fn count(kernel: &mut Kernel, counter: &str) -> u64 {
-    kernel.counters().unwrap()[counter].packets
+    kernel.counters().unwrap()[counter]
 }
 
 /// Sends a TCP header with these flags and no connection behind it.

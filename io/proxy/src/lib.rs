@@ -14,7 +14,6 @@
 //! metrics are atomics, and endpoints are read from cells that never block.
 
 // cargo-fuzz sets `cfg(fuzzing)`; no other build knows the name.
-#![allow(unexpected_cfgs)]
 #![cfg_attr(fuzzing, allow(missing_docs))]
 
 mod access_log;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
+use crate::gateway::holds;
 use crate::lab::Lab;
 use crate::report::Report;
 use crate::scenarios::failure::BothWays;
@@ -16,12 +17,18 @@ const STILL: Duration = Duration::from_secs(3);
 /// The story.
 pub fn run(lab: &mut Lab) -> Result<Report> {
     let mut report = Report::default();
-    let before = lab.holder()?;
+    let (before, vip) = (lab.holder()?, lab.vip()?);
     let load = BothWays::start(lab)?;
     lab.pause(Duration::from_millis(1500))?;
     let frozen = load.now();
     lab.signal(before, Signal::SIGSTOP)?;
     lab.pause(STILL)?;
+    // Only the others are asked: the one that stands still does not answer.
+    let mut heirs = Vec::new();
+    for gateway in lab.gateways().into_iter().filter(|gateway| *gateway != before) {
+        heirs.extend(holds(&lab.status(gateway)?, vip).then_some(gateway));
+    }
+    report.exactly("heirs while it stands still", heirs.len(), 1, &heirs.join(" "));
     let woken = load.now();
     lab.signal(before, Signal::SIGCONT)?;
     lab.pause(Duration::from_millis(3000))?;

@@ -121,6 +121,21 @@ fn the_admin_address_answers() {
     });
 }
 
+/// Every metric that a daemon shows is on the page of metrics.
+#[test]
+fn the_page_names_every_metric() {
+    let origin = Origin::start("web");
+    let daemon = hello(&origin);
+    let page = include_str!("../../../docs/metrics.md");
+    let shown = daemon.admin("/metrics").body;
+    let types = shown.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}")), "docs/metrics.md lacks {name}");
+    }
+}
+
 /// A line of the access log has exactly the fields of the contract, with what happened.
 #[test]
 fn the_access_log_has_every_field() {

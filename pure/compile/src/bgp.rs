@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -28,6 +29,9 @@ const HOLD: Duration = Duration::from_secs(90);
 /// First wait between attempts to connect, when the peer says nothing.
 const CONNECT_RETRY: Duration = Duration::from_secs(10);
 
+/// The session's longest wait between attempts to connect.
+const CONNECT_RETRY_MAX: Duration = Duration::from_secs(30);
+
 /// What BGP is compiled from.
 pub(crate) struct Input<'a> {
     pub snapshot: &'a Snapshot,
@@ -49,6 +53,8 @@ pub(crate) struct Spoken {
     pub next_hops: BTreeMap<Ipv4Addr, BTreeSet<ObjectRef>>,
     /// Where pods live.
     pub pod_ranges: Vec<Ipv4Net>,
+    /// The sources whose pods live there.
+    pub with_pod_ranges: BTreeSet<Arc<str>>,
 }
 
 /// A peer that could be read, this machine's or not.
@@ -164,6 +170,9 @@ fn read(resource: &Resource<BgpPeer>, verdicts: &mut Verdicts) -> Option<Peer> {
         verdicts.whole(KIND, key, reason, field, message);
         sound = false;
     };
+    for (field, message) in unsafe_without(spec) {
+        whole("UnsupportedValue", field, message.to_owned());
+    }
     let address = match spec.peer_address {
         Some(IpAddr::V4(address)) => Some(address),
         Some(IpAddr::V6(address)) => {
@@ -218,7 +227,8 @@ fn read(resource: &Resource<BgpPeer>, verdicts: &mut Verdicts) -> Option<Peer> {
     if let Err((field, message)) = &times {
         whole("InvalidValue", field, message.clone());
     }
-    let (hold, keepalive, connect_retry) = times.ok()?;
+    let (hold, connect_retry) = times.ok()?;
+    note_times(resource, hold, connect_retry, verdicts);
     Some(Peer {
         name: key.clone(),
         address: address?.into(),
@@ -228,8 +238,7 @@ fn read(resource: &Resource<BgpPeer>, verdicts: &mut Verdicts) -> Option<Peer> {
         source: spec.source_address,
         router_id: spec.router_id,
         hold,
-        keepalive,
-        connect_retry,
+        connect_retry: connect_retry.min(CONNECT_RETRY_MAX),
         multihop: spec.ebgp_multi_hop,
         exports: BTreeMap::new(),
         imports: Vec::new(),
@@ -237,43 +246,69 @@ fn read(resource: &Resource<BgpPeer>, verdicts: &mut Verdicts) -> Option<Peer> {
     .filter(|_| sound)
 }
 
-type Times = (Duration, Option<Duration>, Duration);
+/// What a session must not do without, because it would trust a stranger or reach another network.
+fn unsafe_without(spec: &BgpPeer) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let password = "a session with a password is not served by this version, and without one the peer would not be authenticated, so there is none; remove it here and at the peer if the segment is trusted";
+    let vrf = "a session in a VRF is not served by this version, and its routes do not belong in the main table, so there is none; remove it if the peer is reached by the main table";
+    let fields = [
+        (asks(&spec.password), "spec.password", password),
+        (asks(&spec.password_secret), "spec.passwordSecret", password),
+        (asks(&spec.vrf), "spec.vrf", vrf),
+    ];
+    fields.into_iter().filter(|(asked, ..)| *asked).map(|(_, field, message)| (field, message))
+}
 
-/// Hold time (RFC 4271 section 4.2: 0, or at least 3 s, 16 bits), keepalive interval, first wait.
-fn times(spec: &BgpPeer) -> Result<Times, (&'static str, String)> {
-    let read = |field: &'static str, text: &Option<String>| match text {
+/// A duration of the spec, if it is written.
+fn time(field: &'static str, text: &Option<String>) -> Result<Option<Duration>, (&'static str, String)> {
+    match text {
         None => Ok(None),
         Some(text) => match duration::parse(text) {
             Some(time) => Ok(Some(time)),
             None => Err((field, format!("{text:?} is no duration; write one such as 90s"))),
         },
-    };
-    let hold = read("spec.holdTime", &spec.hold_time)?.unwrap_or(HOLD);
+    }
+}
+
+/// Hold time (RFC 4271 section 4.2: 0, or at least 3 s, 16 bits) and first wait, as written.
+fn times(spec: &BgpPeer) -> Result<(Duration, Duration), (&'static str, String)> {
+    let hold = time("spec.holdTime", &spec.hold_time)?.unwrap_or(HOLD);
     let (three, most) = (Duration::from_secs(3), Duration::from_secs(65_535));
     if hold.subsec_nanos() != 0 || (!hold.is_zero() && !(three..=most).contains(&hold)) {
         let message = "a hold time is whole seconds from 3s to 65535s, or 0s for none".to_owned();
         return Err(("spec.holdTime", message));
     }
-    let keepalive = read("spec.keepaliveTime", &spec.keepalive_time)?.filter(|time| !time.is_zero());
+    let keepalive = time("spec.keepaliveTime", &spec.keepalive_time)?;
     if keepalive.is_some_and(|keepalive| keepalive > hold) {
         let message =
             "keepalives further apart than the hold time end the session; a third of it is usual".to_owned();
         return Err(("spec.keepaliveTime", message));
     }
-    let connect = read("spec.connectTime", &spec.connect_time)?.unwrap_or(CONNECT_RETRY);
+    let connect = time("spec.connectTime", &spec.connect_time)?.unwrap_or(CONNECT_RETRY);
     if !(Duration::from_secs(1)..=most).contains(&connect) {
         return Err(("spec.connectTime", "a connect time is 1s to 65535s".to_owned()));
     }
-    Ok((hold, keepalive, connect))
+    Ok((hold, connect))
+}
+
+/// Times that are sound, but not kept as written.
+fn note_times(resource: &Resource<BgpPeer>, hold: Duration, connect: Duration, verdicts: &mut Verdicts) {
+    let key = resource.key();
+    let keepalive = time("spec.keepaliveTime", &resource.spec.keepalive_time).ok().flatten();
+    if keepalive.is_some_and(|keepalive| !keepalive.is_zero() && keepalive != hold / 3) {
+        let consequence = "keepalives are a third of the negotiated hold time apart";
+        verdicts.not_served(KIND, key, "spec.keepaliveTime", consequence);
+    }
+    if connect > CONNECT_RETRY_MAX {
+        let most = CONNECT_RETRY_MAX.as_secs();
+        let message = format!("attempts to connect are at most {most}s apart, so {most}s counts");
+        verdicts.warn(KIND, key, "Bounded", "spec.connectTime", message);
+    }
 }
 
 fn note_unserved(resource: &Resource<BgpPeer>, verdicts: &mut Verdicts) {
     let spec = &resource.spec;
     let fields = [
-        (asks(&spec.password), "spec.password", "the session is not authenticated"),
-        (asks(&spec.password_secret), "spec.passwordSecret", "the session is not authenticated"),
         (asks(&spec.bfd_profile), "spec.bfdProfile", "only the hold time finds a dead peer"),
-        (asks(&spec.vrf), "spec.vrf", "the session runs in the main routing table"),
         (
             asks(&spec.enable_graceful_restart),
             "spec.enableGracefulRestart",
@@ -337,6 +372,7 @@ fn imports(input: &Input<'_>, known: &mut [Known], spoken: &mut Spoken, verdicts
             }
         }
     }
+    spoken.with_pod_ranges = ranges.values().map(|owner| owner.source.clone()).collect();
     spoken.pod_ranges = Ipv4Net::aggregate(&ranges.into_keys().collect());
 }
 

@@ -33,6 +33,7 @@ pub struct Compiled {
 /// Compiles everything. Total: a mistake costs what it is made in, and is told in that object's verdict.
 ///
 /// Backends that `previous` has too are the same cells, filled anew; so routes of both Models see the same endpoints.
+/// Entrances in which nothing changed are the same too.
 pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Compiled {
     let mut verdicts = Verdicts::new(snapshot);
     let gateways = Gateways::new(snapshot, machine, &mut verdicts);
@@ -80,7 +81,7 @@ fn traffic(
     let doors = entrance::open(&mut gateways, verdicts);
     let mut backends = Backends::new(snapshot, &previous.traffic.backends);
     let attached = http_route::attach(snapshot, &gateways, &mut backends, verdicts);
-    let entrances = entrance::build(&doors, &gateways, &attached);
+    let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances);
     let vips = Vips::new(&gateways, &doors);
     (Traffic { entrances, backends: backends.finish() }, vips)
 }

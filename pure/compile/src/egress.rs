@@ -37,7 +37,7 @@ pub(crate) struct Input<'a> {
 /// The addresses that policies name, if they select anything.
 pub(crate) fn wanted_addresses(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
     let effective = |spec: &CiliumEgressGatewayPolicy| {
-        spec.selectors.iter().any(|selector| refused(selector).is_none())
+        spec.selectors.iter().any(|selector| !is_empty(selector))
             && spec.destination_cidrs.iter().any(|net| matches!(net, IpNet::V4(_)))
     };
     let policies = snapshot.cilium_egress_policies.values().map(|policy| &policy.spec);
@@ -84,8 +84,16 @@ fn policy(
             Identity::Unavailable(message)
         }
     };
+    let identity = note_node_selectors(key, spec, verdicts).map_or(identity, Identity::Unavailable);
     note_sharing(input, key, spec, &identity, verdicts);
-    (!selectors.is_empty() && !destinations.is_empty()).then(|| egress::EgressPolicy {
+    if selectors.is_empty() || destinations.is_empty() {
+        return None;
+    }
+    if !input.spoken.with_pod_ranges.contains(&key.source) {
+        let message = "no RouteImport of this source says where its pods live, so a pod that is not known yet leaves as if there were no policy; add one with the pods' prefix, such as 10.244.0.0/16 (0.0.0.0/0 is none)".to_owned();
+        verdicts.warn(KIND, key, "NoPodRange", "spec.selectors", message);
+    }
+    Some(egress::EgressPolicy {
         name: object(KIND, key),
         selectors,
         destinations,
@@ -99,36 +107,39 @@ fn policy(
     })
 }
 
-/// Why a selector selects nothing.
-enum Unselecting {
-    /// It asks for labels of nodes.
-    ByNode,
-    /// It says nothing, and that must never mean all pods.
-    Empty,
+/// Whether a selector says nothing of pods, and that must never mean all of them.
+fn is_empty(selector: &EgressSelector) -> bool {
+    selector.pod_selector.is_none() && selector.namespace_selector.is_none()
 }
 
-fn refused(selector: &EgressSelector) -> Option<Unselecting> {
-    match selector {
-        EgressSelector { node_selector: Some(_), .. } => Some(Unselecting::ByNode),
-        EgressSelector { pod_selector: None, namespace_selector: None, .. } => Some(Unselecting::Empty),
-        _ => None,
+/// Why the policy has no address, if it asks for labels of nodes: pods are not told apart by those here, so some would
+/// leave with an address that is not theirs, or with their own.
+fn note_node_selectors(
+    key: &Key,
+    spec: &CiliumEgressGatewayPolicy,
+    verdicts: &mut Verdicts,
+) -> Option<String> {
+    let narrows = |selector: &EgressSelector| {
+        selector.node_selector.as_ref().is_some_and(|nodes| !nodes.is_empty()) && !is_empty(selector)
+    };
+    let message = "nodeSelector is not served by this version, so pods of every node count as selected; remove it, and select the pods by label";
+    let mut found = None;
+    for (index, _) in spec.selectors.iter().enumerate().filter(|(_, selector)| narrows(selector)) {
+        let field = format!("spec.selectors[{index}].nodeSelector");
+        verdicts.whole(KIND, key, "UnsupportedValue", field, format!("{message}; {DROPPED}"));
+        found = Some(message.to_owned());
     }
+    found
 }
 
 fn selectors(key: &Key, spec: &CiliumEgressGatewayPolicy, verdicts: &mut Verdicts) -> Vec<EgressSelector> {
     let mut selectors = Vec::new();
     for (index, selector) in spec.selectors.iter().enumerate() {
-        let field = format!("spec.selectors[{index}]");
-        match refused(selector) {
-            Some(Unselecting::ByNode) => {
-                let consequence = "pods are not told apart by node, so this selector selects nothing";
-                verdicts.not_served(KIND, key, field + ".nodeSelector", consequence);
-            }
-            Some(Unselecting::Empty) => {
-                let message = "podSelector and namespaceSelector are both absent, so it selects nothing; write podSelector: {} to select all pods".to_owned();
-                verdicts.part(KIND, key, "EmptySelector", field, message);
-            }
-            None => selectors.push(selector.clone()),
+        if is_empty(selector) {
+            let message = "podSelector and namespaceSelector are both absent, so it selects nothing; write podSelector: {} to select all pods".to_owned();
+            verdicts.part(KIND, key, "EmptySelector", format!("spec.selectors[{index}]"), message);
+        } else {
+            selectors.push(selector.clone());
         }
     }
     if selectors.is_empty() {

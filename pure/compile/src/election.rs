@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use tidegate_objects::Key;
 use tidegate_vrrp::virtual_router_ids_except;
 
 use crate::verdicts::Verdicts;
@@ -12,7 +14,7 @@ use crate::vrrp::{Advertisement, KIND};
 
 /// An election as all gateways see it.
 pub(crate) struct Election<'a> {
-    pub name: String,
+    pub name: Name,
     /// The advertisement whose settings count.
     pub leader: &'a Advertisement<'a>,
     pub addresses: BTreeSet<Ipv4Addr>,
@@ -22,29 +24,53 @@ pub(crate) struct Election<'a> {
     pub sync: bool,
 }
 
+/// The name of an election. No two are alike: only what an advertisement holds alone has a `/`, and neither names nor
+/// interfaces have `:`, so that what follows it is the source, whatever that is called.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    stem: String,
+    /// Where an older object of another source has the stem.
+    source: Option<Arc<str>>,
+}
+
+impl Name {
+    /// Of the part of it that lives on this interface.
+    pub fn on(&self, interface: &str) -> String {
+        Name { stem: format!("{}@{interface}", self.stem), source: self.source.clone() }.to_string()
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.stem)?;
+        self.source.as_ref().map_or(Ok(()), |source| write!(f, ":{source}"))
+    }
+}
+
 /// The elections, older first. Ids and priorities follow from names, so that gateways choose alike.
 pub(crate) fn elections<'a>(
     advertisements: &'a [Advertisement<'a>],
     verdicts: &mut Verdicts,
 ) -> Vec<Election<'a>> {
-    let mut groups: BTreeMap<&str, Vec<&Advertisement<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupId<'_>, Vec<&Advertisement<'_>>> = BTreeMap::new();
     let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
     for adv in advertisements {
         let spec = &adv.resource.spec;
-        let first = spec.sync_group.is_empty() || !groups.contains_key(spec.sync_group.as_str());
+        let group = GroupId { name: &spec.sync_group, source: &adv.resource.key().source };
+        let first = !groups.contains_key(&group);
         let indexes = if spec.sync_group.is_empty() { adv.eligible.len() } else { usize::from(first) };
         match spec.virtual_router_id {
             Some(id) => drop(taken.insert(id)),
             None => names.extend((0..indexes as u32).map(|index| (adv.label.clone(), index))),
         }
         if !spec.sync_group.is_empty() {
-            groups.entry(&spec.sync_group).or_default().push(adv);
+            groups.entry(group).or_default().push(adv);
         }
     }
     let ids = Ids(virtual_router_ids_except(names, &taken));
     let mut elections: Vec<Election<'_>> = Vec::new();
-    for (name, members) in groups {
-        elections.extend(sync_election(name, &members, &ids, verdicts));
+    for (id, members) in &groups {
+        elections.extend(sync_election(group_name(*id, &groups), members, &ids, verdicts));
     }
     for adv in advertisements.iter().filter(|adv| adv.resource.spec.sync_group.is_empty()) {
         match adv.resource.spec.virtual_router_id {
@@ -59,6 +85,26 @@ pub(crate) fn elections<'a>(
             .cmp(&(b.leader.resource.metadata.precedence(), &b.name))
     });
     elections
+}
+
+/// A sync group; groups of two sources have nothing to do with each other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupId<'a> {
+    name: &'a str,
+    source: &'a Arc<str>,
+}
+
+/// Its plain name, if no group of another source has that and an older member.
+fn group_name(id: GroupId<'_>, groups: &BTreeMap<GroupId<'_>, Vec<&Advertisement<'_>>>) -> Name {
+    let alike = groups.iter().filter(|(other, _)| other.name == id.name);
+    let age = |members: &[&Advertisement<'_>]| members.iter().map(|adv| precedence(adv)).min();
+    let first = alike.min_by_key(|(_, members)| age(members)).map(|(other, _)| *other);
+    Name { stem: id.name.into(), source: (first != Some(id)).then(|| id.source.clone()) }
+}
+
+fn precedence(adv: &Advertisement<'_>) -> (i64, Key) {
+    let (created_secs, key) = adv.resource.metadata.precedence();
+    (created_secs, key.clone())
 }
 
 /// Ids that follow from (advertisement, index).
@@ -78,7 +124,7 @@ impl Ids {
 }
 
 fn sync_election<'a>(
-    name: &str,
+    name: Name,
     members: &[&'a Advertisement<'a>],
     ids: &Ids,
     verdicts: &mut Verdicts,
@@ -92,14 +138,7 @@ fn sync_election<'a>(
         None => ids.of(leader, 0, verdicts)?,
     };
     let addresses = members.iter().flat_map(|member| member.addresses.keys().copied()).collect();
-    Some(Election {
-        name: name.into(),
-        leader,
-        addresses,
-        virtual_router_id,
-        turn: virtual_router_id.into(),
-        sync: true,
-    })
+    Some(Election { name, leader, addresses, virtual_router_id, turn: virtual_router_id.into(), sync: true })
 }
 
 /// A group has one set of settings: those of its first member by name.
@@ -126,10 +165,15 @@ fn note_differences(leader: &Advertisement<'_>, member: &Advertisement<'_>, verd
     }
 }
 
+/// The name of an election that an advertisement holds alone.
+fn own_name(adv: &Advertisement<'_>, which: &str) -> Name {
+    Name { stem: format!("{}/{which}", adv.resource.key().name), source: adv.source.clone() }
+}
+
 fn fixed_election<'a>(adv: &'a Advertisement<'a>, id: u8) -> Election<'a> {
     let addresses = adv.addresses.keys().copied().collect();
     Election {
-        name: adv.label.clone(),
+        name: own_name(adv, &id.to_string()),
         leader: adv,
         addresses,
         virtual_router_id: id,
@@ -155,9 +199,8 @@ fn spread_elections<'a>(adv: &'a Advertisement<'a>, ids: &Ids, verdicts: &mut Ve
             continue;
         }
         let Some(virtual_router_id) = ids.of(adv, index as u32, verdicts) else { continue };
-        let name = format!("{}/{gateway}", adv.label);
         elections.push(Election {
-            name,
+            name: own_name(adv, gateway),
             leader: adv,
             addresses,
             virtual_router_id,

@@ -39,8 +39,12 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
                         .hostname
                         .as_ref()
                         .map_or("every host".to_owned(), |host| format!("host {host}"));
+                    let source = match winner.gateway.source == key.source {
+                        true => String::new(),
+                        false => format!(" of source {}", winner.gateway.source),
+                    };
                     let message = format!(
-                        "{what} on {address} belongs to listener {winner}, whose Gateway is older; change the hostname or the port"
+                        "{what} on {address} belongs to listener {winner}{source}, whose Gateway is older; change the hostname or the port"
                     );
                     verdicts.part(
                         Kind::Gateway,
@@ -76,8 +80,16 @@ fn note_unserved(gateway: &OurGateway<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// The sockets with their listeners and the routes attached to each.
-pub(crate) fn build(doors: &Doors, gateways: &[OurGateway<'_>], attached: &Attached) -> Vec<Arc<Entrance>> {
+/// The sockets with their listeners and the routes attached to each. One that is as it was in `previous` is the very
+/// same, so that who serves it need not build anything anew.
+pub(crate) fn build(
+    doors: &Doors,
+    gateways: &[OurGateway<'_>],
+    attached: &Attached,
+    previous: &[Arc<Entrance>],
+) -> Vec<Arc<Entrance>> {
+    let previous: BTreeMap<SocketAddr, &Arc<Entrance>> =
+        previous.iter().map(|entrance| (entrance.address, entrance)).collect();
     let mut built: BTreeMap<ListenerId, Arc<HttpListener>> = BTreeMap::new();
     let mut listener = |id: ListenerId| {
         let gateway = gateways.get(id.0)?;
@@ -92,10 +104,12 @@ pub(crate) fn build(doors: &Doors, gateways: &[OurGateway<'_>], attached: &Attac
         Some(built.entry(id).or_insert_with(make).clone())
     };
     let entrances = doors.iter().map(|(address, ids)| {
-        Arc::new(Entrance {
-            address: *address,
-            listeners: ids.iter().filter_map(|id| listener(*id)).collect(),
-        })
+        let listeners = ids.iter().filter_map(|id| listener(*id)).collect();
+        let entrance = Entrance { address: *address, listeners };
+        match previous.get(address) {
+            Some(known) if ***known == entrance => Arc::clone(known),
+            _ => Arc::new(entrance),
+        }
     });
     entrances.collect()
 }

@@ -146,7 +146,9 @@ impl Attach<'_, '_> {
             if self.snapshot.gateways.contains_key(&key) {
                 return Ok(None);
             }
-            let names = self.snapshot.gateways.keys().filter(|other| other.namespace == key.namespace);
+            let names = self.snapshot.gateways.keys();
+            let names =
+                names.filter(|other| (&other.source, &other.namespace) == (&key.source, &key.namespace));
             let message = format!(
                 "Gateway {key} does not exist; create it or correct the reference{}",
                 meant(&key.name, names.map(|other| &*other.name))

@@ -87,19 +87,14 @@ fn groups(
         preempt: leader.resource.spec.preempt,
         preempt_delay: leader.preempt_delay,
         track_ready: leader.resource.spec.track.ready,
-        track_interfaces: leader.resource.spec.track.interfaces.clone(),
     };
     match election.sync {
         _ if legs.is_empty() => Vec::new(),
-        true => vec![group(election.name.clone(), legs)],
+        true => vec![group(election.name.to_string(), legs)],
         false => legs
             .into_iter()
             .map(|leg| {
-                let name = if several {
-                    format!("{}@{}", election.name, leg.interface)
-                } else {
-                    election.name.clone()
-                };
+                let name = if several { election.name.on(&leg.interface) } else { election.name.to_string() };
                 group(name, vec![leg])
             })
             .collect(),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::Machine;
@@ -60,6 +61,8 @@ pub(crate) struct Advertisement<'a> {
     pub resource: &'a Resource<VrrpAdvertisement>,
     /// Its name, unique over sources.
     pub label: String,
+    /// Its source, if an older advertisement of another one has the same name.
+    pub source: Option<Arc<str>>,
     pub interval: Duration,
     pub preempt_delay: Duration,
     /// Sorted by name.
@@ -78,7 +81,7 @@ pub(crate) fn compile(input: &Input<'_>, verdicts: &mut Verdicts) -> Moved {
             let Some(advertisement) = advertisement else { continue };
             let mover = Mover {
                 advertisement: object(KIND, advertisement.resource.key()),
-                election: election.name.clone(),
+                election: election.name.to_string(),
                 eligible: election.leader.eligible.iter().cloned().collect(),
                 fixed: advertisement.addresses.get(address).copied().unwrap_or_default(),
                 group: None,
@@ -104,8 +107,10 @@ fn read<'a>(input: &Input<'a>, verdicts: &mut Verdicts) -> Vec<Advertisement<'a>
         let addresses = reader.addresses(&mut claimed);
         let name = resource.key().name.to_string();
         let taken = advertisements.iter().any(|other| other.label == name);
-        let label = if taken { format!("{}/{name}", resource.key().source) } else { name };
-        advertisements.push(Advertisement { resource, label, interval, preempt_delay, eligible, addresses });
+        let source = taken.then(|| resource.key().source.clone());
+        let label = source.as_ref().map_or(name.clone(), |source| format!("{source}/{name}"));
+        let adv = Advertisement { resource, label, source, interval, preempt_delay, eligible, addresses };
+        advertisements.push(adv);
     }
     advertisements.sort_by(|a, b| a.label.cmp(&b.label));
     advertisements
@@ -158,6 +163,14 @@ impl Reader<'_, '_> {
                 "0 is no virtual router id; they are 1 to 255".into(),
             );
         }
+        let named = is_group_name(&spec.sync_group);
+        if !named {
+            let message = format!(
+                "{:?} is no name of a group; one has up to 63 letters, digits, '-', '_' and '.'",
+                spec.sync_group
+            );
+            self.whole("InvalidValue", "spec.syncGroup", message);
+        }
         let eligible: Vec<String> = self
             .input
             .gateways
@@ -172,7 +185,7 @@ impl Reader<'_, '_> {
             );
             self.whole("NoMatchingGateway", "spec.nodeSelectors", message);
         }
-        let sound = spec.version == 3 && spec.virtual_router_id != Some(0) && !eligible.is_empty();
+        let sound = spec.version == 3 && spec.virtual_router_id != Some(0) && named && !eligible.is_empty();
         if sound { Some((interval?, delay?, eligible)) } else { None }
     }
 
@@ -182,6 +195,7 @@ impl Reader<'_, '_> {
             (spec.unicast_peers, "spec.unicastPeers", "adverts go to the multicast group"),
             (spec.mac_mode == MacMode::Virtual, "spec.macMode", "the interface's own MAC address answers"),
             (!spec.notify.is_empty(), "spec.notify", "nobody is told"),
+            (!spec.track.interfaces.is_empty(), "spec.track.interfaces", "only the group's own are watched"),
             (asks(&spec.track.url), "spec.track.url", "it is not watched"),
             (asks(&spec.track.bfd), "spec.track.bfd", "it is not watched"),
         ];
@@ -253,4 +267,10 @@ impl Reader<'_, '_> {
         }
         addresses
     }
+}
+
+/// Whether it may name a sync group, or is absent. Without `/`, which every other election's name has.
+fn is_group_name(text: &str) -> bool {
+    text.len() <= 63
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }

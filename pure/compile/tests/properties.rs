@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use common::{machine, objects, snapshot};
 use proptest::prelude::*;
 use tidegate_compile::{Compiled, Membership, changed_services, compile, membership};
+use tidegate_model::traffic::{Action, Target};
 use tidegate_model::{Machine, Model, Outcome};
 use tidegate_objects::core::{Endpoint, EndpointPort, EndpointSlice, Protocol};
 use tidegate_objects::{Key, Kind, Metadata, Object, ObjectRef, Resource, Snapshot};
@@ -210,5 +211,88 @@ fn the_advertisement_without_an_id_is_told() {
     for (name, verdict) in &compiled.verdicts {
         let expected = (&*name.key.name == "a255").then_some("NoVirtualRouterID");
         assert_eq!(verdict.worst().map(|problem| problem.reason), expected, "{name}");
+    }
+}
+
+/// Gateways, routes and Services of two sources that are named alike share a socket, and each keeps its own endpoints.
+#[test]
+fn sources_with_the_same_names_are_apart() {
+    let text = include_str!("../testdata/gateways-of-two-sources/in.yaml");
+    let model = compiled(&snapshot(text), &machine(text)).model;
+    assert_eq!(model.traffic.backends.len(), 2);
+    let entrance = model.traffic.entrances.iter().find(|entrance| entrance.address.port() == 80);
+    let listeners = &entrance.expect("a socket on port 80").listeners;
+    for (source, endpoint) in [("blue", "10.244.1.1:8080"), ("green", "10.245.1.1:8080")] {
+        let listener = listeners.iter().find(|listener| *listener.name.gateway.source == *source);
+        let listener = listener.expect("each source has a listener");
+        assert_eq!(
+            listener.hostname.as_ref().map(ToString::to_string),
+            Some(format!("{source}.example")),
+            "{source}"
+        );
+        assert_eq!(listener.routes.len(), 1, "{source}");
+        let Action::Forward(targets) = &listener.routes[0].rules[0].action else { panic!("no backend") };
+        let Target::Backend(backend) = &targets[0].target else { panic!("no backend") };
+        assert_eq!(*backend.id.service.source, *source);
+        assert_eq!(backend.endpoints.load().usable, [endpoint.parse().expect("an address")]);
+    }
+}
+
+/// What changes one route leaves every other entrance the very same, and what changes nothing leaves all.
+#[test]
+fn entrances_that_do_not_change_are_the_same() {
+    let object = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n"
+        )
+    };
+    let gateway = |name: &str, port: u16| {
+        let spec = format!(
+            "{{gatewayClassName: tidegate, listeners: [{{name: http, port: {port}, protocol: HTTP}}]}}"
+        );
+        object("Gateway", name, &spec)
+    };
+    let route = |name: &str, gateway: &str, path: &str| {
+        let rule =
+            format!("{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: web, port: 80}}]}}");
+        object("HTTPRoute", name, &format!("{{parentRefs: [{{name: {gateway}}}], rules: [{rule}]}}"))
+    };
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {ports: [{name: http, port: 80}]}\n";
+    let text = |path: &str| {
+        let gateways = gateway("one", 80) + &gateway("other", 81);
+        gateways + &route("one", "one", path) + &route("other", "other", "/") + service
+    };
+    let (before, after) = (snapshot(&text("/a")), snapshot(&text("/b")));
+    let first = compile(&before, &Machine::default(), &Model::default()).model;
+    let again = compile(&before, &Machine::default(), &first).model;
+    let changed = compile(&after, &Machine::default(), &again).model;
+    let same = |a: &Model, b: &Model| -> Vec<bool> {
+        a.traffic.entrances.iter().zip(&b.traffic.entrances).map(|(a, b)| Arc::ptr_eq(a, b)).collect()
+    };
+    assert_eq!(same(&first, &again), [true, true]);
+    assert_eq!(same(&again, &changed), [false, true]);
+    // Equal in words, but with cells of its own: routes that kept the old ones would miss every endpoint to come.
+    assert_ne!(first.traffic.entrances, compiled(&before, &Machine::default()).model.traffic.entrances);
+}
+
+/// However they are grouped and whatever their sources are called, every election has a name of its own.
+#[test]
+fn elections_never_share_a_name() {
+    let text = include_str!("../testdata/vrrp-names/in.yaml");
+    let (all, machine) = (snapshot(text), machine(text));
+    let compiled = compiled(&all, &machine);
+    let moved: Vec<_> = compiled
+        .model
+        .speaker
+        .groups
+        .values()
+        .flat_map(|group| &group.legs)
+        .flat_map(|leg| &leg.addresses)
+        .collect();
+    let asked = all.vrrp_advertisements.values().filter(|adv| &*adv.key().name != "bad");
+    let asked: Vec<_> = asked.flat_map(|adv| &adv.spec.addresses).collect();
+    assert_eq!(moved.len(), asked.len(), "an election is lost");
+    for name in ["cp", "cp:green", "edge"] {
+        assert!(compiled.model.speaker.groups.contains_key(name), "{name}");
     }
 }

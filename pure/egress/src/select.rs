@@ -20,8 +20,9 @@ pub fn selects(policy: &EgressPolicy, pod: &Key, labels: &Labels, namespace_labe
         && policy.selectors.iter().any(|selector| selector_selects(selector, pod, labels, namespace_labels))
 }
 
-/// A selector without a namespace and a pod selector selects nothing: an empty thought must never mean all pods. One
-/// with a node selector selects nothing either, because labels of nodes are not known here.
+/// A selector without a namespace and a pod selector selects nothing: an empty thought must never mean all pods. A node
+/// selector is ignored, because labels of nodes are not known here; who makes the policies gives one that has it no
+/// address, so that all it may mean is dropped.
 fn selector_selects(
     selector: &EgressSelector,
     pod: &Key,
@@ -37,7 +38,6 @@ fn selector_selects(
         })
     };
     stated
-        && selector.node_selector.is_none()
         && holds(&selector.namespace_selector, namespace_labels, NAMESPACE_NAME)
         && holds(&selector.pod_selector, labels, POD_NAMESPACE)
 }
@@ -64,7 +64,8 @@ mod tests {
             (None, None, None, false),
             (all(), None, None, true),
             (None, all(), None, true),
-            (None, all(), all(), false),
+            (None, all(), matching(&[("rack", "1")]), true),
+            (None, None, all(), false),
             (None, matching(&[("app", "web")]), None, true),
             (None, matching(&[("app", "db")]), None, false),
             (matching(&[("tenant", "a")]), matching(&[("app", "web")]), None, true),

@@ -20,7 +20,7 @@ pub use address::Address;
 pub use desired::Desired;
 pub use nft::elements::{ClassId, Egress, Filter};
 pub use nft::skeleton::TABLE;
-pub use observed::{CounterValue, Impossible, Observed};
+pub use observed::{Impossible, Observed};
 pub use op::{Note, Op};
 pub use plan::{Plan, cleanup_plan, plan};
 pub use route::{MAIN_TABLE, NextHop, RouteKey};

@@ -27,15 +27,6 @@ pub struct Observed {
     pub table: Option<ObservedTable>,
 }
 
-/// What a counter of the table has counted since the table was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CounterValue {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
 /// An operation that the kernel would refuse in this state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("impossible: {0}")]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::nft::elements::Elements;
-use crate::{Address, NextHop, RouteKey, Rule, SysctlKey};
+use crate::{Address, IP_FORWARD, NextHop, RouteKey, Rule, SysctlKey};
 
 /// A change. Each either happens wholly or fails with one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,33 @@ pub enum Op {
     RouteReplace(RouteKey, Vec<NextHop>),
     /// Delete a route of ours.
     RouteDelete(RouteKey),
+}
+
+impl Op {
+    /// Whether this operation must not be done once `failed`, an earlier one of the same plan, has failed: it would leave
+    /// the machine in a state that the order of a plan rules out.
+    pub fn relies_on(&self, failed: &Op) -> bool {
+        match failed {
+            // What ought to drop is not in place: nothing may come that brings traffic. What takes it away may.
+            Self::TableRebuild(_) | Self::TableChange { .. } => match self {
+                Self::AddressAdd(_) | Self::RuleAdd(_) | Self::RouteAdd(..) | Self::RouteReplace(..) => true,
+                Self::SysctlSet { key, .. } => key.path() == IP_FORWARD,
+                _ => false,
+            },
+            // ARP may not be muted.
+            Self::SysctlSet { .. } => matches!(self, Self::AddressAdd(_)),
+            // The address may still stand.
+            Self::AddressDelete(_) => matches!(self, Self::SysctlRestore(_) | Self::TableDelete),
+            // The host may still forward.
+            Self::SysctlRestore(key) => key.path() == IP_FORWARD && *self == Self::TableDelete,
+            _ => false,
+        }
+    }
+
+    /// Whether it changes a route.
+    pub fn is_route(&self) -> bool {
+        matches!(self, Self::RouteAdd(..) | Self::RouteReplace(..) | Self::RouteDelete(_))
+    }
 }
 
 impl fmt::Display for Op {

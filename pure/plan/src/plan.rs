@@ -3,6 +3,7 @@
 //! The order: addresses go; the table changes; settings are written; addresses come; rules; routes; settings are put
 //! back. So the table drops before an address stands or the host forwards, ARP is muted before an address stands, and
 //! an address is gone before its protection is. When the table goes, it goes last, after forwarding has been put back.
+//! An operation that fails keeps back those that rely on it ([`Op::relies_on`]), so the promise holds then too.
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,9 @@ pub struct Speaker {
 /// Addresses that move together, and how this gateway competes for them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {
-    /// Sync group, or `advertisement`, or `advertisement/gateway`.
+    /// `group`, if it is a sync group; else `advertisement/gateway` or, where the virtual router id is given,
+    /// `advertisement/id`, with `@interface` where it has several. `:source` follows if an older object of another
+    /// source has the name.
     pub name: String,
     /// One for each segment; never empty.
     pub legs: Vec<Leg>,
@@ -34,8 +36,6 @@ pub struct Group {
     pub preempt_delay: Duration,
     /// Whether only a ready gateway competes.
     pub track_ready: bool,
-    /// Interfaces that must be up beside the legs' own.
-    pub track_interfaces: Vec<String>,
 }
 
 /// A virtual router on one interface.
@@ -68,9 +68,7 @@ pub struct Peer {
     pub router_id: Option<Ipv4Addr>,
     /// Proposed hold time; zero for none.
     pub hold: Duration,
-    /// Keepalive interval; none: a third of the negotiated hold time.
-    pub keepalive: Option<Duration>,
-    /// First wait between attempts to connect.
+    /// First wait between attempts to connect, 1 s to 30 s.
     pub connect_retry: Duration,
     /// Whether an external peer may be more than one hop away.
     pub multihop: bool,

@@ -19,7 +19,7 @@ pub struct Traffic {
 }
 
 /// A listening socket and the listeners that share it by host name.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entrance {
     /// Where it listens. An unspecified address means every local one. An address that is not local yet is bound all
     /// the same (`IP_FREEBIND`).
@@ -29,7 +29,7 @@ pub struct Entrance {
 }
 
 /// A listener of a Gateway, and the routes attached to it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpListener {
     /// Whose it is.
     pub name: ListenerName,
@@ -108,7 +108,7 @@ impl fmt::Display for HostPattern {
 }
 
 /// An HTTPRoute as attached to one listener.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpRoute {
     /// Whose it is.
     pub name: Key,
@@ -119,7 +119,7 @@ pub struct HttpRoute {
 }
 
 /// A rule of a route.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpRule {
     /// Its place in the route, from 0.
     pub index: usize,
@@ -193,7 +193,7 @@ impl HeaderChanges {
 }
 
 /// What is done with a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Action {
     /// It goes to one of these, by weight.
     Forward(Vec<WeightedBackend>),
@@ -207,7 +207,7 @@ pub enum Action {
 }
 
 /// A backend and its share.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WeightedBackend {
     /// Its share of the sum of all weights; 0 gets nothing.
     pub weight: u32,
@@ -222,6 +222,17 @@ pub enum Target {
     Backend(Arc<Backend>),
     /// Nowhere: the reference cannot be followed, and Gateway API asks for 500.
     Broken(&'static str),
+}
+
+/// Backends are equal when they are the same cell: one that looks alike would not see the endpoints that come and go.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Target::Backend(a), Target::Backend(b)) => Arc::ptr_eq(a, b),
+            (Target::Broken(a), Target::Broken(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 /// Service and port: `shop/web:80`.

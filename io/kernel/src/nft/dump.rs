@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use tidegate_plan::TABLE;
 use tidegate_plan::nft::elements::Element;
 use tidegate_plan::nft::table::{ObservedChain, ObservedSet, ObservedTable};
-use tidegate_plan::{CounterValue, TABLE};
 
 use super::{
     GETCHAIN, GETOBJ, GETRULE, GETSET, GETSETELEM, GETTABLE, INET, INTERVAL_END, ITEM, NEWCHAIN, NEWOBJ,
@@ -33,9 +33,9 @@ pub(crate) fn observe(socket: &mut Requests) -> io::Result<Option<ObservedTable>
     Ok(Some(table))
 }
 
-/// What the counters of our table say.
-pub(crate) fn counter_values(socket: &mut Requests) -> io::Result<BTreeMap<String, CounterValue>> {
-    Ok(counters(socket)?.into_iter().map(|(name, counter)| (name, counter.value)).collect())
+/// What the counters of our table say, in packets.
+pub(crate) fn counted(socket: &mut Requests) -> io::Result<BTreeMap<String, u64>> {
+    Ok(counters(socket)?.into_iter().map(|(name, counter)| (name, counter.packets)).collect())
 }
 
 /// Whether this kernel has nf_tables and lets us use it.
@@ -88,7 +88,7 @@ fn table(socket: &mut Requests) -> io::Result<Option<ObservedTable>> {
 
 struct Counter {
     tag: String,
-    value: CounterValue,
+    packets: u64,
 }
 
 fn counters(socket: &mut Requests) -> io::Result<BTreeMap<String, Counter>> {
@@ -96,11 +96,9 @@ fn counters(socket: &mut Requests) -> io::Result<BTreeMap<String, Counter>> {
         if let (NEWOBJ, Some(object)) = (message.kind, ours(message.payload)) {
             let data: BTreeMap<u16, &[u8]> =
                 object.get(&4).into_iter().flat_map(|data| attributes(data)).collect();
-            let read = |kind| {
-                data.get(&kind).and_then(|v| <[u8; 8]>::try_from(*v).ok()).map_or(0, u64::from_be_bytes)
-            };
-            let value = CounterValue { packets: read(2), bytes: read(1) };
-            found.insert(text(&object, 2), Counter { tag: comment(&object, 8), value });
+            let packets = data.get(&2).and_then(|value| <[u8; 8]>::try_from(*value).ok());
+            let packets = packets.map_or(0, u64::from_be_bytes);
+            found.insert(text(&object, 2), Counter { tag: comment(&object, 8), packets });
         }
     })
 }

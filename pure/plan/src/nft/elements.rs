@@ -8,11 +8,10 @@ use ipnet::Ipv4Net;
 use crate::nft::ranges::{Range, flatten};
 use crate::nft::skeleton as set;
 
-/// Names a group of pods that leave alike (one egress policy, or several that apply together). Chosen by the caller; it
-/// never reaches the kernel.
+/// Names a class: a set of egress policies that selects the same pods. Chosen by the caller; it never reaches the kernel.
 pub type ClassId = u32;
 
-/// How a class of pods leaves towards a destination. The longest prefix decides.
+/// How the pods of a class leave towards a destination. The longest prefix decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Egress {
     /// With this source address.
@@ -36,7 +35,7 @@ pub struct Filter {
     pub pods: BTreeSet<Ipv4Addr>,
     /// The class of each selected pod.
     pub pod_class: BTreeMap<Ipv4Addr, ClassId>,
-    /// Per class and destination, how to leave. A destination without an entry is left by `Untouched`.
+    /// Per class and destination, how to leave. A destination without an entry is `Untouched`.
     pub egress: BTreeMap<(ClassId, Ipv4Net), Egress>,
 }
 

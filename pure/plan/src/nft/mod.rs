@@ -3,6 +3,6 @@
 pub(crate) mod diff;
 pub mod elements;
 pub mod expr;
-pub mod ranges;
+mod ranges;
 pub mod skeleton;
 pub mod table;

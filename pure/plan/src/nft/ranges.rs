@@ -7,15 +7,15 @@ use ipnet::Ipv4Net;
 
 /// A closed range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Range {
+pub(super) struct Range {
     /// First address.
-    pub first: Ipv4Addr,
+    pub(super) first: Ipv4Addr,
     /// Last address, included.
-    pub last: Ipv4Addr,
+    pub(super) last: Ipv4Addr,
 }
 
 /// For every address the value of its longest prefix, as few ranges as possible, in ascending order.
-pub fn flatten<V: Copy + PartialEq>(prefixes: &BTreeMap<Ipv4Net, V>) -> Vec<(Range, V)> {
+pub(super) fn flatten<V: Copy + PartialEq>(prefixes: &BTreeMap<Ipv4Net, V>) -> Vec<(Range, V)> {
     let mut out: Vec<(u64, u64, V)> = Vec::new();
     // Prefixes in order of address, shorter first: an enclosing one lies below the ones it encloses on the stack.
     let mut open: Vec<(u64, V)> = Vec::new();

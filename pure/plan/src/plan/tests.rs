@@ -128,6 +128,77 @@ fn the_table_drops_before_the_host_forwards_and_addresses_go_before_their_protec
     );
 }
 
+/// Applies as the kernel does when it refuses the operation at `refused`.
+fn apply_but(observed: &mut Observed, ops: &[Op], refused: usize) {
+    for (at, op) in ops.iter().enumerate() {
+        if at != refused && !op.relies_on(&ops[refused]) {
+            observed.apply(op).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_no_address_stands_unmuted_and_no_host_forwards_without_a_table() {
+    let settings = for_gateway(["eth1"]);
+    let mut idle = kernel();
+    idle.sysctls.extend(settings.keys().map(|key| (key.clone(), "x".to_owned())));
+    let desired = Desired {
+        addresses: [address(1), address(2)].into(),
+        routes: [(key(1, 20), hops(&[1]))].into(),
+        rules: [rule(8400)].into(),
+        sysctls: settings.clone(),
+        filter: Some(Filter::default()),
+        ..Desired::default()
+    };
+    let safe = |observed: &Observed, failed: &Op| {
+        let set = |key: &SysctlKey| observed.sysctls[key] == settings[key];
+        let stands = observed.addresses.values().any(|protocol| *protocol == OURS);
+        let arp = settings.keys().filter(|key| key.path().contains("/arp_"));
+        let forwarding = settings.keys().any(|key| key.path() == crate::IP_FORWARD && set(key));
+        assert!(!stands || arp.clone().all(set), "an address is answered for: {failed}");
+        assert!(!stands || observed.table.is_some(), "an address without a table: {failed}");
+        assert!(!forwarding || observed.table.is_some(), "forwards without a table: {failed}");
+        assert!(observed.routes.is_empty() || observed.table.is_some(), "routes without a table: {failed}");
+    };
+    let up = plan(&desired, &idle).ops;
+    let mut busy = idle.clone();
+    apply(&mut busy, &up);
+    let down = cleanup_plan(&busy).ops;
+    for (before, wanted, ops) in [(&idle, &desired, &up), (&busy, &Desired::default(), &down)] {
+        for refused in (0..ops.len()).filter(|at| !ops[*at].is_route()) {
+            let mut observed = before.clone();
+            apply_but(&mut observed, ops, refused);
+            safe(&observed, &ops[refused]);
+            let rest = plan(wanted, &observed).ops;
+            assert!(!rest.is_empty());
+            apply(&mut observed, &rest);
+            assert_eq!(plan(wanted, &observed).ops, []);
+        }
+    }
+}
+
+#[test]
+fn without_the_table_what_takes_traffic_away_still_happens() {
+    let table = Op::TableRebuild(Elements::new());
+    let forward = SysctlKey::try_from(crate::IP_FORWARD.to_owned()).unwrap();
+    let write = |key: SysctlKey| Op::SysctlSet { key, value: "1".to_owned() };
+    for (op, relies) in [
+        (Op::AddressAdd(address(1)), true),
+        (Op::RuleAdd(rule(8400)), true),
+        (Op::RouteAdd(key(1, 20), hops(&[1])), true),
+        (Op::RouteReplace(key(1, 20), hops(&[1])), true),
+        (write(forward.clone()), true),
+        (write(setting(0)), false),
+        (Op::RuleDelete(rule(8400)), false),
+        (Op::RouteDelete(key(1, 20)), false),
+        (Op::SysctlRestore(forward), false),
+        (Op::SysctlForget(setting(0)), false),
+    ] {
+        assert_eq!(op.relies_on(&table), relies, "{op}");
+        assert!(!op.relies_on(&Op::RouteDelete(key(2, 20))), "nothing relies on a route");
+    }
+}
+
 #[test]
 fn a_setting_keeps_its_first_original_and_is_put_back_only_if_nobody_changed_it_since() {
     let mut observed = kernel();
