@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use tidegate_kernel::Kernel;
 
 use crate::args;
-use crate::lock::StateLock;
+use crate::lock::{KernelLock, StateLock};
 use crate::settings;
 
 /// Removes, or with `--dry-run` lists, what is ours in the kernel.
@@ -13,6 +13,7 @@ pub fn run(arguments: &args::Cleanup) -> Result<bool> {
     // A daemon that runs would put everything back within a second.
     let _lock =
         if arguments.dry_run || !state_dir.exists() { None } else { Some(StateLock::take(&state_dir)?) };
+    let _kernel = if arguments.dry_run { None } else { Some(KernelLock::take()?) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let cleanup = runtime.block_on(async {
         let mut kernel = Kernel::open(&state_dir)?;

@@ -1,7 +1,11 @@
-//! One daemon for one `stateDir`: a lock that the kernel gives back when its holder dies, however it dies.
+//! One daemon for one `stateDir`, and one for one kernel: locks that are given back when their holder dies, however it
+//! dies.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +36,25 @@ impl StateLock {
                 bail!("another tidegate runs on stateDir {shown}; stop it first, or name another stateDir")
             }
             Err((_, error)) => bail!("stateDir {shown} cannot be locked: {error}"),
+        }
+    }
+}
+
+/// Held by whoever programs the kernel of this network namespace, whatever its `stateDir`: two would undo each other's
+/// work, and pods would leave with their own addresses in between.
+#[derive(Debug)]
+pub struct KernelLock(#[expect(dead_code, reason = "kept open for as long as it lives")] UnixListener);
+
+impl KernelLock {
+    /// Takes it: an abstract socket, whose name is known in this network namespace only.
+    pub fn take() -> Result<KernelLock> {
+        let name = SocketAddr::from_abstract_name("tidegate/kernel")?;
+        match UnixListener::bind_addr(&name) {
+            Ok(listener) => Ok(KernelLock(listener)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                bail!("another tidegate programs the kernel of this network namespace; stop it first")
+            }
+            Err(error) => Err(error).context("the lock on the kernel cannot be taken"),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::registry::Registry;
 use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
@@ -20,7 +21,7 @@ use tidegate_files::{FileSource, SourceState};
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
-use tidegate_proxy::{Proxy, ProxyConfig, ProxyObserved, SocketState};
+use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketState};
 use tidegate_speaker::{Learned, Speaker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::board::{Board, Decided, KernelView};
 use crate::intent::{Changed, Intent};
-use crate::lock::StateLock;
+use crate::lock::{KernelLock, StateLock};
 use crate::log;
 use crate::machine::MachineWatch;
 use crate::settings::Settings;
@@ -64,6 +65,7 @@ struct Daemon {
     /// What the kernel was last told of it.
     installed: Arc<Learned>,
     keeper: Option<Keeper>,
+    _kernel_lock: Option<KernelLock>,
     kept: watch::Receiver<Arc<Applied>>,
     /// Generations handed to proxy and kernel; ready once both have applied theirs.
     generations: Option<(u64, u64)>,
@@ -84,14 +86,18 @@ impl Daemon {
             ProxyConfig {
                 workers: settings.workers,
                 access_log: settings.access_log.settled(),
-                ..ProxyConfig::default()
+                limits: limits(),
             },
             &mut registry,
         )?;
         let speaker =
             Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
+        let mut kernel_lock = None;
         let (keeper, refusal) = match Keeper::start(settings.state_dir.clone(), &mut registry) {
-            Ok(keeper) => (Some(keeper), String::new()),
+            Ok(keeper) => {
+                kernel_lock = Some(KernelLock::take()?);
+                (Some(keeper), String::new())
+            }
             Err(error) => {
                 tracing::warn!("the kernel is not programmed: {error}");
                 (None, error.to_string())
@@ -121,6 +127,7 @@ impl Daemon {
             installed: Arc::default(),
             speaker,
             keeper,
+            _kernel_lock: kernel_lock,
             kept,
             generations: None,
             ready,
@@ -186,6 +193,7 @@ impl Daemon {
             let model = &self.intent.model;
             proxy_generation = self.proxy.update(model.traffic.clone());
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
+            self.eligible &= self.learned.borrow().carries;
             self.log_verdicts();
         }
         let learned = self.learned.borrow_and_update().clone();
@@ -267,6 +275,21 @@ fn own_addresses(model: &Model) -> BTreeSet<Ipv4Addr> {
         IpAddr::V6(_) => None,
     };
     model.addresses.held.keys().filter_map(v4).collect()
+}
+
+/// Connections that the descriptors of this process allow: two for each, and some kept for BGP, kernel and console.
+fn limits() -> Limits {
+    const RESERVED: u64 = 512;
+    let mut limits = Limits::default();
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // A refusal leaves the soft limit, which is asked for next.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let allowed = usize::try_from(soft.saturating_sub(RESERVED) / 2).unwrap_or(usize::MAX);
+        limits.connections = limits.connections.min(allowed.max(64));
+    }
+    limits
 }
 
 /// A thread that panics leaves a gateway that looks alive; dead, it is taken over from, and the next start adopts what it

@@ -3,6 +3,8 @@
 //! A file that cannot be read keeps its last good objects, and so does each document by itself.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,12 +61,22 @@ fn text(path: &Path, stamp: Stamp) -> Result<String, Problem> {
         let most = tidegate_decode::BYTES_MAX;
         return Err(whole(format!("the file has {} bytes; at most {most} are read", stamp.bytes())));
     }
-    let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
+    let bytes = bytes(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
         Problem { line, ..whole("not UTF-8 text; save the file as UTF-8".into()) }
     })
+}
+
+/// A regular file's bytes, one more than may be at most. A pipe would wait for its writer, and a device never end.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(tidegate_decode::BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn settle(

@@ -127,7 +127,15 @@ fn directory(
     paths.sort();
     for path in paths.iter().filter(|path| !is_hidden(path)) {
         // Follows links. What vanished since, or a link that leads nowhere, is not there.
-        let Ok(metadata) = fs::metadata(path) else { continue };
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            // What cannot be looked at may still be there: its last good objects stay.
+            Err(error) => {
+                found.errors.push((path.clone(), format!("cannot be read: {error}")));
+                continue;
+            }
+        };
         if metadata.is_dir() {
             directory(path, &metadata, above, now, found);
         } else if metadata.is_file() && is_manifest(path) {

@@ -27,8 +27,8 @@ use crate::monitor::{Monitor, group};
 
 /// At most one application of intents in this time.
 const COALESCE: Duration = Duration::from_millis(10);
-/// From the first foreign change to the look at what it did.
-const DEBOUNCE: Duration = Duration::from_millis(200);
+/// From the first foreign change to the look at what it did. Short: without our table, pods leave as they are.
+const DEBOUNCE: Duration = Duration::from_millis(20);
 /// A look without cause, should a notification have been missed.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 /// First wait after a failure; doubled up to `SAFETY_NET`.

@@ -61,7 +61,14 @@ impl Kernel {
         };
         route::observe(&mut self.routes, &names, &mut observed).map_err(at("routes"))?;
         let keys = desired.sysctls.keys().chain(self.sysctls.recorded().keys());
-        observed.sysctls = keys.filter_map(|key| Some((key.clone(), sysctl::read(key).ok()?))).collect();
+        for key in keys {
+            match sysctl::read(key) {
+                Ok(value) => drop(observed.sysctls.insert(key.clone(), value)),
+                // Only this says that a setting is gone; its record would be forgotten for good.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(at("settings")(error)),
+            }
+        }
         Ok(observed)
     }
 

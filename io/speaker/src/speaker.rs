@@ -33,8 +33,15 @@ impl Speaker {
         peers: &BTreeMap<String, Peer>,
         own: BTreeSet<Ipv4Addr>,
     ) {
+        // Sessions first: with the first peer declared, this gateway carries nothing until it has learned something, and
+        // the elections must not begin with what was true before.
+        let (answer, answered) = oneshot::channel();
+        self.sessions.tell(sessions::Command::Declare(peers.clone(), own, answer)).await;
+        let _ = answered.await;
+        if !self.sessions.learned().borrow().carries {
+            self.set_eligible(false);
+        }
         self.elections.tell(elections::Command::Declare(groups.clone()));
-        self.sessions.tell(sessions::Command::Declare(peers.clone(), own)).await;
     }
 
     /// Whether this gateway may hold addresses: one that may not leaves them to those that may.

@@ -38,7 +38,8 @@ impl Origin<'_> {
 /// Whether a request's own line of this name is left out: it says where the request came from. `_` counts as `-`,
 /// because servers that follow CGI (RFC 3875 section 4.1.18) cannot tell them apart.
 pub fn is_claim(name: &str) -> bool {
-    const CLAIMS: [&str; 8] = [
+    // The last two say which path was asked for, and some frameworks route by them: past this router.
+    const CLAIMS: [&str; 17] = [
         "forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
@@ -47,8 +48,17 @@ pub fn is_claim(name: &str) -> bool {
         "x-forwarded-scheme",
         "x-forwarded-ssl",
         "x-real-ip",
+        "client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "forwarded-for",
+        "x-original-forwarded-for",
+        "x-original-url",
+        "x-rewrite-url",
     ];
-    matches!(name.len(), 9..=18) && CLAIMS.iter().any(|claim| alias(claim, name))
+    matches!(name.len(), 9..=24) && CLAIMS.iter().any(|claim| alias(claim, name))
 }
 
 /// Whether `name` is `lower` (lower case, with dashes) to a server that takes `_` for `-` and any case.

@@ -37,8 +37,9 @@ const PORT: u16 = 179;
 /// What the thread is told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// These are the peers now, and these addresses are ours whoever holds them.
-    Declare(BTreeMap<String, Peer>, BTreeSet<Ipv4Addr>),
+    /// These are the peers now, and these addresses are ours whoever holds them. Answered once what was published of
+    /// the learned takes them into account.
+    Declare(BTreeMap<String, Peer>, BTreeSet<Ipv4Addr>, oneshot::Sender<()>),
     /// Whether this gateway can carry what it attracts to itself.
     Ready(bool),
     /// Every path to a prefix, as lines of label and text, and whether one is used.
@@ -165,7 +166,11 @@ impl Loop {
                     }
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Declare(peers, own)) => self.declare(peers, own, Instant::now()).await,
+                    Some(Command::Declare(peers, own, answer)) => {
+                        self.declare(peers, own, Instant::now()).await;
+                        self.publish();
+                        let _ = answer.send(());
+                    }
                     Some(Command::Ready(ready)) => self.set_ready(ready, Instant::now()),
                     Some(Command::Explain(prefix, answer)) => drop(answer.send(self.explain(prefix))),
                     Some(Command::List(answer)) => drop(answer.send(self.list())),

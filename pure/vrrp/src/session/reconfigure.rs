@@ -28,6 +28,9 @@ impl Session {
         let links: Vec<_> = config.legs.iter().map(|leg| (leg.id, leg.up)).collect();
         let (priority, ready, drained) = (config.priority, config.ready, config.drained);
         self.config = config;
+        // Others are told the new interval with the next advert, and from then on wait no longer than it says.
+        let soon = now + self.config.interval.duration();
+        self.advert_at = self.advert_at.map(|at| at.min(soon));
         for (leg, up) in links {
             self.handle(Input::Link { leg, up }, now);
         }
@@ -72,6 +75,19 @@ mod tests {
             }
         }
         assert_eq!(longest, 8 + 2 * 4);
+    }
+
+    /// A master whose interval shrinks keeps the beat that its adverts promise from the first one that says so.
+    #[test]
+    fn a_shorter_interval_counts_at_once() {
+        let mut slow = config(1, 200, 1);
+        slow.interval = crate::AdvertInterval::from_centiseconds(100).unwrap();
+        let One { mut session, now, .. } = One::master_after(slow, 5_000);
+        let mut fast = config(1, 150, 1);
+        fast.interval = crate::AdvertInterval::from_centiseconds(10).unwrap();
+        session.reconfigure(fast, now).unwrap();
+        let promised = now + Duration::from_millis(100);
+        assert!(session.poll_timeout().is_some_and(|due| due <= promised));
     }
 
     /// Another virtual router id is another virtual router: farewell first, then Backup.

@@ -84,8 +84,12 @@ impl One {
     }
 
     pub(super) fn master(config: Config) -> Self {
+        Self::master_after(config, 1000)
+    }
+
+    pub(super) fn master_after(config: Config, millis: u64) -> Self {
         let mut one = Self::new(config);
-        one.run(1000);
+        one.run(millis);
         assert_eq!(one.session.state(), State::Master);
         one
     }
