@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// One program that carries, protects and explains everything that enters and leaves Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, disable_version_flag = true, max_term_width = 110)]
+#[command(name = "tidegate", version, max_term_width = 110)]
 pub struct Arguments {
-    /// The admin address of the daemon, here or to be asked [default: 127.0.0.1:9440].
+    /// Where the daemon answers, for `run`; whom to ask, for the others [default: 127.0.0.1:9440].
     #[arg(long, global = true, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
     /// What to do.
@@ -22,7 +22,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run the daemon until SIGTERM.
     Run(Run),
-    /// Compile manifests offline and print one line per object: verdict, reason, place.
+    /// Compile manifests offline and print every verdict and mistake: outcome, object, place, reason.
     Check(Check),
     /// What this node serves now.
     Status(Status),
@@ -119,7 +119,7 @@ pub struct ExplainHttp {
     /// A header, `Name: value`.
     #[arg(short = 'H', long = "header", value_name = "K:V")]
     pub headers: Vec<String>,
-    /// The client's address.
+    /// The client's address; no rule looks at it yet.
     #[arg(long, value_name = "IP")]
     pub from: Option<IpAddr>,
 }

@@ -19,6 +19,9 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
     let source: SourceState = FileSource::open_all("check", arguments.paths.clone()).load_once();
     let mut snapshot = Snapshot::default();
     source.objects.iter().for_each(|object| snapshot.insert(object.clone()));
+    if source.objects.is_empty() && source.status.errors.is_empty() && source.warnings.is_empty() {
+        bail!("there is no object in what was given; manifests are files named *.yaml, *.yml or *.json");
+    }
     let machine = Machine { node: node(arguments, &source), interfaces: None, routes: Vec::new() };
     let compiled = tidegate_compile::compile(&snapshot, &machine, &Model::default());
     let mut good = true;

@@ -74,6 +74,8 @@ struct Daemon {
     eligible: bool,
     /// What was logged of the objects, and of this gateway as a whole.
     told: Arc<BTreeMap<ObjectRef, Verdict>>,
+    /// Sockets that could not be opened, as they were logged.
+    closed: BTreeSet<SocketAddr>,
     noticed: Option<String>,
 }
 
@@ -133,6 +135,7 @@ impl Daemon {
             ready,
             eligible: false,
             told: Arc::default(),
+            closed: BTreeSet::new(),
             noticed: None,
         })
     }
@@ -226,7 +229,16 @@ impl Daemon {
         // Ready once is ready: a later change that is not applied yet does not take back what serves.
         let ready = standing.is_ready() || *self.ready.borrow();
         let eligible = ready && standing.may_hold_addresses();
+        for (address, state) in &proxied.sockets {
+            if let SocketState::Failed(reason) = state
+                && self.closed.insert(*address)
+            {
+                tracing::warn!(%address, "not listening: {reason}");
+            }
+        }
         if self.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready) {
+            let sockets: Vec<String> = proxied.sockets.keys().map(ToString::to_string).collect();
+            tracing::info!(sockets = sockets.join(" "), "ready");
             self.speaker.set_ready(ready).await;
         }
         if std::mem::replace(&mut self.eligible, eligible) != eligible {

@@ -33,7 +33,7 @@ fn json(status: &Status, part: Option<StatusPart>) -> Result<serde_json::Value> 
 fn print(status: &Status, part: Option<StatusPart>) {
     let shows = |wanted| part.is_none() || part == Some(wanted);
     if part.is_none() {
-        println!("{}  {}\n", status.node, if status.ready { "ready" } else { "NOT READY" });
+        println!("gateway {}: {}\n", status.node, if status.ready { "ready" } else { "NOT READY" });
         sources(status);
         listeners(status);
         addresses(status);
@@ -44,6 +44,9 @@ fn print(status: &Status, part: Option<StatusPart>) {
     if shows(StatusPart::Bgp) {
         sessions(status);
         routes(status);
+    }
+    if let Some(nothing) = nothing(status, part) {
+        println!("{nothing}");
     }
     if part == Some(StatusPart::Bfd) {
         println!("no BFD sessions: this version does not speak BFD");
@@ -57,6 +60,21 @@ fn print(status: &Status, part: Option<StatusPart>) {
     if part.is_none() {
         kernel(status);
         objects(status);
+    }
+}
+
+/// What to say of a part that was asked for and holds nothing.
+fn nothing(status: &Status, part: Option<StatusPart>) -> Option<&'static str> {
+    match part? {
+        StatusPart::Bgp if status.bgp.is_empty() => {
+            Some("no BGP sessions: no BGPPeer applies to this gateway")
+        }
+        StatusPart::Vrrp if status.vrrp.is_empty() => {
+            Some("no elections: no VRRPAdvertisement applies to this gateway")
+        }
+        StatusPart::Egress if status.egress.is_empty() => Some("no egress policies"),
+        StatusPart::Services if status.services.is_empty() => Some("no Service is used by a route"),
+        _ => None,
     }
 }
 
@@ -241,7 +259,7 @@ fn objects(status: &Status) {
         })
         .collect();
     let all = status.objects.len();
-    println!("Objects  {all} with a verdict, {} of them with something to say", troubled.len());
+    println!("Objects  {all} with a verdict, {} of them with a problem or a word of warning", troubled.len());
     table::print("", &["verdict", "kind", "name", "reason", "place", "field", "message"], &rows);
 }
 

@@ -8,6 +8,7 @@ use tidegate_console::{EgressQuery, Explained, HttpQuery};
 use tidegate_model::address::Protocol;
 use tidegate_model::traffic::Entrance;
 use tidegate_objects::Key;
+use tidegate_proxy::SocketState;
 use tidegate_traffic::{Explanation, Question, Router, explain};
 
 use super::{Board, Decided};
@@ -16,7 +17,11 @@ impl Board {
     /// Which listener, route, rule, backend and endpoint serve a request.
     pub(super) fn http(&self, query: &HttpQuery) -> Explained {
         let Some(url) = Url::parse(&query.url) else {
-            return unserved("url", format!("`{}` is not a URL like http://shop.example/path", query.url));
+            let message = match query.url.starts_with("https://") {
+                true => "https is not served by this version; ask with http://".to_owned(),
+                false => format!("`{}` is not a URL like http://shop.example/path", query.url),
+            };
+            return unserved("url", message);
         };
         let decided = self.decided();
         let candidates = candidates(&decided, &url);
@@ -68,9 +73,14 @@ impl Board {
         if let Some(refusal) = explanation.refusal {
             tell("answer", Some(format!("{} {}", refusal.status, refusal.reason)));
         }
-        tell("verdict", Some(explanation.message.clone()));
+        let closed = match self.0.proxy.borrow().sockets.get(&entrance.address) {
+            Some(SocketState::Failed(reason)) => Some(format!("nobody can connect: {reason}")),
+            _ => None,
+        };
+        let found = explanation.refusal.is_none() && closed.is_none();
+        tell("verdict", Some(closed.unwrap_or_else(|| explanation.message.clone())));
         let data = json!({ "node": self.0.node, "address": entrance.address, "explanation": explanation });
-        Explained { found: explanation.refusal.is_none(), lines, data }
+        Explained { found, lines, data }
     }
 
     fn holder(&self, decided: &Decided, address: IpAddr) -> Option<String> {

@@ -84,7 +84,7 @@ fn status_has_every_part() {
         assert!(fields.is_superset(&BTreeSet::from(contract)), "{object}");
         assert_eq!(object["verdict"], "Accepted", "{object}");
     }
-    daemon.place.tidegate(&["status"]).exits(0).prints("gw1  ready");
+    daemon.place.tidegate(&["status"]).exits(0).prints("gateway gw1: ready");
 }
 
 /// `explain http` names listener, route, rule, backend and endpoint, and exits with 0; where none serves, it gives the
