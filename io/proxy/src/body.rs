@@ -5,12 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, Buffers, Size};
 use crate::framing::chunked::{ChunkScanner, Emit, Step};
 use crate::framing::{BodyLength, Malformed};
-use crate::socket::{read, readable, write_all};
+use crate::wire::Wire;
 use crate::timer::Watch;
 
 /// Where a body stands.
@@ -90,8 +89,8 @@ pub enum RelayError {
 
 /// One direction between two sockets.
 pub struct Pipe<'a> {
-    pub from: &'a TcpStream,
-    pub to: &'a TcpStream,
+    pub from: &'a Wire,
+    pub to: &'a Wire,
     pub watch: &'a Watch,
     pub stall: Duration,
     pub buffers: &'a Rc<Buffers>,
@@ -140,17 +139,17 @@ impl Pipe<'_> {
     }
 
     async fn write(&self, bytes: &[u8]) -> Result<(), RelayError> {
-        write_all(self.to, bytes, self.watch, self.stall).await.map_err(|_| RelayError::To)?;
+        self.to.write_all(bytes, self.watch, self.stall).await.map_err(|_| RelayError::To)?;
         self.given.set(self.given.get() + bytes.len() as u64);
         Ok(())
     }
 
     /// Reads more into the buffer, which is taken only once there is something; false at the end.
     async fn fill(&self, buffer: &mut Option<Buffer>) -> Result<bool, RelayError> {
-        readable(self.from).await.map_err(|_| RelayError::From)?;
+        self.from.readable().await.map_err(|_| RelayError::From)?;
         let filling = buffer.get_or_insert_with(|| self.buffers.take(Size::Large));
         filling.grow();
-        let count = read(self.from, filling).await.map_err(|_| RelayError::From)?;
+        let count = self.from.read(filling).await.map_err(|_| RelayError::From)?;
         self.watch.set(self.stall);
         Ok(count > 0)
     }
@@ -195,8 +194,8 @@ impl RequestBody {
     pub async fn pump(
         &mut self,
         inbox: &mut Option<Buffer>,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Wire,
+        to: &Wire,
         watch: &Watch,
         stall: Duration,
         buffers: &Rc<Buffers>,
@@ -208,7 +207,7 @@ impl RequestBody {
             return Ok(());
         }
         // From here on bytes are taken that exist nowhere else.
-        readable(from).await.map_err(|_| RelayError::From)?;
+        from.readable().await.map_err(|_| RelayError::From)?;
         self.streamed.set(true);
         pipe.relay(&mut self.state, inbox, Vec::new()).await
     }
@@ -225,7 +224,7 @@ impl Pipe<'_> {
                     self.given.set(self.given.get() + count as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::future::poll_fn(|context| self.to.poll_write_ready(context))
+                    std::future::poll_fn(|context| self.to.poll_writable(context))
                         .await
                         .map_err(|_| RelayError::To)?;
                 }

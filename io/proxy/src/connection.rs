@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
 
 use crate::access_log::Record;
 use crate::buffer::{Buffer, Size};
@@ -13,7 +12,7 @@ use crate::framing::request::RequestHead;
 use crate::framing::scan::HeadScan;
 use crate::outgoing::{Persistence, REQUEST_ID};
 use crate::reply::Reply;
-use crate::socket::{Glance, glance, read, readable, write_all};
+use crate::wire::{Glance, Wire};
 use crate::timer::{Expired, Watch};
 use crate::worker::{Door, Worker};
 
@@ -30,7 +29,7 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub struct Connection {
     pub worker: Rc<Worker>,
     pub door: Rc<Door>,
-    pub stream: TcpStream,
+    pub stream: Wire,
     pub peer: SocketAddr,
     pub watch: Watch,
     /// Bytes received and not used yet; none while the connection is idle.
@@ -61,7 +60,7 @@ impl Connection {
     /// Serves requests until the connection is over.
     pub async fn run(mut self) {
         // The runtime takes a new stream for readable until told otherwise; a silent one would hold a buffer.
-        if glance(&self.stream) == Glance::Over {
+        if self.stream.glance() == Glance::Over {
             return;
         }
         loop {
@@ -106,7 +105,7 @@ impl Connection {
                 inbox.consume(length);
                 return Ok(head);
             }
-            match self.watch.within(read(&self.stream, inbox)).await {
+            match self.watch.within(self.stream.read(inbox)).await {
                 Ok(Ok(count)) if count > 0 => {}
                 Ok(_) => return Err(NoHead::Over),
                 Err(Expired) => return Err(NoHead::Late),
@@ -119,7 +118,7 @@ impl Connection {
         let limits = &self.worker.limits;
         let wait = if self.is_closing() { limits.close_grace } else { limits.keep_alive };
         self.watch.set_idle(wait, self.door.id);
-        match self.watch.within(readable(&self.stream)).await {
+        match self.watch.within(self.stream.readable()).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(NoHead::Over),
         }
@@ -131,7 +130,7 @@ impl Connection {
         let nobody = table.entry(None);
         let bytes = reply.render(false, Persistence::Close.line());
         let stall = self.worker.limits.body_stall;
-        let _ = self.watch.within(write_all(&self.stream, &bytes, &self.watch, stall)).await;
+        let _ = self.watch.within(self.stream.write_all(&bytes, &self.watch, stall)).await;
         nobody.metrics.record(reply.status, std::time::Duration::ZERO);
         self.worker.metrics.sent.inc_by(bytes.len() as u64);
         let client = self.peer.ip().to_string();
@@ -147,13 +146,13 @@ impl Connection {
 
     /// Says that no more is coming, and throws away what still arrives, so that the client can read the answer.
     async fn linger(mut self) {
-        let shut = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+        let shut = self.stream.shutdown_write();
         let mut inbox = self.inbox.take().unwrap_or_else(|| self.worker.buffers.take(Size::Small));
         self.watch.set(LINGER);
         let mut left = if shut.is_ok() { LINGER_BYTES_MAX } else { 0 };
         while left > 0 {
             inbox.clear();
-            match self.watch.within(read(&self.stream, &mut inbox)).await {
+            match self.watch.within(self.stream.read(&mut inbox)).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }

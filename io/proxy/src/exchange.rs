@@ -16,8 +16,7 @@ use std::time::Instant;
 use httparse::EMPTY_HEADER;
 use tidegate_model::traffic::{Backend, HttpRule};
 use tidegate_traffic::client::Origin;
-use tidegate_traffic::{Decision, Matched, Refusal, RequestView, balance};
-use tokio::net::TcpStream;
+use tidegate_traffic::{Decision, Matched, Outcome, Refusal, RequestView, balance};
 
 use crate::body::{BodyState, Pipe, RelayError, RequestBody};
 use crate::buffer::{Buffer, Buffers, Size};
@@ -29,7 +28,7 @@ use crate::framing::scan::HeadScan;
 use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
 use crate::outgoing::{self, Persistence, RequestContext};
 use crate::reply::Reply;
-use crate::socket::{Glance, glance, read, readable, write_all};
+use crate::wire::{Glance, Wire};
 use crate::table::{ListenerEntry, Table};
 use crate::timer::{Expired, Watch};
 use crate::tunnel::Tunnel;
@@ -106,6 +105,7 @@ fn choose<'t>(
         method: head.method(),
         path: head.path(),
         query: head.query(),
+        server_name: None,
         headers: head,
     };
     let decision = table.router.route(&view);
@@ -113,7 +113,11 @@ fn choose<'t>(
     if let Decision::Matched(matched) = decision {
         story.matched = Some(matched);
     }
-    let (matched, backends) = decision.forward()?;
+    let (matched, backends) = match decision.outcome() {
+        Outcome::Forward(matched, backends) => (matched, backends),
+        Outcome::Refuse(refusal) => return Err(refusal),
+        Outcome::Redirect(..) | Outcome::Respond(..) => return Err(Refusal::broken("not served")),
+    };
     let backend = balance::backend(backends, connection.worker.random())?;
     story.backend = Some(backend);
     Ok((matched, backend))
@@ -127,7 +131,7 @@ async fn refuse(connection: &Connection, head: &RequestHead, reply: &Reply, stor
     (story.status, story.reason) = (reply.status, reply.reason);
     let stall = connection.worker.limits.body_stall;
     let written =
-        connection.watch.within(write_all(&connection.stream, &bytes, &connection.watch, stall)).await;
+        connection.watch.within(connection.stream.write_all(&bytes, &connection.watch, stall)).await;
     match written {
         Ok(Ok(())) => story.sent += bytes.len() as u64,
         _ => return After::Close,
@@ -147,10 +151,10 @@ async fn forward(
     story: &mut Story<'_>,
 ) -> After {
     let local = connection.door.address.port();
-    let fallback = connection.stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let fallback = connection.stream.tcp().local_addr().map(|address| address.to_string()).unwrap_or_default();
     let origin = Origin { client: connection.peer.ip(), scheme: "http", host: head.authority(), port: local };
     let context = RequestContext { origin, request_id: &story.request_id, host_fallback: &fallback };
-    let first = outgoing::request(head, &rule.request_headers, &context);
+    let first = outgoing::request(head, &rule.filters.request_headers, &context);
     let mut body = match RequestBody::new(head.body, first, &mut connection.inbox) {
         Ok(body) => body,
         Err(malformed) => return refuse(connection, head, &malformed.into(), story).await,
@@ -255,7 +259,7 @@ async fn attempts(
     }
 }
 
-async fn open(connection: &Connection, endpoint: SocketAddr) -> Result<TcpStream, Reply> {
+async fn open(connection: &Connection, endpoint: SocketAddr) -> Result<Wire, Reply> {
     let Connection { worker, watch, .. } = connection;
     watch.set(worker.limits.upstream_connect);
     let opened = match watch.within(connect(endpoint)).await {
@@ -274,7 +278,7 @@ async fn open(connection: &Connection, endpoint: SocketAddr) -> Result<TcpStream
 struct Run<'r> {
     head: &'r RequestHead,
     rule: &'r HttpRule,
-    upstream: &'r TcpStream,
+    upstream: &'r Wire,
     /// Bytes sent to the client.
     sent: &'r Cell<u64>,
     asked: Instant,
@@ -282,7 +286,7 @@ struct Run<'r> {
 
 /// The client's side of an exchange.
 struct Side<'s> {
-    client: &'s TcpStream,
+    client: &'s Wire,
     watch: &'s Watch,
     worker: &'s Worker,
 }
@@ -472,7 +476,7 @@ impl Run<'_> {
     /// Writes to the client outside of a body.
     async fn write(&self, side: &Side<'_>, bytes: &[u8]) -> Result<(), Failure> {
         let stall = side.worker.limits.body_stall;
-        match side.watch.within(write_all(side.client, bytes, side.watch, stall)).await {
+        match side.watch.within(side.client.write_all(bytes, side.watch, stall)).await {
             Ok(Ok(())) => self.sent.set(self.sent.get() + bytes.len() as u64),
             _ => return Err(Failure::ClientGone),
         }
@@ -485,7 +489,7 @@ impl Run<'_> {
         let mut headers = [EMPTY_HEADER; HEADER_LINES_MAX];
         let response =
             ResponseHead::parse(bytes, &mut headers, self.head.method() == "HEAD").map_err(malformed)?;
-        let changes = &self.rule.response_headers;
+        let changes = &self.rule.filters.response_headers;
         let old = self.head.http_1_0;
         match response.status {
             101 if self.head.upgrade().is_some() && response.upgrade => {
@@ -524,9 +528,9 @@ fn broken(error: RelayError) -> Failure {
 }
 
 /// Ready when the client has left; `watching` ends when it sends something instead.
-fn poll_gone(client: &TcpStream, context: &mut Context<'_>, watching: &mut bool) -> Poll<()> {
-    while client.poll_read_ready(context).is_ready() {
-        match glance(client) {
+fn poll_gone(client: &Wire, context: &mut Context<'_>, watching: &mut bool) -> Poll<()> {
+    while client.poll_readable(context).is_ready() {
+        match client.glance() {
             Glance::Quiet => {}
             Glance::Over => return Poll::Ready(()),
             Glance::Bytes => {
@@ -540,7 +544,7 @@ fn poll_gone(client: &TcpStream, context: &mut Context<'_>, watching: &mut bool)
 
 /// Reads until a whole head is in the buffer; its length.
 async fn read_head(
-    upstream: &TcpStream,
+    upstream: &Wire,
     outbox: &mut Option<Buffer>,
     buffers: &Rc<Buffers>,
 ) -> Result<usize, RunError> {
@@ -552,9 +556,9 @@ async fn read_head(
         {
             return Ok(length);
         }
-        let ready = readable(upstream).await;
+        let ready = upstream.readable().await;
         let buffer = outbox.get_or_insert_with(|| buffers.take(Size::Large));
-        match (ready, read(upstream, buffer).await) {
+        match (ready, upstream.read(buffer).await) {
             (Ok(()), Ok(count)) if count > 0 => {}
             _ if buffer.is_empty() => return Err(RunError::Silent),
             _ => return Err(Failure::Reply(Reply::upstream_closed()).into()),

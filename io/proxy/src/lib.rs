@@ -29,11 +29,11 @@ mod metrics;
 mod outgoing;
 mod proxy;
 mod reply;
-mod socket;
 mod table;
 mod timer;
 mod tunnel;
 mod upstream;
+mod wire;
 mod worker;
 
 #[cfg(test)]

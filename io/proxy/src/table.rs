@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Entrance, HttpListener};
+use tidegate_model::traffic::{Entrance, Listener};
 use tidegate_traffic::Router;
 
 use crate::metrics::{ListenerMetrics, Metrics};
@@ -34,7 +34,7 @@ impl ListenerEntry {
 impl Table {
     /// Compiles an entrance.
     pub fn new(entrance: &Arc<Entrance>, metrics: &Metrics) -> Table {
-        let entry = |listener: &Arc<HttpListener>| ListenerEntry::new(listener.name.to_string(), metrics);
+        let entry = |listener: &Arc<Listener>| ListenerEntry::new(listener.name.to_string(), metrics);
         Table {
             entrance: entrance.clone(),
             router: Router::new(entrance),
@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// The entry of a listener of this entrance.
-    pub fn entry(&self, listener: Option<&Arc<HttpListener>>) -> &ListenerEntry {
+    pub fn entry(&self, listener: Option<&Arc<Listener>>) -> &ListenerEntry {
         let position =
             listener.and_then(|wanted| self.entrance.listeners.iter().position(|l| Arc::ptr_eq(l, wanted)));
         position.map_or(&self.nobody, |index| &self.listeners[index])

@@ -2,23 +2,20 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
 use crate::body::{BodyState, Pipe, RelayError};
 use crate::buffer::{Buffer, Buffers};
 use crate::timer::{Expired, Watch};
+use crate::wire::Wire;
 
 /// The two sides of a tunnel.
 pub struct Tunnel<'a> {
-    pub client: &'a TcpStream,
-    pub upstream: &'a TcpStream,
+    pub client: &'a Wire,
+    pub upstream: &'a Wire,
     pub buffers: &'a Rc<Buffers>,
     pub watch: &'a Watch,
     /// Without a byte in either direction for so long it ends.
@@ -54,8 +51,8 @@ impl Tunnel<'_> {
 
     fn pipe<'p>(
         &'p self,
-        from: &'p TcpStream,
-        to: &'p TcpStream,
+        from: &'p Wire,
+        to: &'p Wire,
         taken: &'p Cell<u64>,
         given: &'p Cell<u64>,
     ) -> Pipe<'p> {
@@ -66,5 +63,5 @@ impl Tunnel<'_> {
 /// One direction; its end is told to the receiver, who may still send.
 async fn one_way(pipe: &Pipe<'_>, buffer: &mut Option<Buffer>) -> Result<(), RelayError> {
     pipe.relay(&mut BodyState::UntilClose, buffer, Vec::new()).await?;
-    SockRef::from(pipe.to).shutdown(Shutdown::Write).map_err(|_| RelayError::To)
+    pipe.to.shutdown_write().map_err(|_| RelayError::To)
 }

@@ -10,16 +10,16 @@ use tidegate_model::Traffic;
 use tidegate_model::traffic::Backend;
 use tokio::net::TcpStream;
 
-use crate::socket::is_alive;
+use crate::wire::Wire;
 
 /// Connections that a worker keeps over all endpoints.
 const IDLE_TOTAL_MAX: usize = 4096;
 
 /// Opens a connection.
-pub async fn connect(endpoint: SocketAddr) -> io::Result<TcpStream> {
+pub async fn connect(endpoint: SocketAddr) -> io::Result<Wire> {
     let stream = TcpStream::connect(endpoint).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Wire::Plain(stream))
 }
 
 /// The unused connections of one worker, the last used on top.
@@ -36,7 +36,7 @@ struct Shelf {
 }
 
 struct Idle {
-    stream: TcpStream,
+    stream: Wire,
     until_tick: u64,
 }
 
@@ -47,12 +47,12 @@ impl Pool {
     }
 
     /// A connection that was alive a moment ago; `thorough` asks the kernel, which is for requests that cannot be repeated.
-    pub fn take(&self, endpoint: SocketAddr, thorough: bool) -> Option<TcpStream> {
+    pub fn take(&self, endpoint: SocketAddr, thorough: bool) -> Option<Wire> {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&endpoint)?;
         while let Some(idle) = shelf.idle.pop() {
             self.total.set(self.total.get() - 1);
-            if is_alive(&idle.stream, thorough) {
+            if idle.stream.is_alive(thorough) {
                 return Some(idle.stream);
             }
         }
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     /// Keeps a connection, unless its endpoint is gone or enough are kept: then it is closed.
-    pub fn put(&self, endpoint: SocketAddr, backend: &Arc<Backend>, stream: TcpStream, until_tick: u64) {
+    pub fn put(&self, endpoint: SocketAddr, backend: &Arc<Backend>, stream: Wire, until_tick: u64) {
         if self.total.get() >= IDLE_TOTAL_MAX || !has(backend, endpoint) {
             return;
         }
@@ -83,7 +83,7 @@ impl Pool {
             if !has(&shelf.backend, *endpoint) {
                 return false;
             }
-            shelf.idle.retain(|idle| idle.until_tick > now_tick && is_alive(&idle.stream, false));
+            shelf.idle.retain(|idle| idle.until_tick > now_tick && idle.stream.is_alive(false));
             total += shelf.idle.len();
             !shelf.idle.is_empty()
         });
@@ -94,8 +94,10 @@ impl Pool {
     pub fn follow(&self, traffic: &Traffic) {
         let mut total = 0;
         self.shelves.borrow_mut().retain(|_, shelf| {
-            let Some(backend) = traffic.backends.get(&shelf.backend.id) else { return false };
-            shelf.backend = backend.clone();
+            let Some(cell) = traffic.endpoints.get(&shelf.backend.id) else { return false };
+            if !Arc::ptr_eq(cell, &shelf.backend.endpoints) {
+                shelf.backend = Arc::new(Backend { endpoints: cell.clone(), ..(*shelf.backend).clone() });
+            }
             total += shelf.idle.len();
             true
         });
@@ -104,5 +106,5 @@ impl Pool {
 }
 
 fn has(backend: &Backend, endpoint: SocketAddr) -> bool {
-    backend.endpoints.load().usable.contains(&endpoint)
+    backend.endpoints.load().contains(endpoint)
 }

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::table::Table;
 use crate::timer::{Clock, TICK};
 use crate::upstream::Pool;
+use crate::wire::Wire;
 
 /// Ticks between two looks at the upstream connections that are kept.
 const SWEEP_TICKS: u64 = 5;
@@ -223,7 +224,7 @@ impl Worker {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let watch = self.clock.watch();
         let connection =
-            Connection { worker: self.clone(), door: door.clone(), stream, peer, watch, inbox: None };
+            Connection { worker: self.clone(), door: door.clone(), stream: Wire::Plain(stream), peer, watch, inbox: None };
         spawn_local(async move {
             connection.run().await;
             drop(place);

@@ -51,7 +51,7 @@ impl Board {
                 listener: listener.name.to_string(),
                 address: Some(address),
                 hostname: listener.hostname.as_ref().map_or("*".into(), ToString::to_string),
-                routes: listener.routes.len(),
+                routes: listener.route_count(),
                 listening: socket == Some(&SocketState::Listening),
                 error: match socket {
                     Some(SocketState::Failed(reason)) => reason.clone(),
@@ -218,11 +218,11 @@ fn route(route: LearnedRoute) -> RouteStatus {
 }
 
 fn services(decided: &Decided) -> Vec<ServiceStatus> {
-    let backends = decided.model.traffic.backends.values();
+    let backends = decided.model.traffic.endpoints.iter();
     backends
-        .map(|backend| ServiceStatus {
-            service: backend.id.to_string(),
-            endpoints: backend.endpoints.load().usable.clone(),
+        .map(|(id, cell)| ServiceStatus {
+            service: id.to_string(),
+            endpoints: cell.load().addresses().collect(),
         })
         .collect()
 }

@@ -76,8 +76,8 @@ impl Decider {
 
     /// Endpoints of the only backend.
     fn endpoints(&self) -> Vec<u16> {
-        let backend = self.intent.model.traffic.backends.values().next().unwrap();
-        backend.endpoints.load().usable.iter().map(std::net::SocketAddr::port).collect()
+        let cell = self.intent.model.traffic.endpoints.values().next().unwrap();
+        cell.load().addresses().map(|address| address.port()).collect()
     }
 
     /// The policy that decides over the pod, if one does.
@@ -125,8 +125,8 @@ fn routes_are_a_new_model() {
         .replace("name: web, namespace: shop}\nspec: {parent", "name: new, namespace: shop}\nspec: {parent");
     assert_eq!(decider.update(&[&other, &slice(&[9001])]), MODEL);
     assert_eq!(decider.update(&[&other, &slice(&[9002])]), NOTHING);
-    let seen = before.backends.values().next().unwrap().endpoints.load().usable.clone();
-    assert_eq!(seen.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>(), [9002]);
+    let seen = before.endpoints.values().next().unwrap().load().usable.clone();
+    assert_eq!(seen.iter().map(|endpoint| endpoint.address.port()).collect::<Vec<_>>(), [9002]);
 }
 
 /// The same objects again are no change, however often and as whichever pointers they come.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Backend, BackendId, EndpointCell, Endpoints, Target};
+use tidegate_model::traffic::{Backend, BackendId, Endpoint, EndpointCell, Endpoints, Target};
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType};
 use tidegate_objects::route::HttpBackendRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
@@ -15,13 +15,13 @@ use crate::words::{list, meant};
 /// EndpointSlices by Service.
 pub(crate) type SlicesOf<'a> = BTreeMap<Key, Vec<&'a Resource<EndpointSlice>>>;
 
-/// Makes backends, each once; those of the previous Model are used again, so that live routes share their cell.
+/// Makes backends. The cells of the previous Model are used again, so that live routes share them.
 pub(crate) struct Backends<'a> {
     snapshot: &'a Snapshot,
     grants: Grants<'a>,
     slices: SlicesOf<'a>,
-    previous: &'a BTreeMap<BackendId, Arc<Backend>>,
-    made: BTreeMap<BackendId, Arc<Backend>>,
+    previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
+    cells: BTreeMap<BackendId, Arc<EndpointCell>>,
 }
 
 /// A reference that cannot be followed.
@@ -36,14 +36,14 @@ pub(crate) struct Broken {
 }
 
 impl<'a> Backends<'a> {
-    pub fn new(snapshot: &'a Snapshot, previous: &'a BTreeMap<BackendId, Arc<Backend>>) -> Self {
+    pub fn new(snapshot: &'a Snapshot, previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>) -> Self {
         let (grants, slices) = (Grants::new(snapshot), slices_of(snapshot));
-        Backends { snapshot, grants, slices, previous, made: BTreeMap::new() }
+        Backends { snapshot, grants, slices, previous, cells: BTreeMap::new() }
     }
 
-    /// Every backend that was made.
-    pub fn finish(self) -> BTreeMap<BackendId, Arc<Backend>> {
-        self.made
+    /// The cells of every backend that was made.
+    pub fn finish(self) -> BTreeMap<BackendId, Arc<EndpointCell>> {
+        self.cells
     }
 
     /// Follows a reference of an HTTPRoute.
@@ -77,7 +77,9 @@ impl<'a> Backends<'a> {
             return Err(self.missing(&key));
         };
         let port = port(&key, service, to.port)?;
-        Ok(Target::Backend(self.backend(BackendId { service: key, port: port.port }, port)))
+        let id = BackendId::tcp(key, port.port);
+        let cell = self.cell(&id, port);
+        Ok(Target::Backend(Arc::new(Backend::plain(id, cell))))
     }
 
     fn missing(&self, key: &Key) -> Broken {
@@ -92,21 +94,21 @@ impl<'a> Backends<'a> {
         Broken { short: "backend not found", reason: "BackendNotFound", field: "name", message }
     }
 
-    fn backend(&mut self, id: BackendId, port: &ServicePort) -> Arc<Backend> {
-        if let Some(backend) = self.made.get(&id) {
-            return backend.clone();
+    fn cell(&mut self, id: &BackendId, port: &ServicePort) -> Arc<EndpointCell> {
+        if let Some(cell) = self.cells.get(id) {
+            return cell.clone();
         }
         let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
         let endpoints = endpoints(port, slices.iter().map(|slice| &slice.spec));
-        let backend = match self.previous.get(&id) {
-            Some(backend) => {
-                backend.endpoints.store(endpoints);
-                backend.clone()
+        let cell = match self.previous.get(id) {
+            Some(cell) => {
+                cell.store(endpoints);
+                cell.clone()
             }
-            None => Arc::new(Backend { id: id.clone(), endpoints: EndpointCell::new(endpoints) }),
+            None => Arc::new(EndpointCell::new(endpoints)),
         };
-        self.made.insert(id, backend.clone());
-        backend
+        self.cells.insert(id.clone(), cell.clone());
+        cell
     }
 }
 
@@ -178,5 +180,5 @@ pub(crate) fn endpoints<'s>(
         }
     }
     let usable = if ready.is_empty() { terminating } else { ready };
-    Endpoints { usable: usable.into_iter().collect() }
+    Endpoints { usable: usable.into_iter().map(Endpoint::plain).collect() }
 }

@@ -79,11 +79,11 @@ fn traffic(
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
     place::assign(&mut gateways, pools, &reserved(snapshot), verdicts);
     let doors = entrance::open(&mut gateways, verdicts);
-    let mut backends = Backends::new(snapshot, &previous.traffic.backends);
+    let mut backends = Backends::new(snapshot, &previous.traffic.endpoints);
     let attached = http_route::attach(snapshot, &gateways, &mut backends, verdicts);
     let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances);
     let vips = Vips::new(&gateways, &doors);
-    (Traffic { entrances, backends: backends.finish() }, vips)
+    (Traffic { entrances, endpoints: backends.finish() }, vips)
 }
 
 /// Addresses that objects name for other uses: no pool gives them to a Gateway that did not ask for them.

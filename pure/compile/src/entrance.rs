@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Entrance, HostPattern, HttpListener, HttpRoute, ListenerName};
+use tidegate_model::traffic::{
+    Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, Transport,
+};
 use tidegate_objects::Kind;
 
 use crate::gateway::OurGateway;
@@ -90,22 +92,25 @@ pub(crate) fn build(
 ) -> Vec<Arc<Entrance>> {
     let previous: BTreeMap<SocketAddr, &Arc<Entrance>> =
         previous.iter().map(|entrance| (entrance.address, entrance)).collect();
-    let mut built: BTreeMap<ListenerId, Arc<HttpListener>> = BTreeMap::new();
+    let mut built: BTreeMap<ListenerId, Arc<Listener>> = BTreeMap::new();
     let mut listener = |id: ListenerId| {
         let gateway = gateways.get(id.0)?;
         let listener = gateway.listeners.get(id.1)?;
         let make = || {
-            Arc::new(HttpListener {
+            Arc::new(Listener {
                 name: name(gateway.resource.key(), &listener.spec.name),
                 hostname: listener.hostname.clone(),
-                routes: attached.get(&id).cloned().unwrap_or_default(),
+                tls: None,
+                serves: Serves::Http(attached.get(&id).cloned().unwrap_or_default()),
+                client: Arc::default(),
             })
         };
         Some(built.entry(id).or_insert_with(make).clone())
     };
     let entrances = doors.iter().map(|(address, ids)| {
         let listeners = ids.iter().filter_map(|id| listener(*id)).collect();
-        let entrance = Entrance { address: *address, listeners };
+        let entrance =
+            Entrance { address: *address, transport: Transport::Tcp, client: Arc::default(), listeners };
         match previous.get(address) {
             Some(known) if ***known == entrance => Arc::clone(known),
             _ => Arc::new(entrance),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_model::traffic::{HostPattern, HttpRoute};
+use tidegate_model::traffic::{HostPattern, HttpRoute, RouteKind};
 use tidegate_objects::route::{HttpRoute as Spec, ParentRef};
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
@@ -36,7 +36,7 @@ pub(crate) fn attach(
         }
         for (id, hostnames) in found {
             let rules = rules.clone();
-            let route = HttpRoute { name: route.key().clone(), hostnames, rules };
+            let route = HttpRoute { name: route.key().clone(), kind: RouteKind::Http, hostnames, rules };
             attached.entry(id).or_default().push(Arc::new(route));
         }
     }

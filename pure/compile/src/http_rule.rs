@@ -51,7 +51,7 @@ pub(crate) fn build(
                 .to_owned();
         verdicts.part(Kind::HTTPRoute, key, "PartiallyInvalid", "spec.rules", message);
         let action = Action::Refuse { status: 500, reason: "no backend" };
-        return vec![Arc::new(rule(0, None, vec![everything()], action))];
+        return vec![Arc::new(HttpRule::plain(0, vec![everything()], action))];
     }
     let mut rules = Vec::new();
     for (index, spec) in route.spec.rules.iter().enumerate() {
@@ -63,11 +63,6 @@ pub(crate) fn build(
         verdicts.whole(Kind::HTTPRoute, key, "UnsupportedValue", "spec.rules", message);
     }
     rules
-}
-
-fn rule(index: usize, name: Option<String>, matches: Vec<RequestMatch>, action: Action) -> HttpRule {
-    let (request_headers, response_headers) = Default::default();
-    HttpRule { index, name, matches, request_headers, response_headers, action }
 }
 
 fn everything() -> RequestMatch {
@@ -102,7 +97,8 @@ impl Rule<'_> {
             return None;
         }
         self.note_unserved(spec);
-        let mut built = rule(index, spec.name.clone(), matches, Action::Forward(Vec::new()));
+        let mut built = HttpRule::plain(index, matches, Action::Forward(Vec::new()));
+        built.name.clone_from(&spec.name);
         let refused = self.filters(&spec.filters, &mut built);
         // Told about even where a filter refuses the rule, so that one look shows all there is to mend.
         let forward = match spec.backend_refs.is_empty() && refused.is_some() {
@@ -161,9 +157,9 @@ impl Rule<'_> {
         let (mut refused, mut seen) = (None, BTreeSet::new());
         for (index, filter) in filters.iter().enumerate() {
             let changes = match filter.filter_type.as_str() {
-                "RequestHeaderModifier" => Some((&filter.request_header_modifier, &mut rule.request_headers)),
+                "RequestHeaderModifier" => Some((&filter.request_header_modifier, &mut rule.filters.request_headers)),
                 "ResponseHeaderModifier" => {
-                    Some((&filter.response_header_modifier, &mut rule.response_headers))
+                    Some((&filter.response_header_modifier, &mut rule.filters.response_headers))
                 }
                 _ => None,
             };
@@ -213,7 +209,7 @@ impl Rule<'_> {
                 );
             }
             let target = self.target(&at, to, backends);
-            forward.push(WeightedBackend { weight, target });
+            forward.push(WeightedBackend::plain(weight, target));
         }
         Action::Forward(forward)
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::Model;
-use tidegate_model::traffic::BackendId;
+use tidegate_model::traffic::{BackendId, Transport};
 use tidegate_objects::core::EndpointSlice;
 use tidegate_objects::snapshot::Objects;
 use tidegate_objects::{Key, Snapshot};
@@ -23,7 +23,7 @@ pub struct Membership {
 /// Fills every endpoint cell of the Model anew; says how many changed. Costs a look at every slice.
 pub fn membership(snapshot: &Snapshot, model: &Model) -> usize {
     let membership = Membership::new(snapshot);
-    let services: BTreeSet<&Key> = model.traffic.backends.keys().map(|id| &id.service).collect();
+    let services: BTreeSet<&Key> = model.traffic.endpoints.keys().map(|id| &id.service).collect();
     services.into_iter().map(|service| membership.fill(service, snapshot, model)).sum()
 }
 
@@ -82,13 +82,13 @@ impl Membership {
     fn fill(&self, service: &Key, snapshot: &Snapshot, model: &Model) -> usize {
         let Some(resource) = snapshot.services.get(service) else { return 0 };
         let slices = || self.slices.get(service).into_iter().flatten().filter_map(|key| self.known.get(key));
-        let first = BackendId { service: service.clone(), port: 0 };
-        let last = BackendId { service: service.clone(), port: u16::MAX };
+        let first = BackendId::tcp(service.clone(), 0);
+        let last = BackendId { service: service.clone(), port: u16::MAX, transport: Transport::Udp };
         let mut filled = 0;
-        for (id, backend) in model.traffic.backends.range(first..=last) {
+        for (id, cell) in model.traffic.endpoints.range(first..=last) {
             if let Some(port) = served_port(&resource.spec, id.port) {
                 filled +=
-                    usize::from(backend.endpoints.store(endpoints(port, slices().map(|slice| &slice.spec))));
+                    usize::from(cell.store(endpoints(port, slices().map(|slice| &slice.spec))));
             }
         }
         filled

@@ -166,9 +166,9 @@ fn backends_are_the_same_cells_after_a_compile() {
     let first = compiled(&now, &machine).model;
     now.insert(slice("late", "web", &[(7, 0)]).into());
     let second = compile(&now, &machine, &first).model;
-    assert_eq!(first.traffic.backends.len(), 2);
-    for (id, backend) in &first.traffic.backends {
-        assert!(Arc::ptr_eq(backend, &second.traffic.backends[id]));
+    assert_eq!(first.traffic.endpoints.len(), 2);
+    for (id, cell) in &first.traffic.endpoints {
+        assert!(Arc::ptr_eq(cell, &second.traffic.endpoints[id]));
     }
     assert_eq!(text(&first), text(&second));
     assert!(text(&first).contains("10.244.9.7:8080"));
@@ -219,7 +219,7 @@ fn the_advertisement_without_an_id_is_told() {
 fn sources_with_the_same_names_are_apart() {
     let text = include_str!("../testdata/gateways-of-two-sources/in.yaml");
     let model = compiled(&snapshot(text), &machine(text)).model;
-    assert_eq!(model.traffic.backends.len(), 2);
+    assert_eq!(model.traffic.endpoints.len(), 2);
     let entrance = model.traffic.entrances.iter().find(|entrance| entrance.address.port() == 80);
     let listeners = &entrance.expect("a socket on port 80").listeners;
     for (source, endpoint) in [("blue", "10.244.1.1:8080"), ("green", "10.245.1.1:8080")] {
@@ -230,11 +230,11 @@ fn sources_with_the_same_names_are_apart() {
             Some(format!("{source}.example")),
             "{source}"
         );
-        assert_eq!(listener.routes.len(), 1, "{source}");
-        let Action::Forward(targets) = &listener.routes[0].rules[0].action else { panic!("no backend") };
+        assert_eq!(listener.http_routes().len(), 1, "{source}");
+        let Action::Forward(targets) = &listener.http_routes()[0].rules[0].action else { panic!("no backend") };
         let Target::Backend(backend) = &targets[0].target else { panic!("no backend") };
         assert_eq!(*backend.id.service.source, *source);
-        assert_eq!(backend.endpoints.load().usable, [endpoint.parse().expect("an address")]);
+        assert_eq!(backend.endpoints.load().usable, [tidegate_model::traffic::Endpoint::plain(endpoint.parse().expect("an address"))]);
     }
 }
 

@@ -33,7 +33,7 @@ pub fn backend(backends: &[WeightedBackend], random: u64) -> Result<&Arc<Backend
 pub fn round_robin(endpoints: &Endpoints, turn: usize) -> Result<SocketAddr, Refusal> {
     match endpoints.usable.len() {
         0 => Err(Refusal::NO_ENDPOINT),
-        count => Ok(endpoints.usable[turn % count]),
+        count => Ok(endpoints.usable[turn % count].address),
     }
 }
 
@@ -47,7 +47,7 @@ mod tests {
         weights
             .iter()
             .enumerate()
-            .map(|(index, &weight)| WeightedBackend { weight, target: target(index) })
+            .map(|(index, &weight)| WeightedBackend::plain(weight, target(index)))
             .collect()
     }
 
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn turns_visit_all() {
         let usable: Vec<SocketAddr> = (1..=3).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let endpoints = Endpoints { usable: usable.clone() };
+        let endpoints = Endpoints::plain(usable.clone());
         let visited: Vec<_> =
             (usize::MAX - 2..=usize::MAX).map(|turn| round_robin(&endpoints, turn).unwrap()).collect();
         assert!(usable.iter().all(|endpoint| visited.contains(endpoint)));

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_model::Traffic;
-use tidegate_model::traffic::{Entrance, PathMatch, RequestMatch, Target, ValueMatch, WeightedBackend};
+use tidegate_model::traffic::{
+    Entrance, PathMatch, RequestMatch, Target, Transport, ValueMatch, WeightedBackend,
+};
 
 use crate::host::Authority;
 use crate::path::{normalise, split_query};
 use crate::refusal::Refusal;
 use crate::request::RequestView;
-use crate::router::{Matched, Router};
+use crate::router::{Matched, Outcome, Router};
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -66,7 +68,10 @@ pub fn entrance_for(traffic: &Traffic, address: IpAddr, port: u16) -> Option<&Ar
         let local = entrance.address.ip();
         local.is_unspecified() && (local.is_ipv4() == address.is_ipv4() || local.is_ipv6())
     };
-    let mut same_port = traffic.entrances.iter().filter(|entrance| entrance.address.port() == port);
+    let on_port = |entrance: &&Arc<Entrance>| {
+        entrance.transport == Transport::Tcp && entrance.address.port() == port
+    };
+    let mut same_port = traffic.entrances.iter().filter(on_port);
     let family = |entrance: &&Arc<Entrance>| entrance.address.is_ipv4() == address.is_ipv4();
     same_port.clone().find(|entrance| entrance.address.ip() == address).or_else(|| {
         let wide: Vec<_> = same_port.by_ref().filter(any).collect();
@@ -91,6 +96,7 @@ pub fn explain(router: &Router, question: &Question<'_>) -> Explanation {
         method: question.method,
         path: &path,
         query,
+        server_name: None,
         headers: &question.headers,
     };
     let decision = router.route(&request);
@@ -102,9 +108,17 @@ pub fn explain(router: &Router, question: &Question<'_>) -> Explanation {
     if let crate::Decision::Matched(matched) = &decision {
         tell_way(&mut explanation, matched);
     }
-    match decision.forward() {
-        Ok((_, backends)) => tell_shares(explanation, backends),
-        Err(refusal) => {
+    match decision.outcome() {
+        Outcome::Forward(_, backends) => tell_shares(explanation, backends),
+        Outcome::Redirect(_, redirect) => {
+            explanation.message = format!("The client is redirected with status {}.", redirect.status);
+            explanation
+        }
+        Outcome::Respond(_, respond) => {
+            explanation.message = format!("The rule answers it with status {}.", respond.status);
+            explanation
+        }
+        Outcome::Refuse(refusal) => {
             let message = sentence(refusal, &explanation);
             refused(explanation, refusal, &message)
         }
@@ -147,7 +161,7 @@ impl BackendShare {
                 refusal: Some(Refusal::broken(reason)),
             },
             Target::Backend(backend) => {
-                let endpoints = backend.endpoints.load().usable.clone();
+                let endpoints: Vec<_> = backend.endpoints.load().addresses().collect();
                 let refusal = endpoints.is_empty().then_some(Refusal::NO_ENDPOINT);
                 BackendShare { backend: Some(backend.id.to_string()), weight, endpoints, refusal }
             }

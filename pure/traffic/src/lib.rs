@@ -24,7 +24,7 @@ mod path_index;
 pub use explain::{Explanation, Question, entrance_for, explain};
 pub use refusal::Refusal;
 pub use request::{HeaderLines, RequestView};
-pub use router::{Decision, Matched, Router};
+pub use router::{Decision, Matched, Outcome, Router};
 
 #[cfg(test)]
 mod tests;

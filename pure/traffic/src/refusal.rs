@@ -16,6 +16,8 @@ impl Refusal {
     pub const NO_ROUTE: Refusal = Refusal { status: 404, reason: "NoRoute" };
     /// Routes serve the host, but no rule matches path, method, headers and query.
     pub const NO_RULE: Refusal = Refusal { status: 404, reason: "NoRule" };
+    /// The connection's server name belongs to another listener than the request's host (RFC 9110 section 15.5.20).
+    pub const MISDIRECTED: Refusal = Refusal { status: 421, reason: "Misdirected" };
     /// The weights of the rule's backends sum up to 0, or it has none (Gateway API asks for 500).
     pub const NO_BACKEND_WEIGHT: Refusal = Refusal { status: 500, reason: "NoBackendWeight" };
     /// The backend has no endpoint that may get requests (Gateway API asks for 503).

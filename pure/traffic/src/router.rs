@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Action, Entrance, HttpListener, HttpRoute, HttpRule, RequestMatch, WeightedBackend,
+    Action, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond, WeightedBackend,
 };
 
 use crate::candidate::Place;
@@ -27,7 +27,7 @@ pub struct Router {
 
 #[derive(Debug)]
 struct Listener {
-    model: Arc<HttpListener>,
+    model: Arc<Model>,
     hosts: HostTable<PathIndex>,
 }
 
@@ -38,17 +38,19 @@ pub enum Decision<'r> {
     Matched(Matched<'r>),
     /// No listener serves the host.
     NoListener,
+    /// The TLS connection was made to another listener than the one that serves the host.
+    Misdirected(&'r Arc<Model>),
     /// The listener has no route for the host.
-    NoRoute(&'r Arc<HttpListener>),
+    NoRoute(&'r Arc<Model>),
     /// Routes of the listener serve the host, but no rule matches.
-    NoRule(&'r Arc<HttpListener>),
+    NoRule(&'r Arc<Model>),
 }
 
 /// A rule that matches, and the way to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Matched<'r> {
     /// The listener.
-    pub listener: &'r Arc<HttpListener>,
+    pub listener: &'r Arc<Model>,
     /// The route.
     pub route: &'r Arc<HttpRoute>,
     /// The rule.
@@ -59,26 +61,44 @@ pub struct Matched<'r> {
 
 impl<'r> Decision<'r> {
     /// The listener that decided.
-    pub fn listener(&self) -> Option<&'r Arc<HttpListener>> {
+    pub fn listener(&self) -> Option<&'r Arc<Model>> {
         match *self {
             Decision::Matched(matched) => Some(matched.listener),
-            Decision::NoRoute(listener) | Decision::NoRule(listener) => Some(listener),
+            Decision::NoRoute(listener) | Decision::NoRule(listener) | Decision::Misdirected(listener) => {
+                Some(listener)
+            }
             Decision::NoListener => None,
         }
     }
 
-    /// The rule and its backends, or why the request is answered here.
-    pub fn forward(&self) -> Result<(Matched<'r>, &'r [WeightedBackend]), Refusal> {
+    /// What is done with the request.
+    pub fn outcome(&self) -> Outcome<'r> {
         match *self {
             Decision::Matched(matched) => match &matched.rule.action {
-                Action::Forward(backends) => Ok((matched, backends)),
-                Action::Refuse { status, reason } => Err(Refusal { status: *status, reason }),
+                Action::Forward(backends) => Outcome::Forward(matched, backends),
+                Action::Redirect(redirect) => Outcome::Redirect(matched, redirect),
+                Action::Respond(respond) => Outcome::Respond(matched, respond),
+                Action::Refuse { status, reason } => Outcome::Refuse(Refusal { status: *status, reason }),
             },
-            Decision::NoListener => Err(Refusal::NO_LISTENER),
-            Decision::NoRoute(_) => Err(Refusal::NO_ROUTE),
-            Decision::NoRule(_) => Err(Refusal::NO_RULE),
+            Decision::NoListener => Outcome::Refuse(Refusal::NO_LISTENER),
+            Decision::Misdirected(_) => Outcome::Refuse(Refusal::MISDIRECTED),
+            Decision::NoRoute(_) => Outcome::Refuse(Refusal::NO_ROUTE),
+            Decision::NoRule(_) => Outcome::Refuse(Refusal::NO_RULE),
         }
     }
+}
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'r> {
+    /// It goes to one of these backends.
+    Forward(Matched<'r>, &'r [WeightedBackend]),
+    /// The client is sent elsewhere.
+    Redirect(Matched<'r>, &'r Redirect),
+    /// It is answered as the rule says.
+    Respond(Matched<'r>, &'r Respond),
+    /// It is answered with an error.
+    Refuse(Refusal),
 }
 
 impl Router {
@@ -97,14 +117,41 @@ impl Router {
         let host = Authority::parse(request.host).map_or("", |authority| authority.host);
         let host = canonical(host, &mut buffer);
         let Some(&index) = self.hosts.covering(host).next() else { return Decision::NoListener };
-        self.listeners[index].route(host, request)
+        let listener = &self.listeners[index];
+        if request.server_name.is_some_and(|name| self.is_misdirected(index, name)) {
+            return Decision::Misdirected(&listener.model);
+        }
+        listener.route(host, request)
+    }
+
+    /// The listener that answers a TLS handshake with this server name (any case); for a client that sends none, or one
+    /// that nobody serves, the one for every host. Nothing: the handshake is refused, unless there is a default.
+    pub fn listener_for(&self, server_name: &str) -> Option<&Arc<Model>> {
+        self.index_for(server_name).map(|index| &self.listeners[index].model)
+    }
+
+    fn index_for(&self, server_name: &str) -> Option<usize> {
+        let mut buffer = [0; HOST_BYTES_MAX];
+        self.hosts.covering(canonical(server_name, &mut buffer)).next().copied()
+    }
+
+    /// Whether a request to this listener came by a handshake with another: then what that one asked of the client,
+    /// its certificate for one, says nothing here. Who sent no server name may reach every listener that asks nothing.
+    fn is_misdirected(&self, index: usize, server_name: &str) -> bool {
+        let asks = |index: usize| {
+            self.listeners[index].model.tls.as_ref().is_some_and(|tls| tls.client_validation.is_some())
+        };
+        match self.index_for(server_name) {
+            Some(shaken) if shaken == index => false,
+            _ => !server_name.is_empty() || asks(index),
+        }
     }
 }
 
 impl Listener {
-    fn new(model: &Arc<HttpListener>) -> Listener {
+    fn new(model: &Arc<Model>) -> Listener {
         let mut hosts: HostTable<PathIndex> = HostTable::default();
-        for (route_index, route) in model.routes.iter().enumerate() {
+        for (route_index, route) in model.http_routes().iter().enumerate() {
             let every_host = route.hostnames.is_empty().then_some(None);
             for hostname in route.hostnames.iter().map(Some).chain(every_host) {
                 insert_rules(hosts.entry(hostname, PathIndex::default), route_index, route);
@@ -126,7 +173,7 @@ impl Listener {
     }
 
     fn matched(&self, place: Place) -> Matched<'_> {
-        let route = &self.model.routes[place.route];
+        let route = &self.model.http_routes()[place.route];
         let rule = &route.rules[place.rule];
         Matched { listener: &self.model, route, rule, matched: &rule.matches[place.entry] }
     }

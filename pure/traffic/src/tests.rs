@@ -4,7 +4,6 @@ mod explained;
 mod oracle;
 mod routing;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::*;
@@ -21,28 +20,20 @@ pub(crate) fn key(name: &str) -> Key {
     Key::new("test", "shop", name)
 }
 
-pub(crate) fn listener(section: &str, hostname: Option<&str>, routes: Vec<HttpRoute>) -> Arc<HttpListener> {
-    Arc::new(HttpListener {
+pub(crate) fn listener(section: &str, hostname: Option<&str>, routes: Vec<HttpRoute>) -> Arc<Listener> {
+    Arc::new(Listener {
         name: ListenerName { gateway: key("edge"), section: section.into() },
         hostname: hostname.map(pattern),
-        routes: routes.into_iter().map(Arc::new).collect(),
+        tls: None,
+        serves: Serves::Http(routes.into_iter().map(Arc::new).collect()),
+        client: Arc::default(),
     })
 }
 
 pub(crate) fn route(name: &str, hostnames: &[&str], rules: Vec<HttpRule>) -> HttpRoute {
     let hostnames = hostnames.iter().map(|host| pattern(host)).collect();
-    HttpRoute { name: key(name), hostnames, rules: rules.into_iter().map(Arc::new).collect() }
-}
-
-pub(crate) fn rule(index: usize, matches: Vec<RequestMatch>, action: Action) -> HttpRule {
-    HttpRule {
-        index,
-        name: None,
-        matches,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        action,
-    }
+    let rules = rules.into_iter().map(Arc::new).collect();
+    HttpRoute { name: key(name), kind: RouteKind::Http, hostnames, rules }
 }
 
 pub(crate) fn path_match(path: PathMatch) -> RequestMatch {
@@ -54,12 +45,13 @@ pub(crate) fn prefix(path: &str) -> RequestMatch {
 }
 
 pub(crate) fn backend(name: &str, weight: u32, endpoints: &[&str]) -> WeightedBackend {
-    let usable: Vec<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.parse().unwrap()).collect();
-    let id = BackendId { service: key(name), port: 80 };
-    let backend = Backend { id, endpoints: EndpointCell::new(Endpoints { usable }) };
-    WeightedBackend { weight, target: Target::Backend(Arc::new(backend)) }
+    let addresses = endpoints.iter().map(|endpoint| endpoint.parse().unwrap());
+    let cell = Arc::new(EndpointCell::new(Endpoints::plain(addresses)));
+    let backend = Backend::plain(BackendId::tcp(key(name), 80), cell);
+    WeightedBackend::plain(weight, Target::Backend(Arc::new(backend)))
 }
 
-pub(crate) fn entrance(listeners: Vec<Arc<HttpListener>>) -> Entrance {
-    Entrance { address: "0.0.0.0:80".parse().unwrap(), listeners }
+pub(crate) fn entrance(listeners: Vec<Arc<Listener>>) -> Entrance {
+    let address = "0.0.0.0:80".parse().unwrap();
+    Entrance { address, transport: Transport::Tcp, client: Arc::default(), listeners }
 }

@@ -200,14 +200,12 @@ pub fn ok(text: &str) -> String {
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 
 pub fn backend(name: &str, endpoints: &[SocketAddr]) -> Arc<Backend> {
-    let id = BackendId { service: Key::new("test", "shop", name), port: 80 };
-    Arc::new(Backend { id, endpoints: EndpointCell::new(usable(endpoints)) })
+    let id = BackendId::tcp(Key::new("test", "shop", name), 80);
+    Arc::new(Backend::plain(id, Arc::new(EndpointCell::new(usable(endpoints)))))
 }
 
 pub fn usable(endpoints: &[SocketAddr]) -> Endpoints {
-    let mut usable = endpoints.to_vec();
-    usable.sort_unstable();
-    Endpoints { usable }
+    Endpoints::plain(endpoints.iter().copied())
 }
 
 /// A free port of loopback.
@@ -219,39 +217,36 @@ pub fn free_address() -> SocketAddr {
 pub fn traffic(addresses: &[SocketAddr], backends: &[(u32, &Arc<Backend>)]) -> Arc<Traffic> {
     let forward = backends
         .iter()
-        .map(|&(weight, backend)| WeightedBackend { weight, target: Target::Backend(backend.clone()) });
+        .map(|&(weight, backend)| WeightedBackend::plain(weight, Target::Backend(backend.clone())));
     let matched =
         RequestMatch { path: PathMatch::Prefix(String::new()), method: None, headers: vec![], query: vec![] };
-    let rule = HttpRule {
-        index: 0,
-        name: None,
-        matches: vec![matched],
-        request_headers: HeaderChanges {
-            set: vec![("x-set".into(), "by-route".into())],
-            add: vec![],
-            remove: vec!["x-remove".into()],
-        },
-        response_headers: HeaderChanges {
-            set: vec![],
-            add: vec![("x-added".into(), "1".into())],
-            remove: vec![],
-        },
-        action: Action::Forward(forward.collect()),
+    let mut rule = HttpRule::plain(0, vec![matched], Action::Forward(forward.collect()));
+    rule.filters.request_headers = HeaderChanges {
+        set: vec![("x-set".into(), "by-route".into())],
+        add: vec![],
+        remove: vec!["x-remove".into()],
     };
+    rule.filters.response_headers.add = vec![("x-added".into(), "1".into())];
     let route = HttpRoute {
         name: Key::new("test", "shop", "web"),
+        kind: RouteKind::Http,
         hostnames: vec![HostPattern::Exact("shop.example".into())],
         rules: vec![Arc::new(rule)],
     };
-    let listener = Arc::new(HttpListener {
+    let listener = Arc::new(Listener {
         name: ListenerName { gateway: Key::new("test", "shop", "edge"), section: "http".into() },
         hostname: None,
-        routes: vec![Arc::new(route)],
+        tls: None,
+        serves: Serves::Http(vec![Arc::new(route)]),
+        client: Arc::default(),
     });
-    let entrance = |&address| Arc::new(Entrance { address, listeners: vec![listener.clone()] });
+    let entrance = |&address| {
+        let listeners = vec![listener.clone()];
+        Arc::new(Entrance { address, transport: Transport::Tcp, client: Arc::default(), listeners })
+    };
     Arc::new(Traffic {
         entrances: addresses.iter().map(entrance).collect(),
-        backends: backends.iter().map(|(_, backend)| (backend.id.clone(), (*backend).clone())).collect(),
+        endpoints: backends.iter().map(|(_, backend)| (backend.id.clone(), backend.endpoints.clone())).collect(),
     })
 }
 

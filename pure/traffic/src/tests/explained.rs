@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tidegate_model::Traffic;
 use tidegate_model::traffic::*;
 
-use super::{backend, entrance, listener, path_match, prefix, route, rule};
+use super::{backend, entrance, listener, path_match, prefix, route};
 use crate::explain::{Explanation, Question, entrance_for, explain};
 use crate::router::Router;
 
 fn shop() -> Router {
-    let forward = |index, path, backends| rule(index, vec![prefix(path)], Action::Forward(backends));
-    let broken = |weight| WeightedBackend { weight, target: Target::Broken("BackendNotFound") };
+    let forward = |index, path, backends| HttpRule::plain(index, vec![prefix(path)], Action::Forward(backends));
+    let broken = |weight| WeightedBackend::plain(weight, Target::Broken("BackendNotFound"));
     let checkout = RequestMatch {
         method: Some("POST".into()),
         headers: vec![("x-beta".into(), ValueMatch::Exact("1".into()))],
@@ -23,8 +23,8 @@ fn shop() -> Router {
         forward(1, "/none", vec![backend("web", 1, &[])]),
         forward(2, "/weightless", vec![backend("web", 0, &["10.0.0.1:80"])]),
         forward(3, "/broken", vec![broken(1), backend("web", 0, &["10.0.0.1:80"])]),
-        rule(4, vec![prefix("/refused")], Action::Refuse { status: 500, reason: "UnsupportedFilter" }),
-        rule(5, vec![checkout], Action::Forward(vec![backend("pay", 1, &["10.0.0.2:80"])])),
+        HttpRule::plain(4, vec![prefix("/refused")], Action::Refuse { status: 500, reason: "UnsupportedFilter" }),
+        HttpRule::plain(5, vec![checkout], Action::Forward(vec![backend("pay", 1, &["10.0.0.2:80"])])),
     ];
     Router::new(&entrance(vec![listener(
         "http",
@@ -95,7 +95,10 @@ fn every_part_of_a_match() {
 /// A connection reaches the socket of its own address before those of every local address.
 #[test]
 fn sockets_by_address() {
-    let at = |address: &str| Arc::new(Entrance { address: address.parse().unwrap(), listeners: vec![] });
+    let at = |address: &str| {
+        let address = address.parse().unwrap();
+        Arc::new(Entrance { address, ..entrance(vec![]) })
+    };
     let entrances = vec![at("[::]:80"), at("0.0.0.0:80"), at("10.0.0.1:80"), at("[::]:81")];
     let traffic = Traffic { entrances, ..Traffic::default() };
     for (address, port, expected) in [

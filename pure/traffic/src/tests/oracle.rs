@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use tidegate_model::traffic::*;
 
-use super::{entrance, listener, path_match, route, rule};
+use super::{entrance, listener, path_match, route};
 use crate::request::RequestView;
 use crate::router::{Decision, Router};
 
@@ -36,7 +36,7 @@ fn oracle(entrance: &Entrance, request: &Request) -> Found {
     // Of listeners with the same host name the first counts.
     let listener = serving.rev().max_by_key(|listener| specificity(&listener.hostname))?;
     let mut holding = Vec::new();
-    for (route_index, route) in listener.routes.iter().enumerate() {
+    for (route_index, route) in listener.http_routes().iter().enumerate() {
         let names = route.hostnames.iter().cloned().map(Some);
         let names = names.chain(route.hostnames.is_empty().then_some(None));
         let Some(host) = names.filter(covers).map(|name| specificity(&name)).max() else { continue };
@@ -95,10 +95,12 @@ fn ask(router: &Router, request: &Request) -> Found {
         method: request.method,
         path: &request.path,
         query: Some(&request.query),
+        server_name: None,
         headers: &request.headers,
     };
     match router.route(&view) {
         Decision::NoListener => None,
+        Decision::Misdirected(_) => unreachable!("no request here came by TLS"),
         Decision::NoRoute(listener) | Decision::NoRule(listener) => {
             Some((listener.name.section.to_string(), None))
         }
@@ -136,7 +138,7 @@ fn some_hosts() -> impl Strategy<Value = Vec<&'static str>> {
 fn some_listener() -> impl Strategy<Value = (Option<&'static str>, Vec<HttpRoute>)> {
     let rules = vec(vec(some_match(), 1..3), 1..4).prop_map(|rules| {
         let rules = rules.into_iter().enumerate();
-        rules.map(|(index, matches)| rule(index, matches, Action::Forward(vec![]))).collect::<Vec<_>>()
+        rules.map(|(index, matches)| HttpRule::plain(index, matches, Action::Forward(vec![]))).collect::<Vec<_>>()
     });
     let routes = vec((some_hosts(), rules), 0..5).prop_map(|routes| {
         let routes = routes.into_iter().enumerate();

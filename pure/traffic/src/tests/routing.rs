@@ -1,14 +1,21 @@
 //! Named cases of the router: hosts as clients write them, and what random requests reach too rarely.
 
+use std::sync::Arc;
+
 use tidegate_model::traffic::*;
 
-use super::{entrance, listener, path_match, prefix, route, rule};
+use super::{entrance, listener, path_match, prefix, route};
 use crate::request::RequestView;
 use crate::router::{Decision, Router};
 
 fn found(router: &Router, host: &str, path: &str) -> String {
+    found_by(router, None, host, path)
+}
+
+fn found_by(router: &Router, server_name: Option<&str>, host: &str, path: &str) -> String {
     let none: Vec<(String, String)> = vec![];
-    match router.route(&RequestView { host, method: "GET", path, query: None, headers: &none }) {
+    match router.route(&RequestView { host, method: "GET", path, query: None, server_name, headers: &none }) {
+        Decision::Misdirected(_) => "misdirected".into(),
         Decision::Matched(found) => format!("{}#{}", found.route.name.name, found.rule.index),
         Decision::NoListener => "no listener".into(),
         Decision::NoRoute(_) => "no route".into(),
@@ -17,7 +24,7 @@ fn found(router: &Router, host: &str, path: &str) -> String {
 }
 
 fn forward(matches: Vec<RequestMatch>) -> HttpRule {
-    rule(0, matches, Action::Forward(vec![]))
+    HttpRule::plain(0, matches, Action::Forward(vec![]))
 }
 
 /// Case, port and a trailing dot make no difference to the host; a host that is none finds only listeners for all.
@@ -88,4 +95,47 @@ fn rules_are_normalised_too() {
     let router = Router::new(&entrance(vec![listener("http", None, vec![route("r", &[], rules)])]));
     assert_eq!(found(&router, "a", "/caf%C3%A9"), "r#0");
     assert_eq!(found(&router, "a", "/admin/x"), "r#0");
+}
+
+/// A request over TLS is served by the listener that the handshake was made with, or is misdirected; a client without
+/// a server name reaches every listener that asks for no certificate.
+#[test]
+fn the_listener_of_the_handshake_serves() {
+    let tls = |asks: bool| {
+        let validation = ClientValidation { roots: Roots::System, optional: false };
+        Arc::new(ServerTls {
+            certificates: vec![],
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            ciphers: vec![],
+            alpn: vec![],
+            resumption: true,
+            client_validation: asks.then(|| Arc::new(validation)),
+        })
+    };
+    let over_tls = |section: &str, host: Option<&str>, asks: bool| {
+        let routes = vec![route(section, &[], vec![forward(vec![prefix("")])])];
+        let plain = listener(section, host, routes);
+        Arc::new(Listener { tls: Some(tls(asks)), ..(*plain).clone() })
+    };
+    let router = Router::new(&entrance(vec![
+        over_tls("open", Some("open.example"), false),
+        over_tls("closed", Some("closed.example"), true),
+        over_tls("wide", Some("*.wide.example"), false),
+    ]));
+    for (name, host, expected) in [
+        ("open.example", "open.example", "open#0"),
+        ("OPEN.example", "open.example:443", "open#0"),
+        ("open.example", "closed.example", "misdirected"),
+        ("closed.example", "open.example", "misdirected"),
+        ("a.wide.example", "b.wide.example", "wide#0"),
+        ("", "open.example", "open#0"),
+        ("", "closed.example", "misdirected"),
+        ("other.example", "open.example", "misdirected"),
+        ("open.example", "other.example", "no listener"),
+    ] {
+        assert_eq!(found_by(&router, Some(name), host, "/"), expected, "{name} {host}");
+    }
+    assert_eq!(router.listener_for("Closed.Example").unwrap().name.section.as_ref(), "closed");
+    assert!(router.listener_for("other.example").is_none());
 }

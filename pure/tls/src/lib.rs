@@ -1,0 +1,1 @@
+//! Certificates and keys: read from PEM, checked, matched to server names.

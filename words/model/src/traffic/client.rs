@@ -1,0 +1,87 @@
+//! How a listener treats those who connect to it: whom it believes, what it allows, how long it waits.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// A listener's settings towards clients (ClientTrafficPolicy); the default is what holds without a policy. A limit
+/// that is absent is the proxy's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientPolicy {
+    /// Whether connections begin with a PROXY protocol header.
+    pub proxy_protocol: ProxyProtocolIn,
+    /// Who may say where a request comes from.
+    pub trust: Trust,
+    /// Whether RFC 7239 `Forwarded` is written to backends too.
+    pub forwarded: bool,
+    /// Time limits.
+    pub timeouts: ClientTimeouts,
+    /// Limits.
+    pub limits: ClientLimits,
+    /// HTTP/2 settings.
+    pub http2: Http2Settings,
+}
+
+/// Whether connections begin with a PROXY protocol header, version 1 or 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ProxyProtocolIn {
+    /// They do not.
+    #[default]
+    Off,
+    /// They may.
+    Optional,
+    /// They must; others are closed.
+    Required,
+}
+
+/// Who may say where a request comes from; by default nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Trust {
+    /// So many proxies stand before this one, each of which appends to `X-Forwarded-For`.
+    pub hops: u32,
+    /// Addresses whose word is taken: the client is the last that is none of them. Also those who may send a PROXY
+    /// protocol header; empty: all, if it is on.
+    pub cidrs: Vec<IpNet>,
+}
+
+/// Time limits towards clients; zero means without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientTimeouts {
+    /// From the first byte of a request to its last.
+    pub request_received: Option<Duration>,
+    /// A connection without a request.
+    pub idle: Option<Duration>,
+    /// A request or tunnel without a byte in either direction.
+    pub stream_idle: Option<Duration>,
+    /// A TCP connection without a byte in either direction.
+    pub tcp_idle: Option<Duration>,
+}
+
+/// Limits towards clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientLimits {
+    /// Connections of the listener, in the whole process.
+    pub connections: Option<u32>,
+    /// Connections of one client address, in the whole process.
+    pub connections_per_client: Option<u32>,
+    /// Requests of one connection; then it is closed.
+    pub requests_per_connection: Option<u32>,
+    /// Bytes of a request's head, at most 64 KiB.
+    pub header_bytes: Option<u32>,
+    /// Header lines of a request, at most 256.
+    pub header_lines: Option<u32>,
+    /// Bytes of a request's body; more is 413.
+    pub body_bytes: Option<u64>,
+}
+
+/// HTTP/2 settings towards clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Http2Settings {
+    /// Streams at once.
+    pub streams: Option<u32>,
+    /// Bytes that a client may send ahead on one stream.
+    pub stream_window_bytes: Option<u32>,
+    /// Bytes that a client may send ahead on the connection.
+    pub connection_window_bytes: Option<u32>,
+}
