@@ -210,9 +210,6 @@ pub enum Fault {
     /// A setting with a value it must not have (section 6.5.2).
     #[error("a setting with a value it must not have")]
     Setting,
-    /// An acknowledgement of SETTINGS that were not sent (section 6.5.3).
-    #[error("an acknowledgement of nothing")]
-    SettingsAck,
     /// A push, which we never allow (section 6.6).
     #[error("a PUSH_PROMISE although push is off")]
     Push,
@@ -261,7 +258,6 @@ impl Fault {
             Fault::WindowOverflow => "window_overflow",
             Fault::WindowZero => "window_zero",
             Fault::Setting => "setting",
-            Fault::SettingsAck => "settings_ack",
             Fault::Push => "push",
             Fault::Malformed(malformed) => malformed.name(),
             Fault::HeaderList => "header_list",

@@ -97,7 +97,7 @@ mod tests {
     fn budgets_refill_by_time_and_by_work() {
         let limits = Limits { resets: Budget { burst: 3, per_sec: 2 }, ..Limits::default() };
         let mut floods = Floods::default();
-        let mut spend = |floods: &mut Floods| floods.spend(Flood::RapidReset, &limits).is_ok();
+        let spend = |floods: &mut Floods| floods.spend(Flood::RapidReset, &limits).is_ok();
         assert_eq!([(); 4].map(|()| spend(&mut floods)), [true, true, true, false]);
         floods.set_now(Duration::from_secs(1));
         assert_eq!([(); 2].map(|()| spend(&mut floods)), [true, false]);

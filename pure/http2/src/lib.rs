@@ -22,7 +22,7 @@ mod settings;
 mod stream;
 mod window;
 
-pub use connection::{Connection, Event, Head, OUTPUT_FACTOR, Role};
+pub use connection::{Connection, Event, RequestLine, Role};
 pub use error::{ConnectionError, ErrorCode, Fault, Flood, Malformed, OpenError, ResetBy, SendError};
 pub use fields::{Field, Fields};
 pub use hpack::FieldWriter;

@@ -1,5 +1,8 @@
 //! What one peer may cost: sizes, counts and budgets, with their defaults. Never counts; `flood` does.
 
+use crate::frame::MAX_31;
+use crate::settings::INITIAL_WINDOW;
+
 /// How often something may occur: `burst` at once, then `per_sec`, and once more for each unit of useful work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
@@ -54,10 +57,25 @@ pub struct Limits {
     pub settings: Budget,
     /// PRIORITY frames: 500, 50 a second, and one for each useful frame.
     pub priorities: Budget,
-    /// WINDOW_UPDATE frames below 256 bytes: 1,000, 100 a second, and two for each DATA frame we send unhindered.
+    /// WINDOW_UPDATE frames below 1,024 bytes: 1,000, 100 a second, and two for each DATA frame we send unhindered.
     pub window_updates: Budget,
     /// Frames that mean nothing: 500, 50 a second, and one for each useful frame.
     pub ignored: Budget,
+}
+
+/// The values in effect: within the protocol's bounds.
+impl Limits {
+    pub(crate) fn stream_window(&self) -> u32 {
+        self.stream_window_bytes.clamp(INITIAL_WINDOW, MAX_31)
+    }
+
+    pub(crate) fn connection_window(&self) -> u32 {
+        self.connection_window_bytes.clamp(INITIAL_WINDOW, MAX_31)
+    }
+
+    pub(crate) fn header_table(&self) -> u32 {
+        self.header_table_bytes.min(64 << 10)
+    }
 }
 
 impl Default for Limits {
