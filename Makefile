@@ -45,6 +45,13 @@ deny: ## Licences and duplicate crates (installs cargo-deny once)
 runs: packages build ## The demo ten times; minimum, median and maximum of every figure
 	$(BIN)/lab demo --times 10
 
+.PHONY: bench-l7
+bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--case h1-small" (root)
+	scripts/install-packages bench
+	cargo build --locked -p tidegate-lab
+	cargo build --release --locked -p tidegate-node
+	$(BIN)/lab bench l7 --tidegate $(CARGO_TARGET_DIR)/release/tidegate $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for 20 s (nightly; installs cargo-fuzz once)
 	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

@@ -9,6 +9,7 @@ use crate::lab::Lab;
 use crate::process::Lifetime;
 use crate::server::Personality;
 
+mod bench;
 mod bird;
 mod board;
 mod capture;
@@ -84,6 +85,11 @@ enum Order {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Measure what a request costs
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// Internal: the server inside a pod
     #[command(hide = true)]
     Pod {
@@ -137,6 +143,7 @@ fn obey(order: Order) -> Result<bool> {
             Ok(scenario::run_all(&chosen, keep))
         }
         Order::Demo { times } => demo::run(times),
+        Order::Bench { what } => bench::run(what),
         Order::Pod { .. } | Order::Legacy { .. } => Ok(true),
     }
 }
@@ -236,6 +243,7 @@ fn clean_up_on_signals() -> Result<()> {
             first(waits.collect()).await;
         });
         registry::teardown_mine();
+        bench::remove_mine();
         std::process::exit(130);
     });
     Ok(())

@@ -21,7 +21,7 @@ use tidegate_files::{FileSource, SourceState};
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
-use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketState};
+use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState};
 use tidegate_speaker::{Learned, Speaker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -75,7 +75,7 @@ struct Daemon {
     /// What was logged of the objects, and of this gateway as a whole.
     told: Arc<BTreeMap<ObjectRef, Verdict>>,
     /// Sockets that could not be opened, as they were logged.
-    closed: BTreeSet<SocketAddr>,
+    closed: BTreeSet<SocketKey>,
     noticed: Option<String>,
 }
 
@@ -89,6 +89,7 @@ impl Daemon {
                 workers: settings.workers,
                 access_log: settings.access_log.settled(),
                 limits: limits(),
+                ticket_secret: Vec::new(),
             },
             &mut registry,
         )?;
@@ -223,17 +224,17 @@ impl Daemon {
             carries: self.learned.borrow().carries,
             vips_open: !self.intent.model.addresses.held.keys().any(|address| {
                 let failed = |state: &SocketState| matches!(state, SocketState::Failed(_));
-                proxied.sockets.iter().any(|(socket, state)| socket.ip() == *address && failed(state))
+                proxied.sockets.iter().any(|(socket, state)| socket.address.ip() == *address && failed(state))
             }),
         };
         // Ready once is ready: a later change that is not applied yet does not take back what serves.
         let ready = standing.is_ready() || *self.ready.borrow();
         let eligible = ready && standing.may_hold_addresses();
-        for (address, state) in &proxied.sockets {
+        for (socket, state) in &proxied.sockets {
             if let SocketState::Failed(reason) = state
-                && self.closed.insert(*address)
+                && self.closed.insert(*socket)
             {
-                tracing::warn!(%address, "not listening: {reason}");
+                tracing::warn!(%socket, "not listening: {reason}");
             }
         }
         if self.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready) {
@@ -289,7 +290,8 @@ fn own_addresses(model: &Model) -> BTreeSet<Ipv4Addr> {
     model.addresses.held.keys().filter_map(v4).collect()
 }
 
-/// Connections that the descriptors of this process allow: two for each, and some kept for BGP, kernel and console.
+/// Connections and UDP sessions that the descriptors of this process allow: two and one for each, and some kept for BGP,
+/// kernel and console.
 fn limits() -> Limits {
     const RESERVED: u64 = 512;
     let mut limits = Limits::default();
@@ -298,8 +300,9 @@ fn limits() -> Limits {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let allowed = usize::try_from(soft.saturating_sub(RESERVED) / 2).unwrap_or(usize::MAX);
+        let allowed = usize::try_from(soft.saturating_sub(RESERVED) / 3).unwrap_or(usize::MAX);
         limits.connections = limits.connections.min(allowed.max(64));
+        limits.udp_sessions = limits.udp_sessions.min(allowed.max(64));
     }
     limits
 }

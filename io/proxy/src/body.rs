@@ -1,23 +1,33 @@
-//! Bodies on their way: from one socket to the other through one buffer, framing checked, nothing gathered.
+//! Bodies on their way, whatever brings them and whatever takes them: pieces from a [`Source`] go into a [`Sink`] through
+//! one buffer, framing checked, nothing gathered.
+//!
+//! Between two HTTP/1 connections chunks pass as they are. Everywhere else a piece is content, and trailers follow it.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-
-use crate::buffer::{Buffer, Buffers, Size};
+use crate::buffer::{Buffer, Buffers, Size, Text};
+use crate::exchange::copy::Copy;
 use crate::framing::chunked::{ChunkScanner, Emit, Step};
+use crate::framing::fields::Fields;
 use crate::framing::{BodyLength, Malformed};
-use crate::wire::Wire;
+use crate::http2::{Receiver, Sender};
 use crate::timer::Watch;
+use crate::wire::Wire;
 
-/// Where a body stands.
+/// Where an HTTP/1 body stands.
 #[derive(Debug)]
 pub enum BodyState {
+    /// All of it has passed.
     Done,
+    /// So many bytes are to come.
     Length(u64),
-    Chunked(ChunkScanner),
+    /// Chunks.
+    Chunked(Box<ChunkScanner>),
+    /// Until the connection closes.
     UntilClose,
 }
 
@@ -27,7 +37,7 @@ impl BodyState {
         match length {
             BodyLength::None | BodyLength::Length(0) => BodyState::Done,
             BodyLength::Length(left) => BodyState::Length(left),
-            BodyLength::Chunked => BodyState::Chunked(ChunkScanner::new(emit)),
+            BodyLength::Chunked => BodyState::Chunked(Box::new(ChunkScanner::new(emit))),
             BodyLength::UntilClose => BodyState::UntilClose,
         }
     }
@@ -57,7 +67,7 @@ impl BodyState {
                 let mut step = scanner.scan(bytes)?;
                 // The tail came in with these bytes more often than not: then it leaves with them.
                 let end = step.kept + scanner.tail().len();
-                if scanner.is_done() && end <= step.consumed {
+                if scanner.is_done() && scanner.emit() == Emit::Chunks && end <= step.consumed {
                     bytes[step.kept..end].copy_from_slice(scanner.tail());
                     step.kept = end;
                     *self = BodyState::Done;
@@ -66,171 +76,484 @@ impl BodyState {
             }
         }
     }
-
-    /// What is to be passed on after the last bytes.
-    fn tail(&self) -> &[u8] {
-        match self {
-            BodyState::Chunked(scanner) if scanner.is_done() => scanner.tail(),
-            _ => &[],
-        }
-    }
 }
 
 /// Why a body did not arrive.
 #[derive(Debug)]
 pub enum RelayError {
-    /// The sender closed or broke the connection.
+    /// The sender closed or broke the connection, or gave the message up.
     From,
     /// The sender's framing is wrong.
     Malformed(Malformed),
-    /// The receiver closed or broke the connection.
+    /// The receiver closed or broke the connection, or wants no more.
     To,
+    /// It is larger than its listener allows.
+    TooLarge,
 }
 
-/// One direction between two sockets.
-pub struct Pipe<'a> {
-    pub from: &'a Wire,
-    pub to: &'a Wire,
-    pub watch: &'a Watch,
+/// What the two ends of a body share.
+#[derive(Clone, Copy)]
+pub struct Flow<'f> {
+    pub watch: &'f Watch,
+    /// Without a byte for so long it is given up.
     pub stall: Duration,
-    pub buffers: &'a Rc<Buffers>,
+    pub buffers: &'f Rc<Buffers>,
     /// Bytes taken from the sender.
-    pub taken: &'a Cell<u64>,
+    pub taken: &'f Cell<u64>,
     /// Bytes given to the receiver.
-    pub given: &'a Cell<u64>,
+    pub given: &'f Cell<u64>,
 }
 
-impl Pipe<'_> {
-    /// Passes on `first` (a head), then the body; bytes after the body stay in `buffer`.
-    pub async fn relay(
-        &self,
-        state: &mut BodyState,
-        buffer: &mut Option<Buffer>,
-        mut first: Vec<u8>,
-    ) -> Result<(), RelayError> {
-        loop {
-            if let Some(filled) = buffer.as_mut().filter(|buffer| !buffer.is_empty()) {
-                let step = state.scan(filled.filled_mut()).map_err(RelayError::Malformed)?;
-                self.taken.set(self.taken.get() + step.consumed as u64);
-                if first.is_empty() {
-                    self.write(&filled.filled()[..step.kept]).await?;
-                } else {
-                    first.extend_from_slice(&filled.filled()[..step.kept]);
-                }
-                filled.consume(step.consumed);
-            }
-            if !first.is_empty() {
-                first.extend_from_slice(state.tail());
-                self.write(&std::mem::take(&mut first)).await?;
-                if state.is_done() {
-                    return Ok(());
-                }
-            }
-            if state.is_done() {
-                return self.write(state.tail()).await;
-            }
-            if buffer.as_ref().is_some_and(Buffer::is_empty) {
-                *buffer = None;
-            }
-            if !self.fill(buffer).await? {
-                return if matches!(state, BodyState::UntilClose) { Ok(()) } else { Err(RelayError::From) };
-            }
+impl<'f> Flow<'f> {
+    /// With another patience.
+    pub fn with_stall(self, stall: Duration) -> Flow<'f> {
+        Flow { stall, ..self }
+    }
+
+    fn add(count: &Cell<u64>, bytes: usize) {
+        count.set(count.get() + bytes as u64);
+    }
+}
+
+/// What follows the last piece of a body.
+pub enum Trail<'t> {
+    /// HTTP/1 framing, to be passed on as it is; often nothing.
+    Raw(&'t [u8]),
+    /// Trailers; often none.
+    Fields(&'t Fields),
+}
+
+/// Where a body comes from.
+pub enum Source<'s> {
+    /// An HTTP/1 connection; bytes after the body stay in the buffer.
+    Http1 { wire: &'s Wire, state: BodyState, buffer: &'s mut Option<Buffer> },
+    /// A copy of another body.
+    Copy { copy: Rc<Copy>, buffer: Option<Buffer>, done: bool },
+    /// A stream of HTTP/2.
+    Http2(Receiver<'s>),
+}
+
+impl Source<'_> {
+    /// Whether all of it was taken.
+    pub fn is_done(&self) -> bool {
+        match self {
+            Source::Http1 { state, .. } => state.is_done(),
+            Source::Copy { done, buffer, .. } => *done && buffer.is_none(),
+            Source::Http2(receiver) => receiver.is_done(),
         }
     }
 
-    async fn write(&self, bytes: &[u8]) -> Result<(), RelayError> {
-        self.to.write_all(bytes, self.watch, self.stall).await.map_err(|_| RelayError::To)?;
-        self.given.set(self.given.get() + bytes.len() as u64);
-        Ok(())
+    /// Whether it is HTTP/1 framing that could be passed on as it is.
+    pub fn is_http1(&self) -> bool {
+        matches!(self, Source::Http1 { .. })
     }
 
-    /// Reads more into the buffer, which is taken only once there is something; false at the end.
-    async fn fill(&self, buffer: &mut Option<Buffer>) -> Result<bool, RelayError> {
-        self.from.readable().await.map_err(|_| RelayError::From)?;
-        let filling = buffer.get_or_insert_with(|| self.buffers.take(Size::Large));
-        filling.grow();
-        let count = self.from.read(filling).await.map_err(|_| RelayError::From)?;
-        self.watch.set(self.stall);
-        Ok(count > 0)
+    /// What becomes of chunks; to be said before anything is taken.
+    pub fn set_emit(&mut self, emit: Emit) {
+        if let Source::Http1 { state: BodyState::Chunked(scanner), .. } = self
+            && scanner.emit() != emit
+        {
+            **scanner = ChunkScanner::new(emit);
+        }
+    }
+
+    /// The buffer with the next piece at its front.
+    pub fn buffer(&mut self) -> &mut Option<Buffer> {
+        match self {
+            Source::Http1 { buffer, .. } => buffer,
+            Source::Copy { buffer, .. } => buffer,
+            Source::Http2(receiver) => receiver.buffer(),
+        }
+    }
+
+    /// The next piece, from what is in the buffer; none if there is nothing.
+    pub fn step(&mut self, flow: &Flow<'_>) -> Result<Option<Step>, RelayError> {
+        let step = match self {
+            Source::Http1 { state, buffer, .. } => match buffer.as_mut() {
+                Some(filled) if !filled.is_empty() && !state.is_done() => {
+                    state.scan(filled.filled_mut()).map_err(RelayError::Malformed)?
+                }
+                _ => return Ok(None),
+            },
+            Source::Copy { buffer, .. } => match buffer {
+                Some(filled) => Step { consumed: filled.filled().len(), kept: filled.filled().len() },
+                None => return Ok(None),
+            },
+            Source::Http2(receiver) => match receiver.step() {
+                Some(step) => step,
+                None => return Ok(None),
+            },
+        };
+        Flow::add(flow.taken, step.consumed);
+        Ok(Some(step))
+    }
+
+    /// Waits for more, and takes it into the buffer, which is held only while there is something in it; false at the end.
+    pub async fn fill(&mut self, flow: &Flow<'_>) -> Result<bool, RelayError> {
+        match self {
+            Source::Http1 { wire, buffer, .. } => {
+                if buffer.as_ref().is_some_and(Buffer::is_empty) {
+                    **buffer = None;
+                }
+                wire.readable().await.map_err(|_| RelayError::From)?;
+                let filling = buffer.get_or_insert_with(|| flow.buffers.take(Size::Large));
+                filling.grow();
+                let count = wire.read(filling).await.map_err(|_| RelayError::From)?;
+                flow.watch.set(flow.stall);
+                Ok(count > 0)
+            }
+            Source::Copy { copy, buffer, done } => {
+                *buffer = poll_fn(|context| copy.poll_take(context)).await.map_err(|_| RelayError::From)?;
+                *done |= buffer.is_none();
+                Ok(true)
+            }
+            Source::Http2(receiver) => receiver.fill(flow).await,
+        }
+    }
+
+    /// Whether the end of the connection is the end of the body.
+    fn ends_with_connection(&self) -> bool {
+        matches!(self, Source::Http1 { state: BodyState::UntilClose, .. })
+    }
+
+    /// What follows the last piece.
+    pub fn trail(&self) -> Trail<'_> {
+        match self {
+            Source::Http1 { state: BodyState::Chunked(scanner), .. } => match scanner.emit() {
+                Emit::Chunks => Trail::Raw(scanner.tail()),
+                Emit::Content => Trail::Fields(scanner.trailers()),
+            },
+            Source::Http2(receiver) => receiver.trail(),
+            _ => Trail::Raw(b""),
+        }
     }
 }
 
-/// A request's body and the bytes that start it: head and what of the body came along with it.
-pub struct RequestBody {
-    state: BodyState,
-    first: Vec<u8>,
-    /// Whether bytes were taken from the client that `first` does not hold; then the request cannot be sent again.
+/// How an HTTP/1 body is framed by who writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Nothing is added: there is no body, its length is known, it has its framing already, or it ends with the
+    /// connection.
+    AsIs,
+    /// Each piece becomes a chunk.
+    Chunks,
+}
+
+impl Framing {
+    /// For a body that is to be framed so, from pieces that are content (or not: from HTTP/1 to HTTP/1).
+    pub fn of(body: BodyLength, content: bool) -> Framing {
+        if content && body == BodyLength::Chunked { Framing::Chunks } else { Framing::AsIs }
+    }
+}
+
+/// Where a message goes: its head was written, its body follows.
+pub enum Sink<'s> {
+    /// An HTTP/1 connection. The head waits in `first`, to leave in one piece with what follows at once.
+    Http1 { wire: &'s Wire, first: Text, framing: Framing },
+    /// A stream of HTTP/2.
+    Http2(Sender<'s>),
+}
+
+impl Sink<'_> {
+    /// Gives a piece at the front of a buffer and takes it off there; `last` says that neither bytes nor trailers follow.
+    pub async fn piece(
+        &mut self,
+        buffer: &mut Buffer,
+        step: Step,
+        last: bool,
+        flow: &Flow<'_>,
+    ) -> Result<(), RelayError> {
+        match self {
+            Sink::Http1 { wire, first, framing } => {
+                let chunk = *framing == Framing::Chunks && step.kept > 0;
+                if chunk {
+                    push_chunk_size(first, step.kept);
+                }
+                let whole = step.kept == step.consumed && step.consumed == buffer.filled().len();
+                if (whole || !chunk) && buffer.prepend(first) {
+                    if chunk {
+                        buffer.append_crlf();
+                    }
+                    let (before, behind) = (first.len(), if chunk { 2 } else { 0 });
+                    first.clear();
+                    write(wire, &buffer.filled()[..before + step.kept + behind], flow).await?;
+                    buffer.consume(before + step.consumed + behind);
+                    return Ok(());
+                }
+                first.extend_from_slice(&buffer.filled()[..step.kept]);
+                if chunk {
+                    first.extend_from_slice(b"\r\n");
+                }
+                buffer.consume(step.consumed);
+                self.flush(flow).await
+            }
+            Sink::Http2(sender) => sender.piece(buffer, step, last, flow).await,
+        }
+    }
+
+    /// Gives bytes that are no part of a buffer; they leave with the next piece, at the end, or by [`flush`](Self::flush).
+    pub fn hold(&mut self, bytes: &[u8]) {
+        match self {
+            Sink::Http1 { first, framing, .. } if !bytes.is_empty() => {
+                if *framing == Framing::Chunks {
+                    push_chunk_size(first, bytes.len());
+                    first.extend_from_slice(bytes);
+                    first.extend_from_slice(b"\r\n");
+                } else {
+                    first.extend_from_slice(bytes);
+                }
+            }
+            Sink::Http1 { .. } => {}
+            Sink::Http2(sender) => sender.hold(bytes),
+        }
+    }
+
+    /// Sends what waits.
+    pub async fn flush(&mut self, flow: &Flow<'_>) -> Result<(), RelayError> {
+        match self {
+            Sink::Http1 { wire, first, .. } => {
+                if !first.is_empty() {
+                    write(wire, first, flow).await?;
+                    first.clear();
+                }
+                Ok(())
+            }
+            Sink::Http2(sender) => sender.flush(flow).await,
+        }
+    }
+
+    /// The message is over.
+    pub async fn end(&mut self, trail: Trail<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
+        match self {
+            Sink::Http2(sender) => return sender.end(trail, flow).await,
+            Sink::Http1 { first, framing, .. } => match (trail, framing) {
+                (Trail::Raw(bytes), Framing::AsIs) => first.extend_from_slice(bytes),
+                (Trail::Fields(_), Framing::AsIs) => {}
+                (Trail::Raw(_), Framing::Chunks) => first.extend_from_slice(b"0\r\n\r\n"),
+                (Trail::Fields(trailers), Framing::Chunks) => {
+                    first.extend_from_slice(b"0\r\n");
+                    first.extend_from_slice(trailers.run(0..trailers.len()));
+                    first.extend_from_slice(b"\r\n");
+                }
+            },
+        }
+        self.flush(flow).await
+    }
+
+    /// No more comes, though the connection goes on the other way (tunnels).
+    pub fn close(&mut self) -> Result<(), RelayError> {
+        match self {
+            Sink::Http1 { wire, .. } => wire.shutdown_write().map_err(|_| RelayError::To),
+            Sink::Http2(sender) => sender.close(),
+        }
+    }
+}
+
+fn push_chunk_size(out: &mut Vec<u8>, size: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| DIGITS[size >> (digit * 4) & 15]));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes everything; every byte of progress puts the deadline off, and is counted even if the rest fails.
+async fn write(wire: &Wire, mut bytes: &[u8], flow: &Flow<'_>) -> Result<(), RelayError> {
+    while !bytes.is_empty() {
+        match wire.try_write(bytes) {
+            Ok(count) => {
+                bytes = &bytes[count..];
+                Flow::add(flow.given, count);
+                flow.watch.set(flow.stall);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll_fn(|context| wire.poll_writable(context)).await.map_err(|_| RelayError::To)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(RelayError::To),
+        }
+    }
+    Ok(())
+}
+
+/// Passes on all of a body, after what waits in the sink.
+pub async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
+    loop {
+        if let Some(step) = source.step(flow)? {
+            let last = source.is_done() && is_empty(&source.trail());
+            if let Some(buffer) = source.buffer() {
+                sink.piece(buffer, step, last, flow).await?;
+            }
+        } else {
+            sink.flush(flow).await?;
+        }
+        if source.is_done() {
+            return sink.end(source.trail(), flow).await;
+        }
+        if !source.fill(flow).await? {
+            if source.ends_with_connection() {
+                return sink.end(Trail::Raw(b""), flow).await;
+            }
+            return Err(RelayError::From);
+        }
+    }
+}
+
+fn is_empty(trail: &Trail<'_>) -> bool {
+    match trail {
+        Trail::Raw(bytes) => bytes.is_empty(),
+        Trail::Fields(fields) => fields.is_empty(),
+    }
+}
+
+/// A request's body, and what of it is held: what arrived along with the head, and more where a repeat or a copy may
+/// need it.
+pub struct RequestBody<'b> {
+    source: Source<'b>,
+    /// What was taken, in the form that `emit` says.
+    held: Text,
+    emit: Option<Emit>,
+    /// What is held at most, beyond what came along with the head.
+    keep_bytes: usize,
+    /// The largest body allowed.
+    bytes_max: u64,
+    /// Bytes of content so far.
+    content: u64,
+    copies: Vec<Rc<Copy>>,
+    tally: &'b Tally,
+}
+
+/// What is counted of a request's body, to be read while it moves.
+#[derive(Default)]
+pub struct Tally {
+    /// Whether bytes were taken from the client that are not held; then the request cannot be sent again.
     pub streamed: Cell<bool>,
-    /// Bytes sent to the upstream.
+    /// Bytes sent to the upstream in this attempt, the head included.
     pub sent: Cell<u64>,
     /// Bytes of the body received.
     pub received: Cell<u64>,
 }
 
-impl RequestBody {
-    /// Takes what has arrived of the body already.
-    pub fn new(
-        length: BodyLength,
-        mut first: Vec<u8>,
-        inbox: &mut Option<Buffer>,
-    ) -> Result<RequestBody, Malformed> {
-        let mut state = BodyState::new(length, Emit::Chunks);
-        let mut received = 0;
-        if let Some(buffer) = inbox.as_mut().filter(|buffer| !buffer.is_empty() && !state.is_done()) {
-            let step = state.scan(buffer.filled_mut())?;
-            first.extend_from_slice(&buffer.filled()[..step.kept]);
-            first.extend_from_slice(state.tail());
-            buffer.consume(step.consumed);
-            received = step.consumed as u64;
-            if state.is_done() {
-                state = BodyState::Done;
-            }
+impl<'b> RequestBody<'b> {
+    /// Nothing is taken yet.
+    pub fn new(source: Source<'b>, tally: &'b Tally, buffers: &Rc<Buffers>) -> RequestBody<'b> {
+        RequestBody {
+            source,
+            held: buffers.text(),
+            emit: None,
+            keep_bytes: 0,
+            bytes_max: u64::MAX,
+            content: 0,
+            copies: Vec::new(),
+            tally,
         }
-        let (streamed, sent) = (Cell::new(false), Cell::new(0));
-        Ok(RequestBody { state, first, streamed, sent, received: Cell::new(received) })
     }
 
-    /// Sends it all.
-    pub async fn pump(
-        &mut self,
-        inbox: &mut Option<Buffer>,
-        from: &Wire,
-        to: &Wire,
-        watch: &Watch,
-        stall: Duration,
-        buffers: &Rc<Buffers>,
-    ) -> Result<(), RelayError> {
-        let pipe = Pipe { from, to, watch, stall, buffers, taken: &self.received, given: &self.sent };
-        self.sent.set(0);
-        pipe.write_first(&self.first).await?;
-        if self.state.is_done() {
-            return Ok(());
+    /// Refuses bodies of more bytes.
+    pub fn limit(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Holds so much of it for repeats.
+    pub fn keep(&mut self, bytes: usize) {
+        self.keep_bytes = bytes;
+    }
+
+    /// Whoever gets a copy; to be said before anything is taken.
+    pub fn copy_to(&mut self, copy: Rc<Copy>) {
+        self.copies.push(copy);
+    }
+
+    /// Prepares for an attempt: `raw` if the upstream takes HTTP/1 framing as it is. False if what is held has another
+    /// form.
+    pub fn begin(&mut self, raw: bool, flow: &Flow<'_>) -> Result<bool, RelayError> {
+        // Who counts or copies content needs to see it.
+        let passes = raw && self.source.is_http1() && self.copies.is_empty() && self.bytes_max == u64::MAX;
+        let emit = if passes { Emit::Chunks } else { Emit::Content };
+        self.tally.sent.set(0);
+        match self.emit {
+            Some(before) => return Ok(before == emit),
+            None => self.emit = Some(emit),
         }
-        // From here on bytes are taken that exist nowhere else.
-        from.readable().await.map_err(|_| RelayError::From)?;
-        self.streamed.set(true);
-        pipe.relay(&mut self.state, inbox, Vec::new()).await
+        self.source.set_emit(emit);
+        if let Some(step) = self.source.step(flow)? {
+            self.count(step.kept)?;
+            if let Some(buffer) = self.source.buffer() {
+                let bytes = &buffer.filled()[..step.kept];
+                self.held.extend_from_slice(bytes);
+                self.copies.iter().for_each(|copy| copy.give(bytes));
+                buffer.consume(step.consumed);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the client sends after an upgrade.
+    pub fn tunnel(&mut self) -> Source<'_> {
+        match &mut self.source {
+            Source::Http1 { wire, buffer, .. } => {
+                Source::Http1 { wire, state: BodyState::UntilClose, buffer }
+            }
+            Source::Copy { copy, .. } => Source::Copy { copy: copy.clone(), buffer: None, done: false },
+            Source::Http2(receiver) => Source::Http2(receiver.rest()),
+        }
+    }
+
+    /// Whether the pieces are content, so that the sink must frame them.
+    pub fn is_content(&self) -> bool {
+        self.emit == Some(Emit::Content)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), RelayError> {
+        self.content += bytes as u64;
+        if self.content > self.bytes_max { Err(RelayError::TooLarge) } else { Ok(()) }
+    }
+
+    /// Sends it all, behind what waits in the sink.
+    pub async fn pump(&mut self, sink: &mut Sink<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
+        sink.hold(&self.held);
+        if !self.source.is_done() {
+            sink.flush(flow).await?;
+        }
+        while !self.source.is_done() {
+            if !self.source.fill(flow).await? {
+                return Err(RelayError::From);
+            }
+            let Some(step) = self.source.step(flow)? else { continue };
+            self.count(step.kept)?;
+            let last = self.source.is_done() && is_empty(&self.source.trail());
+            let Some(buffer) = self.source.buffer() else { continue };
+            let bytes = &buffer.filled()[..step.kept];
+            self.copies.iter().for_each(|copy| copy.give(bytes));
+            if self.tally.streamed.get() || self.held.len() + bytes.len() > self.keep_bytes {
+                self.tally.streamed.set(true);
+            } else {
+                self.held.extend_from_slice(bytes);
+            }
+            sink.piece(buffer, step, last, flow).await?;
+        }
+        self.copies.drain(..).for_each(|copy| copy.finish());
+        sink.end(self.source.trail(), flow).await
     }
 }
 
-impl Pipe<'_> {
-    /// Sends the start, counting what left even if the rest did not.
-    async fn write_first(&self, first: &[u8]) -> Result<(), RelayError> {
-        let mut rest = first;
-        while !rest.is_empty() {
-            match self.to.try_write(rest) {
-                Ok(count) => {
-                    rest = &rest[count..];
-                    self.given.set(self.given.get() + count as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::future::poll_fn(|context| self.to.poll_writable(context))
-                        .await
-                        .map_err(|_| RelayError::To)?;
-                }
-                Err(_) => return Err(RelayError::To),
-            }
+/// Whoever still waits for the rest of a copy waits in vain.
+impl Drop for RequestBody<'_> {
+    fn drop(&mut self) {
+        self.copies.iter().for_each(|copy| copy.fail());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk's size is written in as many digits as it needs.
+    #[test]
+    fn chunk_sizes() {
+        for size in [0, 1, 9, 15, 16, 255, 256, 65_536, 1_048_575] {
+            let mut out = Vec::new();
+            push_chunk_size(&mut out, size);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{size:x}\r\n"));
         }
-        Ok(())
     }
 }

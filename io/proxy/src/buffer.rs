@@ -1,16 +1,35 @@
-//! Byte buffers and the worker's free lists of them. An idle connection holds none.
+//! Memory that requests pass through: byte buffers, texts and field lists, and the worker's free lists of them. An idle
+//! connection holds none.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// Holds any acceptable head.
+use crate::framing::fields::Fields;
+
+/// Holds any head of the default size.
 const SMALL_BYTES: usize = crate::framing::HEAD_BYTES_MAX;
 
-/// For bodies: the cost of a large one is the number of system calls.
+/// For bodies: the cost of a large one is the number of system calls. Holds any acceptable head.
 const LARGE_BYTES: usize = 64 * 1024;
 
-/// Free buffers kept, small and large; more are given back to the allocator.
-const FREE_MAX: [usize; 2] = [256, 64];
+/// For TLS records: those of 64 KiB of plaintext, and some room for handshakes.
+const RECORDS_BYTES: usize = 68 * 1024;
+
+/// Room before what comes in, so that a rewritten head, or a chunk's size, leaves in one piece with what follows it.
+const HEADROOM: usize = 1024;
+
+/// Room behind it, for the end of a chunk.
+const TAILROOM: usize = 2;
+
+/// Free buffers kept, small, large and for records; more are given back to the allocator.
+const FREE_MAX: [usize; 3] = [256, 64, 64];
+
+/// Free texts and field lists kept.
+const FREE_TEXTS_MAX: usize = 256;
+
+/// A text or field list that has grown beyond this is not kept.
+const TEXT_BYTES_KEPT_MAX: usize = 16 * 1024;
 
 /// Which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +38,75 @@ pub enum Size {
     Small,
     /// 64 KiB.
     Large,
+    /// 68 KiB: 64 KiB of plaintext, encrypted.
+    Records,
 }
 
 /// The free lists of one worker.
 #[derive(Default)]
 pub struct Buffers {
-    free: [RefCell<Vec<Box<[u8]>>>; 2],
+    free: [RefCell<Vec<Box<[u8]>>>; 3],
+    texts: RefCell<Vec<Vec<u8>>>,
+    fields: RefCell<Vec<Fields>>,
 }
 
 impl Buffers {
     /// An empty buffer.
     pub fn take(self: &Rc<Self>, size: Size) -> Buffer {
-        let bytes = if size == Size::Small { SMALL_BYTES } else { LARGE_BYTES };
+        let bytes = HEADROOM + TAILROOM + [SMALL_BYTES, LARGE_BYTES, RECORDS_BYTES][size as usize];
         let data = self.free[size as usize].borrow_mut().pop();
         let data = data.unwrap_or_else(|| vec![0; bytes].into_boxed_slice());
-        Buffer { data, start: 0, end: 0, size, home: self.clone() }
+        Buffer { data, start: HEADROOM, end: HEADROOM, size, home: self.clone() }
+    }
+
+    /// An empty text.
+    pub fn text(self: &Rc<Self>) -> Text {
+        let bytes = self.texts.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024));
+        Text { bytes, home: self.clone() }
+    }
+
+    /// An empty field list.
+    pub fn fields(&self) -> Fields {
+        self.fields.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a field list back.
+    pub fn give_back(&self, mut fields: Fields) {
+        let mut free = self.fields.borrow_mut();
+        if free.len() < FREE_TEXTS_MAX && fields.capacity_bytes() <= TEXT_BYTES_KEPT_MAX {
+            fields.clear();
+            free.push(fields);
+        }
+    }
+}
+
+/// Bytes that are being written; goes back to its list when dropped.
+pub struct Text {
+    bytes: Vec<u8>,
+    home: Rc<Buffers>,
+}
+
+impl Deref for Text {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Text {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        let mut free = self.home.texts.borrow_mut();
+        if free.len() < FREE_TEXTS_MAX && self.bytes.capacity() <= TEXT_BYTES_KEPT_MAX {
+            self.bytes.clear();
+            free.push(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -62,32 +135,48 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Takes bytes off the front.
+    /// Takes bytes off the front. The room they leave is for [`prepend`](Self::prepend), until more comes in.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
-        if self.is_empty() {
-            self.clear();
-        }
     }
 
     /// Forgets what is filled.
     pub fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
+        (self.start, self.end) = (HEADROOM, HEADROOM);
     }
 
-    /// Room for more; what is filled moves to the front first. Empty only if the whole buffer is filled.
+    /// Room for more; what is filled moves to the front if little is left. Empty only if the whole buffer is filled.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.data.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+        let limit = self.data.len() - TAILROOM;
+        if self.is_empty() {
+            self.clear();
+        } else if self.start > HEADROOM && limit - self.end < limit / 2 {
+            self.data.copy_within(self.start..self.end, HEADROOM);
+            self.end -= self.start - HEADROOM;
+            self.start = HEADROOM;
         }
-        &mut self.data[self.end..]
+        &mut self.data[self.end..limit]
     }
 
     /// Counts in what was written to the room.
     pub fn advance(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.data.len());
+        self.end = (self.end + count).min(self.data.len() - TAILROOM);
+    }
+
+    /// Puts bytes before what is filled; false if there is no room for them.
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(bytes.len()) else { return false };
+        self.data[start..self.start].copy_from_slice(bytes);
+        self.start = start;
+        true
+    }
+
+    /// Puts a line's end behind what is filled, where there is always room for one.
+    pub fn append_crlf(&mut self) {
+        if let Some(room) = self.data.get_mut(self.end..self.end + 2) {
+            room.copy_from_slice(b"\r\n");
+            self.end += 2;
+        }
     }
 
     /// Replaces a small buffer by a large one with the same content.
@@ -134,5 +223,31 @@ mod tests {
         drop(buffer);
         assert_eq!([home.free[0].borrow().len(), home.free[1].borrow().len()], [1, 1]);
         assert!(home.take(Size::Large).is_empty());
+    }
+
+    /// A head fits before what came in, also in place of what was consumed, and a chunk's end behind a full buffer.
+    #[test]
+    fn heads_and_ends() {
+        let home = Rc::new(Buffers::default());
+        let mut buffer = home.take(Size::Small);
+        let room = buffer.space().len();
+        buffer.space().fill(b'x');
+        buffer.advance(room);
+        buffer.append_crlf();
+        assert!(buffer.filled().ends_with(b"x\r\n"));
+        assert!(!buffer.prepend(&[0; HEADROOM + 1]));
+        buffer.consume(room);
+        assert!(buffer.prepend(&[b'h'; HEADROOM + 1]) && buffer.filled().starts_with(b"hh"));
+        assert_eq!(buffer.filled().len(), HEADROOM + 3);
+    }
+
+    /// A text comes back empty, unless it has grown large: then its memory is given back.
+    #[test]
+    fn texts_are_used_again() {
+        let home = Rc::new(Buffers::default());
+        home.text().extend_from_slice(b"a");
+        assert!(home.text().is_empty() && home.texts.borrow().len() == 1);
+        home.text().resize(TEXT_BYTES_KEPT_MAX + 1, 0);
+        assert!(home.texts.borrow().is_empty());
     }
 }

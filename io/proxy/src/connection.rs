@@ -1,39 +1,37 @@
-//! A client's connection: waits for a request, reads its head, serves it, goes on or closes.
+//! A client's HTTP/1 connection: waits for a request, reads its head, has it served, goes on or closes.
 
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::time::Duration;
 
+use tidegate_model::traffic::ClientPolicy;
 
 use crate::access_log::Record;
+use crate::body::{BodyState, Source};
 use crate::buffer::{Buffer, Size};
-use crate::exchange::{self, Story};
-use crate::framing::Malformed;
+use crate::exchange::client::{Caller, Client};
+use crate::exchange::{self, Exchange};
+use crate::framing::chunked::Emit;
 use crate::framing::request::RequestHead;
 use crate::framing::scan::HeadScan;
-use crate::outgoing::{Persistence, REQUEST_ID};
+use crate::framing::{HEAD_BYTES_MAX, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
+use crate::http2::{Newcomer, PREFACE_HEAD};
+use crate::outgoing::{HeadWriter, Persistence};
 use crate::reply::Reply;
-use crate::wire::{Glance, Wire};
 use crate::timer::{Expired, Watch};
-use crate::worker::{Door, Worker};
+use crate::wire::{Alpn, Glance, Wire};
 
 /// Bytes of an unread request that are still taken before a connection is closed, so that the answer is not lost in a reset.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long that may take.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// The longest request id that is kept from a client.
-const REQUEST_ID_BYTES_MAX: usize = 128;
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's connection.
 pub struct Connection {
-    pub worker: Rc<Worker>,
-    pub door: Rc<Door>,
-    pub stream: Wire,
-    pub peer: SocketAddr,
-    pub watch: Watch,
+    caller: Caller,
+    wire: Wire,
+    watch: Watch,
     /// Bytes received and not used yet; none while the connection is idle.
-    pub inbox: Option<Buffer>,
+    inbox: Option<Buffer>,
 }
 
 /// What becomes of the connection after a request.
@@ -53,59 +51,96 @@ enum NoHead {
     Over,
     /// A part of a head arrived, and then nothing.
     Late,
+    /// It is HTTP/2 that is spoken (RFC 9113 section 3.3).
+    Http2,
     Malformed(Malformed),
 }
 
 impl Connection {
-    /// Serves requests until the connection is over.
-    pub async fn run(mut self) {
+    /// A connection that was just opened.
+    pub fn new(caller: Caller, wire: Wire) -> Connection {
+        let watch = caller.worker.clock.watch();
+        Connection { caller, wire, watch, inbox: None }
+    }
+
+    /// Serves requests until the connection is over, or HTTP/2 turns out to be spoken.
+    pub async fn run(mut self) -> Option<Newcomer> {
+        if self.wire.tls().is_some_and(|facts| facts.alpn == Alpn::Http2) {
+            return Some(Newcomer::new(self.caller, self.wire, self.inbox));
+        }
         // The runtime takes a new stream for readable until told otherwise; a silent one would hold a buffer.
-        if self.stream.glance() == Glance::Over {
-            return;
+        if self.wire.glance() == Glance::Over {
+            return None;
         }
         loop {
             let after = match self.next_head().await {
-                Ok(head) => exchange::serve(&mut self, &head).await,
-                Err(NoHead::Over) => return,
+                Ok(head) => self.serve(head).await,
+                Err(NoHead::Over) => return None,
+                Err(NoHead::Http2) => return Some(Newcomer::new(self.caller, self.wire, self.inbox)),
                 Err(NoHead::Late) => self.turn_away(&Reply::client_timeout()).await,
                 Err(NoHead::Malformed(malformed)) => self.turn_away(&malformed.into()).await,
             };
             match after {
                 After::KeepAlive => {}
-                After::Close => return,
-                After::Linger => return self.linger().await,
+                After::Close => return None,
+                After::Linger => {
+                    self.linger().await;
+                    return None;
+                }
             }
         }
     }
 
-    /// Whether the connection is to end with the request at hand.
-    pub fn is_closing(&self) -> bool {
-        self.door.is_closing()
+    async fn serve(&mut self, head: RequestHead) -> After {
+        let Connection { caller, wire, watch, inbox } = self;
+        let source = Source::Http1 { wire, state: BodyState::new(head.body, Emit::Chunks), buffer: inbox };
+        let exchange = Exchange { caller, client: Client::Http1(wire), watch, head: &head };
+        let after = exchange::serve(exchange, source).await;
+        self.caller.worker.buffers.give_back(head.into_fields());
+        after
     }
 
     /// Waits for a request and reads its head.
     async fn next_head(&mut self) -> Result<RequestHead, NoHead> {
+        let table = self.caller.door.table();
+        let policy = &table.entrance.client;
         if self.inbox.as_ref().is_none_or(Buffer::is_empty) {
             self.inbox = None;
-            self.wait_idle().await?;
+            self.wait_idle(policy).await?;
         }
-        let limits = &self.worker.limits;
-        self.watch.set(limits.request_head);
-        let mut scan = HeadScan::default();
+        let Connection { caller, wire, watch, inbox } = self;
+        let worker = &caller.worker;
+        let limits = &worker.limits;
+        let received = policy.timeouts.request_received.filter(|limit| !limit.is_zero());
+        watch.set(received.map_or(limits.request_head, |limit| limit.min(limits.request_head)));
+        let limit = |own: Option<u32>, default: usize, ceiling: usize| {
+            own.map_or(default, |own| usize::try_from(own).unwrap_or(ceiling).min(ceiling))
+        };
+        let bytes_max = limit(policy.limits.header_bytes, HEAD_BYTES_MAX, HEAD_CEILING.0);
+        let lines_max = limit(policy.limits.header_lines, HEADER_LINES_MAX, HEAD_CEILING.1);
+        let mut scan = HeadScan::new(bytes_max);
         loop {
-            let inbox = self.inbox.get_or_insert_with(|| self.worker.buffers.take(Size::Small));
+            let inbox = inbox.get_or_insert_with(|| worker.buffers.take(Size::Small));
             // An empty line before a request is skipped (RFC 9112 section 2.2).
             while inbox.filled().starts_with(b"\r\n") {
                 inbox.consume(2);
-                scan = HeadScan::default();
+                scan = HeadScan::new(bytes_max);
             }
             let lone_return = inbox.filled() == b"\r";
             if !lone_return && let Some(length) = scan.advance(inbox.filled()).map_err(NoHead::Malformed)? {
-                let head = RequestHead::parse(&inbox.filled()[..length]).map_err(NoHead::Malformed)?;
+                if length == PREFACE_HEAD.len() && caller.is_new() && inbox.filled().starts_with(PREFACE_HEAD)
+                {
+                    return Err(NoHead::Http2);
+                }
+                let fields = worker.buffers.fields();
+                let head = RequestHead::parse_into(&inbox.filled()[..length], fields, lines_max);
                 inbox.consume(length);
-                return Ok(head);
+                return head.map_err(NoHead::Malformed);
             }
-            match self.watch.within(self.stream.read(inbox)).await {
+            if inbox.space().is_empty() {
+                inbox.grow();
+            }
+            match watch.within(wire.read(inbox)).await {
                 Ok(Ok(count)) if count > 0 => {}
                 Ok(_) => return Err(NoHead::Over),
                 Err(Expired) => return Err(NoHead::Late),
@@ -114,11 +149,13 @@ impl Connection {
     }
 
     /// Waits without holding a buffer.
-    async fn wait_idle(&self) -> Result<(), NoHead> {
-        let limits = &self.worker.limits;
-        let wait = if self.is_closing() { limits.close_grace } else { limits.keep_alive };
-        self.watch.set_idle(wait, self.door.id);
-        match self.watch.within(self.stream.readable()).await {
+    async fn wait_idle(&self, policy: &ClientPolicy) -> Result<(), NoHead> {
+        let limits = &self.caller.worker.limits;
+        let idle = policy.timeouts.idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+        let closing = self.caller.door.is_closing();
+        let wait = if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) };
+        self.watch.set_idle(wait, self.caller.door.id);
+        match self.watch.within(self.wire.readable()).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(NoHead::Over),
         }
@@ -126,101 +163,42 @@ impl Connection {
 
     /// Answers what is no request.
     async fn turn_away(&self, reply: &Reply) -> After {
-        let table = self.door.table();
-        let nobody = table.entry(None);
-        let bytes = reply.render(false, Persistence::Close.line());
-        let stall = self.worker.limits.body_stall;
-        let _ = self.watch.within(self.stream.write_all(&bytes, &self.watch, stall)).await;
-        nobody.metrics.record(reply.status, std::time::Duration::ZERO);
-        self.worker.metrics.sent.inc_by(bytes.len() as u64);
-        let client = self.peer.ip().to_string();
-        self.log(&Record {
-            client: &client,
-            status: reply.status,
-            reason: reply.reason,
-            bytes_out: bytes.len() as u64,
-            ..Record::default()
-        });
+        let Connection { caller, wire, watch, .. } = self;
+        let worker = &caller.worker;
+        let table = caller.door.table();
+        let mut bytes = worker.buffers.text();
+        reply.write_head(Persistence::Close, &mut HeadWriter::Http1(&mut bytes));
+        reply.write_content(&mut bytes);
+        let _ = watch.within(wire.write_all(&bytes, watch, worker.limits.body_stall)).await;
+        table.entry(None).metrics.record(reply.status, Duration::ZERO);
+        worker.metrics.sent.inc_by(bytes.len() as u64);
+        if worker.logs() {
+            worker.log(&Record {
+                client: &caller.client.ip().to_string(),
+                peer: caller.peer_text(),
+                status: reply.status,
+                reason: reply.reason,
+                bytes_out: bytes.len() as u64,
+                tls: caller.tls.as_ref().map_or("", |tls| tls.version),
+                ..Record::default()
+            });
+        }
         After::Linger
     }
 
     /// Says that no more is coming, and throws away what still arrives, so that the client can read the answer.
     async fn linger(mut self) {
-        let shut = self.stream.shutdown_write();
-        let mut inbox = self.inbox.take().unwrap_or_else(|| self.worker.buffers.take(Size::Small));
+        let shut = self.wire.shutdown_write();
+        let worker = &self.caller.worker;
+        let mut inbox = self.inbox.take().unwrap_or_else(|| worker.buffers.take(Size::Small));
         self.watch.set(LINGER);
         let mut left = if shut.is_ok() { LINGER_BYTES_MAX } else { 0 };
         while left > 0 {
             inbox.clear();
-            match self.watch.within(self.stream.read(&mut inbox)).await {
+            match self.watch.within(self.wire.read(&mut inbox)).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
         }
-    }
-
-    /// The client's request id if it is well-formed, else a new one.
-    pub fn request_id(&self, head: &RequestHead) -> String {
-        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
-        match head.header(REQUEST_ID) {
-            Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(fine) => {
-                String::from_utf8_lossy(id).into_owned()
-            }
-            _ => format!("{:016x}{:016x}", self.worker.random(), self.worker.random()),
-        }
-    }
-
-    /// Counts and logs a request that is over.
-    pub fn tell(&self, head: &RequestHead, story: &Story<'_>) {
-        let duration = story.started.elapsed();
-        let received = head.len() as u64 + story.received;
-        story.listener.metrics.record(story.status, duration);
-        self.worker.metrics.received.inc_by(received);
-        self.worker.metrics.sent.inc_by(story.sent);
-        if !self.worker.logs() {
-            return;
-        }
-        let text = |name: &str| String::from_utf8_lossy(head.header(name).unwrap_or_default());
-        let name = |value: Option<String>| value.unwrap_or_default();
-        self.log(&Record {
-            client: &self.peer.ip().to_string(),
-            listener: &story.listener.name,
-            host: head.authority(),
-            method: head.method(),
-            path: head.path(),
-            protocol: if head.http_1_0 { "HTTP/1.0" } else { "HTTP/1.1" },
-            status: story.status,
-            reason: story.reason,
-            route: &name(story.matched.map(|matched| matched.route.name.to_string())),
-            backend: &name(story.backend.map(|backend| backend.id.to_string())),
-            endpoint: &name(story.endpoint.map(|endpoint| endpoint.to_string())),
-            bytes_in: received,
-            bytes_out: story.sent,
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            upstream_us: story.upstream_us,
-            request_id: &story.request_id,
-            trace_id: trace_id(&text("traceparent")),
-            user_agent: &text("user-agent"),
-            ..Record::default()
-        });
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if self.worker.logs() {
-            self.worker.log(&Record { peer: &self.peer.to_string(), ..*record });
-        }
-    }
-}
-
-/// The trace id of a `traceparent` (W3C Trace Context section 3.2.2); empty if it is not well-formed.
-fn trace_id(traceparent: &str) -> &str {
-    let mut parts = traceparent.split('-');
-    match (parts.next(), parts.next()) {
-        (Some(version), Some(id))
-            if version.len() == 2 && id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
-        {
-            id
-        }
-        _ => "",
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::Traffic;
+use tidegate_traffic::balance::Home;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::listener;
-use crate::proxy::{ProxyObserved, SocketState};
+use crate::proxy::{ProxyObserved, SocketKey, SocketState};
 use crate::table::Table;
 use crate::worker::{DoorOrder, Order, Shared};
 
@@ -25,6 +26,8 @@ pub struct Wish {
     pub generation: u64,
     pub traffic: Arc<Traffic>,
     pub draining: bool,
+    /// Where this gateway stands, and the others.
+    pub home: Option<Home>,
 }
 
 /// The control thread's state.
@@ -32,7 +35,7 @@ pub struct Control {
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<Order>>,
     observed: watch::Sender<ProxyObserved>,
-    tables: BTreeMap<SocketAddr, Arc<Table>>,
+    tables: BTreeMap<SocketKey, Arc<Table>>,
 }
 
 impl Control {
@@ -66,36 +69,38 @@ impl Control {
 
     /// Carries out a wish; whether a socket could not be opened.
     async fn apply(&mut self, wish: &Wish) -> bool {
+        // Before any worker serves the new tables.
+        self.shared.backends.follow(&wish.traffic, wish.home.as_ref());
         let before = std::mem::take(&mut self.tables);
         let mut states = BTreeMap::new();
         let mut orders: Vec<Vec<DoorOrder>> = self.workers.iter().map(|_| Vec::new()).collect();
         for entrance in &wish.traffic.entrances {
-            let address = entrance.address;
-            let known = before.get(&address);
+            let key = SocketKey::of(entrance);
+            let known = before.get(&key);
             let sockets = match known {
                 Some(_) => Ok(Vec::new()),
-                None => listener::open(address, self.workers.len(), both_families(&wish.traffic, address)),
+                None => listener::open(key, self.workers.len(), both_families(&wish.traffic, key)),
             };
             match sockets {
-                Err(error) => _ = states.insert(address, SocketState::Failed(error)),
+                Err(error) => _ = states.insert(key, SocketState::Failed(error)),
                 Ok(sockets) => {
                     let table = match known {
                         Some(table) if Arc::ptr_eq(&table.entrance, entrance) => table.clone(),
-                        _ => Arc::new(Table::new(entrance, &self.shared.metrics)),
+                        _ => Arc::new(Table::new(entrance, known.map(AsRef::as_ref), &self.shared)),
                     };
                     let mut sockets = sockets.into_iter();
                     for worker in &mut orders {
-                        worker.push(DoorOrder { address, table: table.clone(), socket: sockets.next() });
+                        worker.push(DoorOrder { key, table: table.clone(), socket: sockets.next() });
                     }
-                    self.tables.insert(address, table);
-                    states.insert(address, SocketState::Listening);
+                    self.tables.insert(key, table);
+                    states.insert(key, SocketState::Listening);
                 }
             }
         }
         let mut orders = orders.into_iter();
         self.order(|_, done| {
             let doors = orders.next().unwrap_or_default();
-            Order::Serve { doors, traffic: wish.traffic.clone(), done }
+            Order::Serve { doors, done }
         })
         .await;
         self.forget_metrics(&before);
@@ -120,8 +125,8 @@ impl Control {
         }
     }
 
-    fn forget_metrics(&self, before: &BTreeMap<SocketAddr, Arc<Table>>) {
-        let names = |tables: &'_ BTreeMap<SocketAddr, Arc<Table>>| -> BTreeSet<String> {
+    fn forget_metrics(&self, before: &BTreeMap<SocketKey, Arc<Table>>) {
+        let names = |tables: &'_ BTreeMap<SocketKey, Arc<Table>>| -> BTreeSet<String> {
             tables.values().flat_map(|table| table.listener_names()).map(str::to_owned).collect()
         };
         for gone in names(before).difference(&names(&self.tables)) {
@@ -131,7 +136,9 @@ impl Control {
 }
 
 /// `[::]` means every local address, of both families, unless `0.0.0.0` is listened on by itself.
-fn both_families(traffic: &Traffic, address: SocketAddr) -> bool {
-    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-    address.ip().is_unspecified() && !traffic.entrances.iter().any(|entrance| entrance.address == v4)
+fn both_families(traffic: &Traffic, key: SocketKey) -> bool {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), key.address.port());
+    let v4 = SocketKey { address, ..key };
+    key.address.ip().is_unspecified()
+        && !traffic.entrances.iter().any(|entrance| SocketKey::of(entrance) == v4)
 }

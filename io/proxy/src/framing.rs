@@ -3,6 +3,7 @@
 //! What two parsers could read differently is refused rather than repaired, in requests (400) and responses (502).
 
 pub mod chunked;
+pub mod fields;
 pub mod lines;
 pub mod request;
 pub mod response;
@@ -11,11 +12,15 @@ pub mod scan;
 #[cfg(test)]
 mod tests;
 
-/// The largest head: a request's first line and headers. More is 431 (or 502 from an upstream).
+/// The largest head: a request's first line and headers. More is 431 (or 502 from an upstream). A listener may set
+/// another limit for requests, up to 64 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The most header lines.
+/// The most header lines; a listener may set another limit for requests, up to 256.
 pub const HEADER_LINES_MAX: usize = 100;
+
+/// What a listener's own limits may be raised to: bytes and lines.
+pub const HEAD_CEILING: (usize, usize) = (64 * 1024, 256);
 
 /// The most options in `Connection`; each is compared with each header.
 pub const CONNECTION_OPTIONS_MAX: usize = 32;
@@ -27,7 +32,7 @@ pub enum BodyLength {
     None,
     /// As many bytes.
     Length(u64),
-    /// Until the last chunk.
+    /// Not known before its end: until the last chunk in HTTP/1, until the stream's end in HTTP/2.
     Chunked,
     /// Until the connection closes; responses only.
     UntilClose,
@@ -53,7 +58,7 @@ impl Malformed {
     pub const HEAD_TOO_LARGE: Malformed = Malformed {
         status: 431,
         reason: "HeadTooLarge",
-        message: "The request line and headers are larger than 16 KiB or more than 100 lines.",
+        message: "The request's headers are too large or too many.",
     };
     pub const SYNTAX: Malformed = Malformed::bad("BadSyntax", "The request is not HTTP/1.");
     pub const BARE_LF: Malformed = Malformed::bad("BareLineFeed", "A line ends without a carriage return.");

@@ -17,17 +17,23 @@
 #![cfg_attr(fuzzing, allow(missing_docs))]
 
 mod access_log;
+mod backends;
 mod body;
 mod buffer;
+mod census;
 mod connection;
 mod control;
+mod datagram;
 mod exchange;
 mod framing;
+mod health;
+mod http2;
 mod limits;
 mod listener;
 mod metrics;
 mod outgoing;
 mod proxy;
+mod relay;
 mod reply;
 mod table;
 mod timer;
@@ -41,7 +47,7 @@ mod tests;
 
 pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput};
 pub use limits::Limits;
-pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketState, StartError};
+pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, StartError};
 
 /// The parsers, opened for the fuzz targets; in no other build.
 #[cfg(fuzzing)]

@@ -7,6 +7,13 @@ use std::time::Duration;
 pub struct Limits {
     /// Client connections of the process; one more is closed at once.
     pub connections: usize,
+    /// Memory of the process: when it comes near, connections are no longer kept, then requests are refused. None: nine
+    /// tenths of the cgroup's limit, if it has one.
+    pub memory_bytes_max: Option<u64>,
+    /// From the start of a TLS connection, a client's or one to an endpoint, to the end of its handshake.
+    pub tls_handshake: Duration,
+    /// TLS handshakes of clients under way, for each worker; one more is closed at once.
+    pub tls_handshakes: usize,
     /// From the first byte of a request to the end of its head.
     pub request_head: Duration,
     /// How long a client connection may wait for a request.
@@ -23,6 +30,16 @@ pub struct Limits {
     pub upstream_idle: Duration,
     /// Unused upstream connections kept, for each worker and endpoint.
     pub upstream_idle_connections: usize,
+    /// A relayed TCP connection without a byte in either direction.
+    pub tcp_idle: Duration,
+    /// To send the PROXY protocol header where one is expected.
+    pub proxy_header: Duration,
+    /// UDP sessions of the process; one more takes the place of the one that was idle longest.
+    pub udp_sessions: usize,
+    /// A UDP session without a datagram in either direction.
+    pub udp_idle: Duration,
+    /// The same for one in which the client asked once and was answered, as with DNS.
+    pub udp_answered_idle: Duration,
     /// How long an idle connection may still send a request after its socket was removed or the proxy drains.
     pub close_grace: Duration,
 }
@@ -31,6 +48,9 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 16_384,
+            memory_bytes_max: None,
+            tls_handshake: Duration::from_secs(10),
+            tls_handshakes: 2048,
             request_head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             upstream_connect: Duration::from_secs(1),
@@ -39,6 +59,11 @@ impl Default for Limits {
             tunnel_idle: Duration::from_secs(3600),
             upstream_idle: Duration::from_secs(60),
             upstream_idle_connections: 256,
+            tcp_idle: Duration::from_secs(3600),
+            proxy_header: Duration::from_secs(5),
+            udp_sessions: 16_384,
+            udp_idle: Duration::from_secs(60),
+            udp_answered_idle: Duration::from_secs(10),
             close_grace: Duration::from_secs(2),
         }
     }

@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::wire::TlsMetrics;
+
 /// Upper bounds of the duration histogram, in microseconds.
 const BOUNDS_US: [u64; 13] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
@@ -37,10 +39,41 @@ pub struct Metrics {
     pub upstream_connect_failures: Counter,
     /// Requests sent on a connection that was open already.
     pub upstream_reuses: Counter,
+    /// How short memory is: the step of the ladder.
+    pub overload_steps: Gauge,
+    /// Requests refused for that.
+    pub overload_refusals: Counter,
+    /// Copies of requests that did not reach their mirror.
+    pub mirror_drops: Counter,
     /// Bytes received from clients.
     pub received: Counter,
     /// Bytes sent to clients.
     pub sent: Counter,
+    /// TLS handshakes.
+    pub tls: TlsMetrics,
+    /// Connections closed because of their PROXY protocol header, or because they had none.
+    pub proxy_headers_refused: Counter,
+    floods: Family<KindLabels, Counter>,
+    /// HTTP/2 connections closed because the client broke the protocol.
+    pub http2_errors: Counter,
+    /// HTTP/2 streams refused because so many were open.
+    pub http2_refused: Counter,
+    relayed: FlowFamilies,
+    datagrams: FlowFamilies,
+    /// Bytes that passed from socket to socket without being copied.
+    pub spliced: Counter,
+    /// UDP sessions open.
+    pub sessions_open: Gauge,
+    /// UDP sessions that had to make room for new ones.
+    pub sessions_evicted: Counter,
+    /// UDP sessions that were not begun because of a limit.
+    pub sessions_refused: Counter,
+    /// Datagrams that could not be passed on.
+    pub datagrams_dropped: Counter,
+    /// Requests and connections that the limits of a backend turned away.
+    pub backend_refusals: Counter,
+    /// Endpoints that health checks found unhealthy, or healthy again.
+    pub health_changes: Counter,
     /// Access-log lines dropped because the writer was behind.
     pub log_drops: Counter,
 }
@@ -73,10 +106,52 @@ impl Metrics {
         registry.register_with_unit("tidegate_upstream_connect", help, count("failures"), failures);
         let help = "Requests sent on a connection to an endpoint that was open already";
         registry.register_with_unit("tidegate_upstream", help, count("reuses"), m.upstream_reuses);
+        let help = "How short memory is: 1 ends connections with their request, 2 refuses HTTP/2 streams, 3 refuses requests";
+        registry.register_with_unit("tidegate_overload", help, count("steps"), m.overload_steps);
+        let help = "Requests refused because memory is short";
+        registry.register_with_unit("tidegate_overload", help, count("refusals"), m.overload_refusals);
+        let help = "Copies of requests for a mirror that were dropped";
+        registry.register_with_unit("tidegate_mirror", help, count("drops"), m.mirror_drops);
         let help = "Bytes received from clients";
         registry.register_with_unit("tidegate_http_received", help, Unit::Bytes, m.received);
         let help = "Bytes sent to clients";
         registry.register_with_unit("tidegate_http_sent", help, Unit::Bytes, m.sent);
+        m.tls.register(registry);
+        let help = "Connections closed because of their PROXY protocol header, or because they had none";
+        let refused = m.proxy_headers_refused;
+        registry.register_with_unit("tidegate_proxy_header", help, count("failures"), refused);
+        let help = "HTTP/2 connections closed because of a flood, by kind";
+        registry.register_with_unit("tidegate_http2", help, count("floods"), m.floods);
+        let help = "HTTP/2 connections closed because the client broke the protocol";
+        registry.register_with_unit("tidegate_http2", help, count("errors"), m.http2_errors);
+        let help = "HTTP/2 streams refused because as many were open as the listener allows";
+        registry.register_with_unit("tidegate_http2_refused", help, count("streams"), m.http2_refused);
+        let help = "TCP and TLS connections passed on, by listener";
+        registry.register_with_unit("tidegate_tcp", help, count("connections"), m.relayed.flows);
+        let help = "Bytes received from clients of TCP and TLS listeners, by listener";
+        registry.register_with_unit("tidegate_tcp_received", help, Unit::Bytes, m.relayed.received);
+        let help = "Bytes sent to clients of TCP and TLS listeners, by listener";
+        registry.register_with_unit("tidegate_tcp_sent", help, Unit::Bytes, m.relayed.sent);
+        let help = "Bytes that passed from socket to socket without being copied";
+        registry.register_with_unit("tidegate_tcp_spliced", help, Unit::Bytes, m.spliced);
+        let help = "UDP sessions begun, by listener";
+        registry.register_with_unit("tidegate_udp", help, count("sessions"), m.datagrams.flows);
+        let help = "UDP sessions open";
+        registry.register_with_unit("tidegate_udp_open", help, count("sessions"), m.sessions_open);
+        let help = "UDP sessions that had to make room for new ones";
+        registry.register_with_unit("tidegate_udp_evicted", help, count("sessions"), m.sessions_evicted);
+        let help = "UDP sessions that were not begun because of a limit";
+        registry.register_with_unit("tidegate_udp_refused", help, count("sessions"), m.sessions_refused);
+        let help = "Bytes of datagrams received from clients, by listener";
+        registry.register_with_unit("tidegate_udp_received", help, Unit::Bytes, m.datagrams.received);
+        let help = "Bytes of datagrams sent to clients, by listener";
+        registry.register_with_unit("tidegate_udp_sent", help, Unit::Bytes, m.datagrams.sent);
+        let help = "Datagrams that could not be passed on";
+        registry.register_with_unit("tidegate_udp_dropped", help, count("datagrams"), m.datagrams_dropped);
+        let help = "Requests and connections that the limits of a backend turned away";
+        registry.register_with_unit("tidegate_backend", help, count("refusals"), m.backend_refusals);
+        let help = "Endpoints that health checks found unhealthy, or healthy again";
+        registry.register_with_unit("tidegate_backend_health", help, count("changes"), m.health_changes);
         let help = "Access-log lines dropped because the writer was behind";
         registry.register_with_unit("tidegate_access_log", help, count("drops"), m.log_drops);
         metrics
@@ -91,13 +166,67 @@ impl Metrics {
         }
     }
 
+    /// Counts an HTTP/2 connection that was closed because of a flood of this kind; one of few names.
+    pub fn flood(&self, kind: &'static str) {
+        self.floods.get_or_create_owned(&KindLabels { kind }).inc();
+    }
+
+    /// The metrics of the connections that a listener passes on.
+    pub fn relayed(&self, listener: &str) -> FlowMetrics {
+        self.relayed.listener(listener)
+    }
+
+    /// The metrics of the UDP sessions of a listener.
+    pub fn datagrams(&self, listener: &str) -> FlowMetrics {
+        self.datagrams.listener(listener)
+    }
+
     /// Forgets a listener that is gone, so that labels do not pile up.
     pub fn forget(&self, listener: &str) {
+        self.relayed.forget(listener);
+        self.datagrams.forget(listener);
         for code in CLASSES {
             self.requests.remove(&RequestLabels { listener: listener.to_owned(), code });
         }
         self.durations.remove(&ListenerLabels { listener: listener.to_owned() });
     }
+}
+
+/// Connections or sessions that are passed on, by listener.
+#[derive(Clone, Default)]
+struct FlowFamilies {
+    flows: Family<ListenerLabels, Counter>,
+    received: Family<ListenerLabels, Counter>,
+    sent: Family<ListenerLabels, Counter>,
+}
+
+impl FlowFamilies {
+    fn listener(&self, listener: &str) -> FlowMetrics {
+        let labels = ListenerLabels { listener: listener.to_owned() };
+        FlowMetrics {
+            flows: self.flows.get_or_create_owned(&labels),
+            received: self.received.get_or_create_owned(&labels),
+            sent: self.sent.get_or_create_owned(&labels),
+        }
+    }
+
+    fn forget(&self, listener: &str) {
+        let labels = ListenerLabels { listener: listener.to_owned() };
+        self.flows.remove(&labels);
+        self.received.remove(&labels);
+        self.sent.remove(&labels);
+    }
+}
+
+/// What one listener passed on; counted nowhere by default.
+#[derive(Clone, Debug, Default)]
+pub struct FlowMetrics {
+    /// Connections or sessions.
+    pub flows: Counter,
+    /// Bytes from clients.
+    pub received: Counter,
+    /// Bytes to clients.
+    pub sent: Counter,
 }
 
 /// The handles of one listener.
@@ -125,6 +254,11 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ListenerLabels {
     listener: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
 }
 
 /// A histogram of atomics; the crate's own takes a lock for each observation.
@@ -188,7 +322,24 @@ the page names every metric that a daemon shows.
     /// A scrape in which every metric shows.
     fn scrape() -> String {
         let mut registry = Registry::default();
-        Metrics::register(&mut registry).listener("shop/edge/http").record(200, Duration::ZERO);
+        let metrics = Metrics::register(&mut registry);
+        registry.register_collector(Box::new(crate::backends::Gauges::sample()));
+        metrics.listener("shop/edge/http").record(200, Duration::ZERO);
+        let facts = crate::wire::TlsFacts {
+            version: "TLSv1.3",
+            cipher: "",
+            server_name: String::new(),
+            alpn: crate::wire::Alpn::None,
+            resumed: false,
+            client_certificate: tidegate_tls::ClientCertificate::None,
+        };
+        metrics.tls.client(&facts);
+        metrics.tls.upstream(&facts);
+        metrics.tls.client_failure("Timeout");
+        metrics.tls.upstream_failure("Timeout");
+        metrics.flood("rapid_reset");
+        metrics.relayed("shop/edge/tcp").flows.inc();
+        metrics.datagrams("shop/edge/udp").flows.inc();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         text
@@ -246,7 +397,7 @@ the page names every metric that a daemon shows.
             let noun = name.strip_suffix(unit).and_then(|name| name.strip_prefix("tidegate_"));
             let noun = noun.and_then(|noun| noun.strip_suffix('_')).unwrap_or_default();
             assert!(!noun.is_empty(), "{name} is no tidegate_<noun>_{unit}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name}");
             let scaled =
                 ["milli", "micro", "nano", "kilo", "kibi", "mega", "minutes", "hours", "bits", "percent"];
             assert!(!scaled.iter().any(|scale| unit.contains(scale)), "{unit} is no base unit");

@@ -1,63 +1,237 @@
-//! Heads as the proxy writes them: to the upstream, and to the client.
+//! Heads as the proxy writes them: which lines go to the upstream and to the client, in what order.
+//!
+//! What goes out is decided here once; how it is spelled is the [`HeadWriter`]'s business, one variant for each version
+//! of HTTP.
 
-use std::io::Write;
+use std::ops::Range;
 
-use tidegate_model::traffic::HeaderChanges;
-use tidegate_traffic::client::{Origin, alias, is_claim};
+use tidegate_model::traffic::{HeaderChanges, PathMatch};
 use tidegate_traffic::headers::{appended, drops};
+use tidegate_traffic::rewrite::{Rewritten, write_path};
 
 use crate::framing::BodyLength;
-use crate::framing::lines::{is_hop_by_hop, is_named};
+use crate::framing::fields::Fields;
+use crate::framing::lines::{Kind, is_hop_by_hop, is_named};
 use crate::framing::request::RequestHead;
 use crate::framing::response::ResponseHead;
+use crate::http2::{BlockWriter, Facts};
 
 /// The name of the request's identity, kept from the client if it is well-formed.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// What the gateway adds to a request.
-pub struct RequestContext<'a> {
-    /// Who sent it.
-    pub origin: Origin<'a>,
-    /// What names it in logs.
-    pub request_id: &'a str,
+/// A head on its way out.
+pub enum HeadWriter<'w> {
+    /// Text, at the end of the bytes.
+    Http1(&'w mut Vec<u8>),
+    /// A header block of HTTP/2.
+    Http2(BlockWriter<'w>),
+}
+
+/// How a message ends its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// How its body is framed.
+    pub body: BodyLength,
+    /// What is said about the connection; HTTP/1 only.
+    pub persistence: Persistence,
+    /// The protocol to upgrade to; HTTP/1 only.
+    pub upgrade: Option<&'a [u8]>,
+}
+
+impl HeadWriter<'_> {
+    /// What HTTP/2 needs to know of the head.
+    pub fn facts(&self) -> Facts {
+        match self {
+            HeadWriter::Http1(_) => Facts::default(),
+            HeadWriter::Http2(block) => block.facts(),
+        }
+    }
+
+    /// Method and target; `scheme` and the `:authority` are HTTP/2's, HTTP/1 writes `host`.
+    pub fn request(&mut self, method: &str, scheme: &str, authority: &str, target: &[u8]) {
+        match self {
+            HeadWriter::Http1(out) => {
+                let parts: [&[u8]; 6] =
+                    [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: ", authority.as_bytes(), b"\r\n"];
+                parts.iter().for_each(|part| out.extend_from_slice(part));
+            }
+            HeadWriter::Http2(block) => block.request(method, scheme, authority, target),
+        }
+    }
+
+    /// The status of a response; HTTP/2 has no phrase.
+    pub fn status(&mut self, status: u16, phrase: &str) {
+        match self {
+            HeadWriter::Http1(out) => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                push_number(out, status.into());
+                out.push(b' ');
+                out.extend_from_slice(
+                    if phrase.is_empty() { crate::reply::phrase(status) } else { phrase }.as_bytes(),
+                );
+                out.extend_from_slice(b"\r\n");
+            }
+            HeadWriter::Http2(block) => block.status(status),
+        }
+    }
+
+    /// One line; HTTP/2 needs the name in lower case.
+    pub fn line(&mut self, name: &str, value: &[u8]) {
+        match self {
+            HeadWriter::Http1(out) => {
+                for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+            HeadWriter::Http2(block) => block.line(name, value),
+        }
+    }
+
+    /// Lines of a list, one after the other.
+    pub fn run(&mut self, fields: &Fields, range: Range<usize>) {
+        match self {
+            HeadWriter::Http1(out) => out.extend_from_slice(fields.run(range)),
+            HeadWriter::Http2(block) => block.run(fields, range),
+        }
+    }
+
+    /// Lines in HTTP/1's spelling, names in lower case.
+    pub fn text(&mut self, lines: &[u8]) {
+        match self {
+            HeadWriter::Http1(out) => out.extend_from_slice(lines),
+            HeadWriter::Http2(block) => block.text(lines),
+        }
+    }
+
+    /// Whatever the message says about its own body and connection; the head is over.
+    pub fn end(&mut self, ending: &Ending<'_>) {
+        match self {
+            HeadWriter::Http1(out) => {
+                match ending.body {
+                    BodyLength::None | BodyLength::UntilClose => {}
+                    BodyLength::Length(length) => {
+                        out.extend_from_slice(b"content-length: ");
+                        push_number(out, length);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    BodyLength::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+                }
+                out.extend_from_slice(ending.persistence.line().as_bytes());
+                if let Some(protocol) = ending.upgrade {
+                    self.line("upgrade", protocol);
+                }
+                self.text(b"\r\n");
+            }
+            HeadWriter::Http2(block) => block.end(ending),
+        }
+    }
+}
+
+/// A number in decimal.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// What becomes of a request on its way to one backend.
+#[derive(Clone, Copy)]
+pub struct RequestPlan<'a> {
+    /// Header changes, the rule's first, then the backend's.
+    pub changes: [&'a HeaderChanges; 2],
+    /// The new host and path.
+    pub rewritten: Rewritten<'a>,
+    /// What the path matched.
+    pub matched: &'a PathMatch,
+    /// `http` or `https`, as spoken to the backend.
+    pub scheme: &'static str,
+    /// What the gateway says about the request, in HTTP/1's spelling: where it comes from, its id, its trace.
+    pub told: &'a [u8],
+    /// Whether the client's own trace lines are replaced by what `told` says.
+    pub traced: bool,
     /// `Host` when the request names none.
     pub host_fallback: &'a str,
 }
 
-/// The head that goes upstream.
-pub fn request(head: &RequestHead, changes: &HeaderChanges, context: &RequestContext<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len() + 256);
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{} {}", head.method(), head.path());
+/// Writes the head that goes upstream; `body` is how the body is framed there. `room` is for the target and comes back
+/// as it was.
+pub fn request(
+    head: &RequestHead,
+    plan: &RequestPlan<'_>,
+    body: BodyLength,
+    room: &mut Vec<u8>,
+    out: &mut HeadWriter<'_>,
+) {
+    let start = room.len();
+    match plan.rewritten.path {
+        None => room.extend_from_slice(head.path().as_bytes()),
+        change => write_path(change, plan.matched, head.path(), room),
+    }
     if let Some(query) = head.query() {
-        let _ = write!(out, "?{query}");
+        room.push(b'?');
+        room.extend_from_slice(query.as_bytes());
     }
-    let new_host = changes.set.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
-    let host = if head.authority().is_empty() { context.host_fallback } else { head.authority() };
-    let _ = write!(out, " HTTP/1.1\r\nhost: {}\r\n", new_host.unwrap_or(host));
-    for (name, value) in head.lines() {
-        let ends_here = is_hop_by_hop(name)
-            || name.eq_ignore_ascii_case("host")
-            || is_claim(name)
-            || alias(REQUEST_ID, name)
-            || (head.http_1_0 && name.eq_ignore_ascii_case("expect"))
-            || (head.names_headers && is_named_in(head, name));
-        if !ends_here && !drops(changes, name) {
-            line(&mut out, name, value);
+    let set_host = |changes: &'_ HeaderChanges| changes.set.iter().position(|(name, _)| name == "host");
+    let new_host = plan
+        .changes
+        .into_iter()
+        .rev()
+        .find_map(|changes| set_host(changes).map(|at| changes.set[at].1.as_str()));
+    let own_host = if head.authority().is_empty() { plan.host_fallback } else { head.authority() };
+    out.request(
+        head.method(),
+        plan.scheme,
+        plan.rewritten.host.or(new_host).unwrap_or(own_host),
+        &room[start..],
+    );
+    room.truncate(start);
+    let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
+    let verbatim = untouched && !head.names_headers;
+    let passes = |index: usize| verbatim && head.fields().kind(index) == Some(Kind::Plain);
+    let looks = |index: usize| match head.fields().entry(index) {
+        Some((Kind::Plain, name, _)) => {
+            (untouched || !plan.changes.iter().any(|changes| drops(changes, name)))
+                && !(head.names_headers && is_named_in(head, name))
         }
+        Some((Kind::Trace, name, _)) => {
+            !plan.traced && !plan.changes.iter().any(|changes| drops(changes, name))
+        }
+        Some((Kind::Expect, ..)) => !head.http_1_0,
+        _ => false,
+    };
+    let count = head.fields().len();
+    let mut index = 0;
+    while index < count {
+        let first = index;
+        while index < count && (passes(index) || looks(index)) {
+            index += 1;
+        }
+        out.run(head.fields(), first..index);
+        index += 1;
     }
-    for (name, value) in appended(changes).filter(|(name, _)| !is_hop_by_hop(name) && *name != "host") {
-        line(&mut out, name, value.as_bytes());
+    changed(&plan.changes, |name| !is_hop_by_hop(name) && name != "host", out);
+    out.text(plan.told);
+    let upgrade = head.upgrade();
+    let persistence = if upgrade.is_some() { Persistence::Upgrade } else { Persistence::Silent };
+    out.end(&Ending { body, persistence, upgrade });
+}
+
+/// Writes the lines that changes add; what the first adds the second may take away.
+fn changed(changes: &[&HeaderChanges; 2], may: impl Fn(&str) -> bool, out: &mut HeadWriter<'_>) {
+    for (name, value) in appended(changes[0]).filter(|(name, _)| may(name) && !drops(changes[1], name)) {
+        out.line(name, value.as_bytes());
     }
-    context.origin.write(&mut out);
-    line(&mut out, REQUEST_ID, context.request_id.as_bytes());
-    framing(&mut out, head.body);
-    if let Some(protocol) = head.upgrade() {
-        out.extend_from_slice(b"connection: upgrade\r\n");
-        line(&mut out, "upgrade", protocol);
+    for (name, value) in appended(changes[1]).filter(|(name, _)| may(name)) {
+        out.line(name, value.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
-    out
 }
 
 fn is_named_in(head: &RequestHead, name: &str) -> bool {
@@ -65,7 +239,7 @@ fn is_named_in(head: &RequestHead, name: &str) -> bool {
     is_named(connection.map(|(_, value)| value), name)
 }
 
-/// What the client is told about its connection.
+/// What a peer is told about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// HTTP/1.1 goes on without a word.
@@ -74,7 +248,7 @@ pub enum Persistence {
     KeepAlive,
     /// `Connection: close`.
     Close,
-    /// `Connection: upgrade`; the response's own `Upgrade` follows.
+    /// `Connection: upgrade`; `Upgrade` stands beside it.
     Upgrade,
 }
 
@@ -99,37 +273,48 @@ impl Persistence {
     }
 }
 
-/// The head that goes to the client. `body` is how the body is framed there.
-pub fn response(
-    head: &ResponseHead<'_, '_>,
-    changes: &HeaderChanges,
-    body: BodyLength,
-    persistence: Persistence,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "HTTP/1.1 {} {}\r\n", head.status, head.phrase);
+/// What becomes of a response on its way to the client.
+#[derive(Clone, Copy)]
+pub struct ResponsePlan<'a> {
+    /// Header changes, the rule's first, then the backend's.
+    pub changes: [&'a HeaderChanges; 2],
+    /// Names that are left out beside them.
+    pub left_out: fn(&str) -> bool,
+    /// Further lines, in HTTP/1's spelling.
+    pub added: &'a [u8],
+    /// How the body is framed there.
+    pub body: BodyLength,
+    /// What is said about the connection.
+    pub persistence: Persistence,
+}
+
+impl ResponsePlan<'_> {
+    fn leaves_out(&self, name: &str) -> bool {
+        self.changes.iter().any(|changes| drops(changes, name)) || (self.left_out)(name)
+    }
+}
+
+/// Writes the head that goes to the client.
+pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut HeadWriter<'_>) {
+    out.status(head.status, head.phrase);
     // A response without body may state the length that another one would have (RFC 9110 section 8.6).
-    let hints = body == BodyLength::None && !matches!(head.status, 100..=199 | 204);
+    let hints = plan.body == BodyLength::None && !matches!(head.status, 100..=199 | 204);
     let mut hinted = false;
     for header in head.headers {
         let (name, value) = (header.name, header.value);
-        let hint = hints && !hinted && name.eq_ignore_ascii_case("content-length");
+        let kind = Kind::of(name.as_bytes());
+        let hint = hints && !hinted && kind == Kind::Length;
         hinted |= hint;
-        let protocol = persistence == Persistence::Upgrade && name.eq_ignore_ascii_case("upgrade");
+        let protocol = plan.persistence == Persistence::Upgrade && kind == Kind::Upgrade;
         let stays =
-            is_hop_by_hop(name) || (head.names_headers && stays_there(head, name)) || drops(changes, name);
+            kind.ends_here() || (head.names_headers && stays_there(head, name)) || plan.leaves_out(name);
         if hint || protocol || !stays {
-            line(&mut out, name, value);
+            out.line(name, value);
         }
     }
-    for (name, value) in appended(changes).filter(|(name, _)| !is_hop_by_hop(name)) {
-        line(&mut out, name, value.as_bytes());
-    }
-    framing(&mut out, body);
-    out.extend_from_slice(persistence.line().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    out
+    changed(&plan.changes, |name| !is_hop_by_hop(name), out);
+    out.text(plan.added);
+    out.end(&Ending { body: plan.body, persistence: plan.persistence, upgrade: None });
 }
 
 fn stays_there(head: &ResponseHead<'_, '_>, name: &str) -> bool {
@@ -137,17 +322,55 @@ fn stays_there(head: &ResponseHead<'_, '_>, name: &str) -> bool {
     is_named(connection.map(|header| header.value), name)
 }
 
-fn framing(out: &mut Vec<u8>, body: BodyLength) {
-    match body {
-        BodyLength::None | BodyLength::UntilClose => {}
-        // Writing to a Vec cannot fail.
-        BodyLength::Length(length) => _ = write!(out, "content-length: {length}\r\n"),
-        BodyLength::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
+    fn written(head: &str, changes: [&HeaderChanges; 2]) -> String {
+        let head = RequestHead::parse(head.as_bytes()).unwrap();
+        let plan = RequestPlan {
+            changes,
+            rewritten: Rewritten::default(),
+            matched: &PathMatch::Prefix(String::new()),
+            scheme: "http",
+            told: b"x-told: 1\r\n",
+            traced: false,
+            host_fallback: "10.0.0.1:80",
+        };
+        let (mut room, mut out) = (b"kept".to_vec(), Vec::new());
+        request(&head, &plan, head.body, &mut room, &mut HeadWriter::Http1(&mut out));
+        assert_eq!(room, b"kept");
+        String::from_utf8(out).unwrap()
+    }
+
+    fn set(name: &str, value: &str) -> HeaderChanges {
+        HeaderChanges { set: vec![(name.into(), value.into())], ..HeaderChanges::default() }
+    }
+
+    /// Lines that pass are copied as they are, in their order; what belongs to the connection ends here.
+    #[test]
+    fn lines_that_pass() {
+        let none = HeaderChanges::default();
+        let head = "POST /a/../b?q HTTP/1.1\r\nHost: A\r\nX-1:  v \r\nTE: x\r\nX-Forwarded-For: 1\r\nx_request_id: 2\r\nX-2: w\r\n\
+                    Content-Length: 3\r\nConnection: x-3\r\nX-3: gone\r\nX-4: y\r\n\r\n";
+        assert_eq!(
+            written(head, [&none, &none]),
+            "POST /b?q HTTP/1.1\r\nhost: A\r\nX-1:  v \r\nX-2: w\r\nX-4: y\r\nx-told: 1\r\ncontent-length: 3\r\n\r\n"
+        );
+    }
+
+    /// The backend's changes come after the rule's and have the last word, also on the host.
+    #[test]
+    fn rule_then_backend() {
+        let mut backend = set("host", "b");
+        backend.remove.push("x-1".into());
+        let rule = HeaderChanges {
+            add: vec![("x-1".into(), "r".into()), ("x-2".into(), "r".into())],
+            ..set("host", "a")
+        };
+        assert_eq!(
+            written("GET / HTTP/1.1\r\nHost: h\r\nX-1: c\r\nX-2: c\r\n\r\n", [&rule, &backend]),
+            "GET / HTTP/1.1\r\nhost: b\r\nX-2: c\r\nx-2: r\r\nx-told: 1\r\n\r\n"
+        );
     }
 }

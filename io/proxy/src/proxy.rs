@@ -1,21 +1,26 @@
 //! The door of the proxy: start, update, observe, drain. Nothing of HTTP shows here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{Builder, JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use tidegate_model::Traffic;
+use tidegate_model::traffic::{BackendId, Entrance, Transport};
+use tidegate_traffic::balance::{EndpointFacts, Home};
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log::{AccessLog, Logger};
+use crate::backends::Gauges;
 use crate::control::{Control, Wish};
+use crate::health;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::worker::{self, Shared};
@@ -24,7 +29,7 @@ use crate::worker::{self, Shared};
 const ORDERS: usize = 1;
 
 /// Settings of the proxy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ProxyConfig {
     /// Worker threads; 0: one for each core.
     pub workers: usize,
@@ -32,6 +37,8 @@ pub struct ProxyConfig {
     pub access_log: AccessLog,
     /// Limits and timeouts.
     pub limits: Limits,
+    /// Gateways with the same one resume each other's TLS sessions; empty: every process its own only.
+    pub ticket_secret: Vec<u8>,
 }
 
 /// What the proxy really serves.
@@ -40,7 +47,35 @@ pub struct ProxyObserved {
     /// The newest update that all workers have applied; 0 before the first.
     pub generation: u64,
     /// Its sockets.
-    pub sockets: BTreeMap<SocketAddr, SocketState>,
+    pub sockets: BTreeMap<SocketKey, SocketState>,
+}
+
+/// Names a socket: the same address may be there once for each transport. `10.0.0.1:80`; `10.0.0.1:53/udp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketKey {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl SocketKey {
+    /// A TCP socket.
+    pub fn tcp(address: SocketAddr) -> SocketKey {
+        SocketKey { transport: Transport::Tcp, address }
+    }
+
+    /// The socket of an entrance.
+    pub fn of(entrance: &Entrance) -> SocketKey {
+        SocketKey { transport: entrance.transport, address: entrance.address }
+    }
+}
+
+impl fmt::Display for SocketKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = if self.transport == Transport::Udp { "/udp" } else { "" };
+        write!(f, "{}{suffix}", self.address)
+    }
 }
 
 /// The state of a socket.
@@ -79,7 +114,7 @@ impl Proxy {
         let metrics = Metrics::register(registry);
         let logger =
             Logger::start(&config.access_log, metrics.log_drops.clone()).map_err(StartError::AccessLog)?;
-        let shared = Arc::new(Shared { limits: config.limits, metrics, connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared::new(config.limits, metrics, &config.ticket_secret));
         let count = if config.workers == 0 {
             available_parallelism().map_or(1, NonZero::get)
         } else {
@@ -96,6 +131,18 @@ impl Proxy {
             let seed = RandomState::new().hash_one(index);
             proxy.spawn(format!("proxy-{index}"), move || worker::run(shared, sheet, seed, ordered))?;
         }
+        registry.register_collector(Box::new(Gauges::new(proxy.shared.backends.clone())));
+        let (backends, changes) =
+            (proxy.shared.backends.clone(), proxy.shared.metrics.health_changes.clone());
+        let (seed, mut ends) = (RandomState::new().hash_one(count), wished.clone());
+        proxy.spawn("proxy-health".into(), move || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build_local(tokio::runtime::LocalOptions::default())?;
+            // The wishes end when the door is dropped.
+            let stop = async move { while ends.changed().await.is_ok() {} };
+            runtime.block_on(health::run(backends, changes, seed, stop));
+            Ok(())
+        })?;
         let control = Control::new(proxy.shared.clone(), workers, observing);
         proxy.spawn("proxy-control".into(), move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -142,24 +189,51 @@ impl Proxy {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
+    /// UDP sessions open now.
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// What is known of every endpoint that a route leads to. A backend is there once for each of its settings.
+    pub fn endpoints(&self) -> Vec<(BackendId, Vec<EndpointFacts>)> {
+        self.shared.backends.facts()
+    }
+
+    /// Leaves exactly these endpoints out, of every backend, until the next call: none leaves out nobody. What is under
+    /// way to them goes on.
+    pub fn drain_endpoints(&self, addresses: BTreeSet<SocketAddr>) {
+        self.shared.backends.drain(addresses);
+    }
+
+    /// Says that endpoints have changed in their cells. Requests follow without it; health checks begin sooner, and hash
+    /// tables are built before a request waits for them.
+    pub fn endpoints_changed(&self) {
+        self.shared.backends.touch();
+    }
+
+    /// Says where this gateway stands and where the others do, for backends that prefer their own zone.
+    pub fn set_home(&self, home: Option<Home>) {
+        self.wish(|wish| wish.home = home);
+    }
+
     /// Opens the access log's file anew (after it was rotated away).
     pub fn reopen_access_log(&self) {
         self.logger.reopen();
     }
 
-    /// Stops accepting, lets requests finish and connections close. Returns when none is left or after `within`; the number
-    /// left. Must run on a tokio runtime with time. Updates after it have no effect.
+    /// Stops accepting, lets requests finish and connections and sessions close. Returns when none is left or after
+    /// `within`; the number left. Must run on a tokio runtime with time. Updates after it have no effect.
     pub async fn drain(&self, within: Duration) -> usize {
         const LOOK: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + within;
         self.wish(|wish| wish.draining = true);
         while Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
-            if self.connections() == 0 && self.observed.borrow().sockets.is_empty() {
+            if self.connections() + self.sessions() == 0 && self.observed.borrow().sockets.is_empty() {
                 return 0;
             }
         }
-        self.connections()
+        self.connections() + self.sessions()
     }
 
     fn wish(&self, change: impl FnOnce(&mut Wish)) {

@@ -1,17 +1,33 @@
-//! Answers of the gateway itself: a status and one sentence of plain text.
+//! Answers of the gateway itself: a status and one sentence of plain text, or what a route says in its place.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use tidegate_traffic::Refusal;
 
-use crate::framing::Malformed;
+use crate::framing::{BodyLength, Malformed};
+use crate::outgoing::{Ending, HeadWriter, Persistence, push_number};
 
 /// An answer that no backend gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The status.
     pub status: u16,
-    /// A CamelCase word for the log.
+    /// A CamelCase word for the log; empty when a route wants it so.
     pub reason: &'static str,
-    message: String,
+    /// Further lines, in HTTP/1's spelling.
+    pub lines: Vec<u8>,
+    content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    /// One sentence, and a line break after it.
+    Sentence(Cow<'static, str>),
+    /// These bytes, of this type.
+    Bytes(Option<String>, Arc<[u8]>),
+    /// Nothing at all.
+    Nothing,
 }
 
 impl Reply {
@@ -45,22 +61,109 @@ impl Reply {
         Reply::new(408, "ClientTimeout", "The request did not arrive in time.")
     }
 
-    fn new(status: u16, reason: &'static str, message: &str) -> Reply {
-        Reply { status, reason, message: message.to_owned() }
+    /// TLS with the endpoint did not come about, for this reason.
+    pub fn insecure(reason: &'static str) -> Reply {
+        Reply::new(502, reason, "No secure connection to the service could be made.")
     }
 
-    /// The bytes of the answer.
-    pub fn render(&self, to_head: bool, connection: &str) -> Vec<u8> {
-        let Reply { status, message, .. } = self;
-        let (phrase, length) = (phrase(*status), message.len() + 1);
-        let mut text = format!(
-            "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n{connection}\r\n"
-        );
-        if !to_head {
-            text.push_str(message);
-            text.push('\n');
+    /// The request's body is larger than the listener allows.
+    pub fn body_too_large() -> Reply {
+        Reply::new(413, "BodyTooLarge", "The request's body is too large.")
+    }
+
+    /// The request's time was over before a response began.
+    pub fn request_timeout() -> Reply {
+        Reply::new(504, "RequestTimeout", "The request took longer than its route allows.")
+    }
+
+    /// An attempt's time was over before its response began.
+    pub fn attempt_timeout() -> Reply {
+        Reply::new(504, "BackendRequestTimeout", "The service took longer than the route allows.")
+    }
+
+    /// The gateway has too much to do.
+    pub fn overloaded() -> Reply {
+        let mut reply = Reply::new(503, "Overloaded", "The gateway is overloaded; try again later.");
+        reply.lines.extend_from_slice(b"retry-after: 5\r\n");
+        reply
+    }
+
+    /// What a route says; `lines` are further lines.
+    pub fn of_route(status: u16, content_type: Option<String>, body: Arc<[u8]>, lines: Vec<u8>) -> Reply {
+        Reply { status, reason: "", lines, content: Content::Bytes(content_type, body) }
+    }
+
+    /// An answer without content.
+    pub fn bare(status: u16, lines: Vec<u8>) -> Reply {
+        Reply { status, reason: "", lines, content: Content::Nothing }
+    }
+
+    fn new(status: u16, reason: &'static str, message: &'static str) -> Reply {
+        Reply { status, reason, lines: Vec::new(), content: Content::Sentence(message.into()) }
+    }
+
+    fn length(&self) -> u64 {
+        match &self.content {
+            Content::Sentence(sentence) => sentence.len() as u64 + 1,
+            Content::Bytes(_, body) => body.len() as u64,
+            Content::Nothing => 0,
         }
-        text.into_bytes()
+    }
+
+    /// Writes the head.
+    pub fn write_head(&self, persistence: Persistence, out: &mut HeadWriter<'_>) {
+        out.status(self.status, "");
+        match &self.content {
+            Content::Sentence(_) => out.line("content-type", b"text/plain"),
+            Content::Bytes(Some(content_type), _) => out.line("content-type", content_type.as_bytes()),
+            Content::Bytes(None, _) | Content::Nothing => {}
+        }
+        out.text(&self.lines);
+        let bodiless = matches!(self.status, 100..=199 | 204 | 304);
+        let body = if bodiless { BodyLength::None } else { BodyLength::Length(self.length()) };
+        out.end(&Ending { body, persistence, upgrade: None });
+    }
+
+    /// Writes the content.
+    pub fn write_content(&self, out: &mut Vec<u8>) {
+        match &self.content {
+            Content::Sentence(sentence) => {
+                out.extend_from_slice(sentence.as_bytes());
+                out.push(b'\n');
+            }
+            Content::Bytes(_, body) => out.extend_from_slice(body),
+            Content::Nothing => {}
+        }
+    }
+
+    /// Writes the answer to a gRPC call: status 200, and what it comes to in the head, without content (the gRPC protocol's
+    /// Trailers-Only, and its table of HTTP statuses).
+    pub fn write_grpc(&self, persistence: Persistence, out: &mut HeadWriter<'_>) {
+        out.status(200, "");
+        out.line("content-type", b"application/grpc");
+        let mut code = Vec::new();
+        push_number(&mut code, grpc_status(self.status));
+        out.line("grpc-status", &code);
+        if let Content::Sentence(sentence) = &self.content {
+            out.line("grpc-message", sentence.replace('%', "%25").as_bytes());
+        }
+        out.end(&Ending { body: BodyLength::Length(0), persistence, upgrade: None });
+    }
+}
+
+/// The status of gRPC for one of HTTP.
+fn grpc_status(status: u16) -> u64 {
+    match status {
+        200..=299 => 2,
+        400 | 431 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        408 => 1,
+        413 => 8,
+        429 | 502 | 503 => 14,
+        504 => 4,
+        _ => 2,
     }
 }
 
@@ -72,32 +175,79 @@ impl From<Malformed> for Reply {
 
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Reply {
-        let message = match refusal {
+        let message: Cow<'static, str> = match refusal {
             Refusal::NO_LISTENER => "No listener here serves this host.".into(),
             Refusal::NO_ROUTE => "No route serves this host.".into(),
             Refusal::NO_RULE => "No route matches this request.".into(),
+            Refusal::MISDIRECTED => "This connection was made for another host.".into(),
             Refusal::NO_ENDPOINT => "The service has no ready endpoint.".into(),
+            Refusal::NO_HEALTHY_ENDPOINT => "The service has no healthy endpoint.".into(),
             Refusal::NO_BACKEND_WEIGHT => "The route sends its traffic nowhere.".into(),
-            Refusal { reason, .. } => format!("The route cannot be served as written: {reason}."),
+            Refusal::CIRCUIT_OPEN | Refusal::QUEUE_FULL => "The service has as much to do as it may.".into(),
+            Refusal { reason, .. } => format!("The route cannot be served as written: {reason}.").into(),
         };
-        Reply { status: refusal.status, reason: refusal.reason, message }
+        Reply {
+            status: refusal.status,
+            reason: refusal.reason,
+            lines: Vec::new(),
+            content: Content::Sentence(message),
+        }
     }
 }
 
-fn phrase(status: u16) -> &'static str {
+/// What stands after a status; HTTP/2 upstreams send none.
+pub fn phrase(status: u16) -> &'static str {
     match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
+        418 => "I'm a teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "Refused",
+        511 => "Network Authentication Required",
+        _ => "",
     }
 }
 
@@ -105,16 +255,36 @@ fn phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    /// An answer has a length, the sentence, and no body when it answers HEAD.
+    fn written(reply: &Reply, grpc: bool, persistence: Persistence) -> String {
+        let mut out = Vec::new();
+        match grpc {
+            true => reply.write_grpc(persistence, &mut HeadWriter::Http1(&mut out)),
+            false => reply.write_head(persistence, &mut HeadWriter::Http1(&mut out)),
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    /// An answer has a length, the sentence, and its own further lines.
     #[test]
     fn answers_are_complete() {
-        let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 35\r\n";
-        let body = "The service has no ready endpoint.\n";
         let reply = Reply::from(Refusal::NO_ENDPOINT);
-        assert_eq!(reply.render(false, ""), format!("{head}\r\n{body}").into_bytes());
-        assert_eq!(
-            reply.render(true, "connection: close\r\n"),
-            format!("{head}connection: close\r\n\r\n").into_bytes()
-        );
+        let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 35\r\n";
+        assert_eq!(written(&reply, false, Persistence::Silent), format!("{head}\r\n"));
+        assert_eq!(written(&reply, false, Persistence::Close), format!("{head}connection: close\r\n\r\n"));
+        let mut content = Vec::new();
+        reply.write_content(&mut content);
+        assert_eq!(content, b"The service has no ready endpoint.\n");
+        assert!(written(&Reply::overloaded(), false, Persistence::Silent).contains("retry-after: 5\r\n"));
+    }
+
+    /// A gRPC call gets status 200 and a status of gRPC's own; an answer of a route without content states no length that
+    /// its status forbids.
+    #[test]
+    fn other_answers() {
+        let grpc = written(&Reply::from(Refusal::NO_RULE), true, Persistence::Silent);
+        assert!(grpc.starts_with("HTTP/1.1 200 OK\r\n") && grpc.contains("grpc-status: 12\r\n"), "{grpc}");
+        assert!(grpc.contains("grpc-message: No route matches this request.\r\n"), "{grpc}");
+        let bare = written(&Reply::bare(204, b"a: b\r\n".to_vec()), false, Persistence::Silent);
+        assert_eq!(bare, "HTTP/1.1 204 No Content\r\na: b\r\n\r\n");
     }
 }

@@ -1,6 +1,16 @@
 //! The proxy over loopback, between raw clients and raw origins.
 
+mod backends;
 mod changes;
+mod clients;
+mod datagram;
 mod failures;
 mod harness;
+mod health;
 mod http;
+mod http2;
+mod passthrough;
+mod proxy_header;
+mod relay;
+mod rules;
+mod streams;

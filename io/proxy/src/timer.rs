@@ -1,12 +1,13 @@
 //! Deadlines without a timer per request: a number that a tick of the worker compares, and a waker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use slab::Slab;
 
 /// How often the clock ticks; a deadline is late by up to two ticks, never early.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -15,8 +16,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Clock {
     ticks: Cell<u64>,
-    next_id: Cell<u64>,
-    watches: RefCell<HashMap<u64, Rc<Deadline>>>,
+    watches: RefCell<Slab<Rc<Deadline>>>,
 }
 
 /// A deadline was passed.
@@ -25,6 +25,8 @@ pub struct Expired;
 
 struct Deadline {
     at: Cell<u64>,
+    /// No deadline is later than this.
+    cap: Cell<u64>,
     /// The tag of what is waited for, if the wait may be cut short when that closes.
     idle_tag: Cell<Option<u64>>,
     waker: RefCell<Option<Waker>>,
@@ -45,7 +47,13 @@ impl Clock {
     /// One tick: wakes those whose deadline has come.
     pub fn tick(&self) {
         self.ticks.set(self.now() + 1);
-        for deadline in self.watches.borrow().values().filter(|deadline| deadline.at.get() <= self.now()) {
+        for deadline in self
+            .watches
+            .borrow()
+            .iter()
+            .map(|(_, deadline)| deadline)
+            .filter(|deadline| deadline.at.get() <= self.now())
+        {
             if let Some(waker) = deadline.waker.borrow_mut().take() {
                 waker.wake();
             }
@@ -55,7 +63,8 @@ impl Clock {
     /// Cuts short the idle waits with this tag.
     pub fn hasten(&self, tag: u64, grace: Duration) {
         let at = self.after(grace);
-        for deadline in self.watches.borrow().values().filter(|deadline| deadline.idle_tag.get() == Some(tag))
+        for (_, deadline) in
+            self.watches.borrow().iter().filter(|(_, deadline)| deadline.idle_tag.get() == Some(tag))
         {
             deadline.at.set(deadline.at.get().min(at));
         }
@@ -63,20 +72,20 @@ impl Clock {
 
     /// A new watch, without deadline.
     pub fn watch(self: &Rc<Self>) -> Watch {
-        let id = self.next_id.replace(self.next_id.get() + 1);
         let deadline = Rc::new(Deadline {
             at: Cell::new(u64::MAX),
+            cap: Cell::new(u64::MAX),
             idle_tag: Cell::new(None),
             waker: RefCell::new(None),
         });
-        self.watches.borrow_mut().insert(id, deadline.clone());
+        let id = self.watches.borrow_mut().insert(deadline.clone());
         Watch { id, clock: self.clone(), deadline }
     }
 }
 
 /// The one deadline of a connection; what it is waiting for changes.
 pub struct Watch {
-    id: u64,
+    id: usize,
     clock: Rc<Clock>,
     deadline: Rc<Deadline>,
 }
@@ -85,12 +94,31 @@ impl Watch {
     /// Sets the deadline.
     pub fn set(&self, wait: Duration) {
         self.deadline.idle_tag.set(None);
-        self.deadline.at.set(self.clock.after(wait));
+        self.deadline.at.set(self.clock.after(wait).min(self.deadline.cap.get()));
+    }
+
+    /// Sets the tick that no deadline may lie behind, whatever is waited for; `u64::MAX` for none.
+    pub fn cap(&self, tick: u64) {
+        self.deadline.cap.set(tick);
+        if self.deadline.at.get() > tick {
+            self.deadline.at.set(tick);
+        }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Sets the deadline of a wait that may be cut short by [`Clock::hasten`].
     pub fn set_idle(&self, wait: Duration, tag: u64) {
         self.set(wait);
+        self.deadline.idle_tag.set(Some(tag));
+    }
+
+    /// Sets the deadline to a tick; as of [`set_idle`](Self::set_idle), it may be cut short.
+    pub fn set_at(&self, tick: u64, tag: u64) {
+        self.deadline.at.set(tick);
         self.deadline.idle_tag.set(Some(tag));
     }
 
@@ -119,7 +147,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.clock.watches.borrow_mut().remove(&self.id);
+        self.clock.watches.borrow_mut().try_remove(self.id);
     }
 }
 

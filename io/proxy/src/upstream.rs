@@ -1,110 +1,469 @@
-//! Connections to endpoints: opened when needed, kept per worker for the next request.
+//! Backends as a worker uses them: whose turn it is, connections opened when needed and kept for the next request, and
+//! what is spoken on them.
+//!
+//! What the process knows of a backend (health, limits, repeats) is in its [`Slot`](crate::backends::Slot), shared by all
+//! workers; a worker's own [`Service`] has its turns and its unused connections. Two routes may use one Service port with different settings:
+//! each combination is a service of its own, so connections that differ in what protects them are never mixed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use tidegate_model::Traffic;
-use tidegate_model::traffic::Backend;
-use tokio::net::TcpStream;
+use tidegate_model::traffic::{Backend, BackendProtocol, Retry};
+use tidegate_traffic::Refusal;
+use tidegate_traffic::balance::{Balancer, Held};
 
-use crate::wire::Wire;
+use crate::backends::{Backends, Gate, Passage, address};
+use crate::body::{BodyState, Framing, Sink, Source};
+use crate::buffer::{Buffer, Buffers, Size};
+use crate::framing::chunked::Emit;
+use crate::framing::response::ResponseHead;
+use crate::framing::scan::HeadScan;
+use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
+use crate::http2::{Call, Session, Sessions};
+use crate::outgoing::HeadWriter;
+use crate::timer::Watch;
+use crate::wire::{Alpn, ConnectError, Offer, Wire, connect};
+use crate::worker::Worker;
 
 /// Connections that a worker keeps over all endpoints.
 const IDLE_TOTAL_MAX: usize = 4096;
 
-/// Opens a connection.
-pub async fn connect(endpoint: SocketAddr) -> io::Result<Wire> {
-    let stream = TcpStream::connect(endpoint).await?;
-    stream.set_nodelay(true)?;
-    Ok(Wire::Plain(stream))
+/// A service that nobody has asked for so long is forgotten.
+const SERVICE_UNUSED_MAX: Duration = Duration::from_secs(300);
+
+/// The time that balancing goes by: since the first call in this process.
+pub fn since_start(now: Instant) -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    now.saturating_duration_since(*START.get_or_init(|| now))
 }
 
-/// The unused connections of one worker, the last used on top.
-pub struct Pool {
-    shelves: RefCell<HashMap<SocketAddr, Shelf>>,
-    total: Cell<usize>,
-    per_endpoint: usize,
+/// The upstream's side of one attempt.
+pub enum Upstream {
+    /// A whole connection, for as long as the attempt lasts.
+    Http1(Wire),
+    /// A stream of a shared connection.
+    Http2(Call),
 }
 
-struct Shelf {
-    /// Who used the endpoint last; once that backend has it no longer, its connections are closed.
-    backend: Arc<Backend>,
-    idle: Vec<Idle>,
+/// Why no head of a response came.
+#[derive(Debug)]
+pub enum NoResponse {
+    /// The upstream closed without a byte of it.
+    Silent,
+    /// It says that it did nothing for the request, or was not asked at all.
+    Refused,
+    /// It closed in the middle of the head.
+    Cut,
+    /// What it sent is no head.
+    Malformed(Malformed),
+}
+
+impl Upstream {
+    /// Whether bodies may pass with HTTP/1's framing.
+    pub fn is_http1(&self) -> bool {
+        matches!(self, Upstream::Http1(_))
+    }
+
+    /// The connection below.
+    pub fn wire(&self) -> &Wire {
+        match self {
+            Upstream::Http1(wire) => wire,
+            Upstream::Http2(call) => call.session().wire(),
+        }
+    }
+
+    /// Writes the head of a request. It leaves with what follows it in the sink.
+    pub fn request(
+        &self,
+        buffers: &Rc<Buffers>,
+        framing: Framing,
+        write: impl FnOnce(&mut HeadWriter<'_>),
+    ) -> Sink<'_> {
+        match self {
+            Upstream::Http1(wire) => {
+                let mut first = buffers.text();
+                write(&mut HeadWriter::Http1(&mut first));
+                Sink::Http1 { wire, first, framing }
+            }
+            Upstream::Http2(call) => Sink::Http2(call.request(buffers, write)),
+        }
+    }
+
+    /// Waits for the head of a response, interim or final.
+    pub async fn await_head(
+        &self,
+        outbox: &mut Option<Buffer>,
+        buffers: &Rc<Buffers>,
+    ) -> Result<HeadPlace, NoResponse> {
+        let wire = match self {
+            Upstream::Http1(wire) => wire,
+            Upstream::Http2(call) => return call.await_head().await.map(|()| HeadPlace(0)),
+        };
+        let mut scan = HeadScan::default();
+        loop {
+            if let Some(buffer) = outbox.as_ref()
+                && let Some(length) = scan.advance(buffer.filled()).map_err(NoResponse::Malformed)?
+            {
+                return Ok(HeadPlace(length));
+            }
+            let ready = wire.readable().await;
+            let buffer = outbox.get_or_insert_with(|| buffers.take(Size::Large));
+            match (ready, wire.read(buffer).await) {
+                (Ok(()), Ok(count)) if count > 0 => {}
+                _ if buffer.is_empty() => return Err(NoResponse::Silent),
+                _ => return Err(NoResponse::Cut),
+            }
+        }
+    }
+
+    /// Reads the head that came and takes it off the buffer.
+    pub fn with_head<T>(
+        &self,
+        place: HeadPlace,
+        outbox: &mut Option<Buffer>,
+        to_head: bool,
+        read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+    ) -> Result<T, Malformed> {
+        if let Upstream::Http2(call) = self {
+            return call.with_head(to_head, read);
+        }
+        let Some(buffer) = outbox.as_mut() else { return Err(Malformed::SYNTAX) };
+        let mut headers = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
+        let bytes = &buffer.filled()[..place.0.min(buffer.filled().len())];
+        let result = read(&ResponseHead::parse_uninit(bytes, &mut headers, to_head)?);
+        buffer.consume(place.0);
+        Ok(result)
+    }
+
+    /// The body behind the head of a final response.
+    pub fn body<'u>(&'u self, outbox: &'u mut Option<Buffer>, length: BodyLength, emit: Emit) -> Source<'u> {
+        match self {
+            Upstream::Http1(wire) => {
+                Source::Http1 { wire, state: BodyState::new(length, emit), buffer: outbox }
+            }
+            Upstream::Http2(call) => match call.body() {
+                Some(receiver) => Source::Http2(receiver),
+                // No head comes without a stream.
+                None => Source::Http1 { wire: call.session().wire(), state: BodyState::Done, buffer: outbox },
+            },
+        }
+    }
+}
+
+/// Where a head stands that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadPlace(usize);
+
+/// A connection that an attempt uses, or that is kept.
+pub struct Lease {
+    pub upstream: Upstream,
+    /// Whether it has served a request before.
+    pub is_used: bool,
+    requests: u32,
+    /// None: the connection is shared, and has its own.
+    place: Option<Passage>,
+}
+
+impl Lease {
+    fn of(session: Rc<Session>, is_used: bool) -> Lease {
+        Lease { upstream: Upstream::Http2(Call::new(session)), is_used, requests: 0, place: None }
+    }
+
+    /// Whether somebody, perhaps in another worker, waits for its place.
+    fn is_wanted(&self) -> bool {
+        self.place.as_ref().is_some_and(Passage::is_wanted)
+    }
+}
+
+/// 32 random bytes of the kernel; where there is no device, of the hash maps' seeds.
+pub fn secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut device| io::Read::read_exact(&mut device, &mut secret));
+    if read.is_err() {
+        use std::hash::{BuildHasher, RandomState};
+        for (index, bytes) in secret.chunks_exact_mut(8).enumerate() {
+            bytes.copy_from_slice(&RandomState::new().hash_one(index).to_be_bytes());
+        }
+    }
+    secret
+}
+
+/// A backend as one worker uses it.
+pub struct Service {
+    /// As the route that came first names it; others that are equal share the service.
+    pub backend: Arc<Backend>,
+    pub balancer: Balancer,
+    pub gate: Gate,
+    used: Cell<Duration>,
+    idle: RefCell<HashMap<SocketAddr, Vec<Idle>, Quick>>,
+    sessions: Sessions,
 }
 
 struct Idle {
-    stream: Wire,
+    lease: Lease,
     until_tick: u64,
 }
 
-impl Pool {
-    /// An empty pool that keeps so many for each endpoint.
-    pub fn new(per_endpoint: usize) -> Pool {
-        Pool { shelves: RefCell::default(), total: Cell::new(0), per_endpoint }
+impl Service {
+    /// Whether another attempt is within the budget, and within what may be repeated at once; held until it is over.
+    pub fn repeat(&self, retry: &Retry, now: Duration) -> Option<Held> {
+        let held = self.gate.repeat()?;
+        self.balancer.may_repeat(retry.budget_percent, retry.budget_min_per_sec, now).then_some(held)
     }
 
-    /// A connection that was alive a moment ago; `thorough` asks the kernel, which is for requests that cannot be repeated.
-    pub fn take(&self, endpoint: SocketAddr, thorough: bool) -> Option<Wire> {
-        let mut shelves = self.shelves.borrow_mut();
-        let shelf = shelves.get_mut(&endpoint)?;
-        while let Some(idle) = shelf.idle.pop() {
-            self.total.set(self.total.get() - 1);
-            if idle.stream.is_alive(thorough) {
-                return Some(idle.stream);
+    /// An unused connection that was alive a moment ago; `thorough` asks the kernel, which is for requests that cannot
+    /// be repeated.
+    pub fn take(&self, pool: &Pool, endpoint: SocketAddr, thorough: bool) -> Option<Lease> {
+        if let Some(session) = self.sessions.find(endpoint) {
+            return Some(Lease::of(session, true));
+        }
+        let mut idle = self.idle.borrow_mut();
+        let shelf = idle.get_mut(&endpoint)?;
+        while let Some(Idle { lease, .. }) = shelf.pop() {
+            pool.total.set(pool.total.get() - 1);
+            if lease.upstream.wire().is_alive(thorough) {
+                return Some(lease);
             }
         }
         None
     }
 
-    /// Keeps a connection, unless its endpoint is gone or enough are kept: then it is closed.
-    pub fn put(&self, endpoint: SocketAddr, backend: &Arc<Backend>, stream: Wire, until_tick: u64) {
-        if self.total.get() >= IDLE_TOTAL_MAX || !has(backend, endpoint) {
+    /// Opens a connection, or shares one that was opened meanwhile. `preface` goes first (a PROXY protocol header); the
+    /// watch runs with the limit for connecting, and is set anew for TLS.
+    pub async fn open(
+        &self,
+        worker: &Rc<Worker>,
+        endpoint: SocketAddr,
+        preface: &[u8],
+        watch: &Watch,
+    ) -> Result<Lease, OpenError> {
+        if self.backend.protocol == BackendProtocol::Http1 || !preface.is_empty() {
+            return self.open_one(worker, endpoint, preface, watch).await;
+        }
+        loop {
+            let dial = self.sessions.join(endpoint).await.map_err(OpenError::Failed)?;
+            if let Some(session) = self.sessions.find(endpoint) {
+                return Ok(Lease::of(session, true));
+            }
+            let Some(mut dial) = dial else { continue };
+            let opened = self.open_one(worker, endpoint, preface, watch).await;
+            match &opened {
+                Err(OpenError::Failed(error)) => dial.fail(error),
+                Err(OpenError::Insecure(error)) => dial.fail(&io::Error::other(error.reason())),
+                Ok(_) | Err(OpenError::Refused(_)) => {}
+            }
+            return opened;
+        }
+    }
+
+    async fn open_one(
+        &self,
+        worker: &Rc<Worker>,
+        endpoint: SocketAddr,
+        preface: &[u8],
+        watch: &Watch,
+    ) -> Result<Lease, OpenError> {
+        // Who waits in vain for a place says nothing about the endpoint.
+        let place = watch.within(self.gate.connection()).await.unwrap_or(Err(Refusal::CIRCUIT_OPEN));
+        let place = place.map_err(OpenError::Refused)?;
+        // A connection that speaks for one client is not shared.
+        let offer = match self.backend.protocol {
+            _ if !preface.is_empty() => Offer::Http1,
+            BackendProtocol::Http1 => Offer::Http,
+            BackendProtocol::Http2 => Offer::Http2,
+        };
+        let opened = connect(&self.backend, endpoint, offer, preface, &worker.handshakes, watch).await;
+        let wire = opened.map_err(|error| match error {
+            ConnectError::Io(error) => OpenError::Failed(error),
+            error => OpenError::Insecure(error),
+        })?;
+        let is_http2 = match wire.tls() {
+            Some(facts) => facts.alpn == Alpn::Http2,
+            None => self.backend.protocol == BackendProtocol::Http2,
+        };
+        if is_http2 {
+            return Ok(Lease::of(self.sessions.begin(worker, endpoint, wire, place), false));
+        }
+        Ok(Lease { upstream: Upstream::Http1(wire), is_used: false, requests: 0, place: Some(place) })
+    }
+
+    /// Keeps a connection that has served a request, unless its endpoint is gone or enough are kept: then it is closed.
+    pub fn put(&self, pool: &Pool, endpoint: SocketAddr, mut lease: Lease, until_tick: u64) {
+        if !lease.upstream.is_http1() {
             return;
         }
-        let mut shelves = self.shelves.borrow_mut();
-        let shelf =
-            shelves.entry(endpoint).or_insert_with(|| Shelf { backend: backend.clone(), idle: Vec::new() });
-        if !Arc::ptr_eq(&shelf.backend, backend) {
-            shelf.backend = backend.clone();
+        lease.requests += 1;
+        lease.is_used = true;
+        let worn =
+            self.backend.policy.breaker.requests_per_connection.is_some_and(|max| lease.requests >= max);
+        let unwanted = worn || lease.is_wanted() || pool.total.get() >= IDLE_TOTAL_MAX;
+        if unwanted || !self.backend.endpoints.load().contains(endpoint) {
+            return;
         }
-        if shelf.idle.len() < self.per_endpoint {
-            shelf.idle.push(Idle { stream, until_tick });
-            self.total.set(self.total.get() + 1);
+        let mut idle = self.idle.borrow_mut();
+        let shelf = idle.entry(endpoint).or_default();
+        if shelf.len() < pool.per_endpoint {
+            shelf.push(Idle { lease, until_tick });
+            pool.total.set(pool.total.get() + 1);
         }
     }
 
-    /// Closes what is too old, what the other side closed, and what leads to endpoints that are gone.
-    pub fn sweep(&self, now_tick: u64) {
-        let mut total = 0;
-        self.shelves.borrow_mut().retain(|endpoint, shelf| {
-            if !has(&shelf.backend, *endpoint) {
+    /// Closes what is too old, what the other side closed, and what leads to endpoints that are gone; how many are left.
+    fn sweep(&self, now_tick: u64) -> usize {
+        let endpoints = self.backend.endpoints.load();
+        let mut left = 0;
+        self.idle.borrow_mut().retain(|endpoint, shelf| {
+            if !endpoints.contains(*endpoint) {
                 return false;
             }
-            shelf.idle.retain(|idle| idle.until_tick > now_tick && idle.stream.is_alive(false));
-            total += shelf.idle.len();
-            !shelf.idle.is_empty()
+            // Who waits for a place to connect goes before who may come.
+            let stays = |idle: &Idle| idle.until_tick > now_tick && !idle.lease.is_wanted();
+            shelf.retain(|idle| stays(idle) && idle.lease.upstream.wire().is_alive(false));
+            left += shelf.len();
+            !shelf.is_empty()
         });
-        self.total.set(total);
-    }
-
-    /// Follows a new Traffic: backends are looked up again, and those that are gone lose their connections.
-    pub fn follow(&self, traffic: &Traffic) {
-        let mut total = 0;
-        self.shelves.borrow_mut().retain(|_, shelf| {
-            let Some(cell) = traffic.endpoints.get(&shelf.backend.id) else { return false };
-            if !Arc::ptr_eq(cell, &shelf.backend.endpoints) {
-                shelf.backend = Arc::new(Backend { endpoints: cell.clone(), ..(*shelf.backend).clone() });
-            }
-            total += shelf.idle.len();
-            true
-        });
-        self.total.set(total);
+        left + self.sessions.sweep(|endpoint| endpoints.contains(endpoint))
     }
 }
 
-fn has(backend: &Backend, endpoint: SocketAddr) -> bool {
-    backend.endpoints.load().contains(endpoint)
+/// Why a connection could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The backend has all connections that it may have.
+    Refused(Refusal),
+    /// The endpoint cannot be reached.
+    Failed(io::Error),
+    /// TLS did not come about.
+    Insecure(ConnectError),
+}
+
+/// Services by the address of the backend, which is held so that no other comes to stand there.
+type ByBackend = HashMap<usize, (Arc<Backend>, Rc<Service>), Quick>;
+
+/// The services of one worker, and the number of unused connections over all of them.
+pub struct Pool {
+    by_backend: RefCell<ByBackend>,
+    /// By the address of the slot: equal backends share one.
+    services: RefCell<HashMap<usize, Rc<Service>, Quick>>,
+    total: Cell<usize>,
+    per_endpoint: usize,
+}
+
+impl Pool {
+    /// An empty pool that keeps so many connections for each endpoint.
+    pub fn new(per_endpoint: usize) -> Pool {
+        Pool {
+            by_backend: RefCell::default(),
+            services: RefCell::default(),
+            total: Cell::new(0),
+            per_endpoint,
+        }
+    }
+
+    /// The service of a backend.
+    pub fn service(&self, backend: &Arc<Backend>, all: &Backends, random: u64, now: Duration) -> Rc<Service> {
+        if let Some((_, service)) = self.by_backend.borrow().get(&address(backend)) {
+            service.used.set(now);
+            return service.clone();
+        }
+        self.first(backend, all, random, now)
+    }
+
+    #[cold]
+    fn first(&self, backend: &Arc<Backend>, all: &Backends, random: u64, now: Duration) -> Rc<Service> {
+        let gate = all.gate(backend);
+        let mut services = self.services.borrow_mut();
+        let service = services.entry(address(gate.slot())).or_insert_with(|| {
+            let balancer = Balancer::new(gate.shared().clone(), random, now);
+            let (backend, used) = (backend.clone(), Cell::new(now));
+            Rc::new(Service {
+                backend,
+                balancer,
+                gate,
+                used,
+                idle: RefCell::default(),
+                sessions: Sessions::default(),
+            })
+        });
+        service.used.set(now);
+        self.by_backend.borrow_mut().insert(address(backend), (backend.clone(), service.clone()));
+        service.clone()
+    }
+
+    /// Closes what is too old or leads nowhere, and forgets services that nobody has asked for lately.
+    pub fn sweep(&self, now_tick: u64) {
+        let now = since_start(Instant::now());
+        let mut total = 0;
+        self.retain(|service| {
+            let left = service.sweep(now_tick);
+            total += left;
+            left > 0 || now.saturating_sub(service.used.get()) < SERVICE_UNUSED_MAX
+        });
+        self.total.set(total);
+    }
+
+    /// Follows a new Traffic: backends that it does not have, as they are, lose their connections.
+    pub fn follow(&self, all: &Backends) {
+        self.by_backend.borrow_mut().clear();
+        let mut total = 0;
+        self.retain(|service| {
+            let stays = all.has(service.gate.slot());
+            if stays {
+                total += service.idle.borrow().values().map(Vec::len).sum::<usize>();
+            }
+            stays
+        });
+        self.total.set(total);
+    }
+
+    fn retain(&self, mut stays: impl FnMut(&Service) -> bool) {
+        let mut services = self.services.borrow_mut();
+        let count = services.len();
+        services.retain(|_, service| stays(service));
+        if services.len() < count {
+            let is_kept = |service: &Service| services.contains_key(&address(service.gate.slot()));
+            self.by_backend.borrow_mut().retain(|_, (_, service)| is_kept(service));
+        }
+    }
+}
+
+/// A hasher for keys that no client chooses: addresses of memory and of endpoints.
+#[derive(Default)]
+pub struct QuickHasher(u64);
+
+/// Builds it.
+pub type Quick = BuildHasherDefault<QuickHasher>;
+
+impl Hasher for QuickHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.write_u64(word.into());
+    }
 }

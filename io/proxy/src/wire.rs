@@ -2,6 +2,17 @@
 //!
 //! Everything takes `&self`, so that both directions run in one task without locks or reference counts.
 
+mod accept;
+mod configs;
+mod connect;
+mod handshakes;
+mod metrics;
+mod session;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,6 +24,13 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+pub use accept::{Hello, accept_tls};
+pub use configs::{Configs, system_tickets};
+pub use connect::{ConnectError, Offer, connect, secure};
+pub use handshakes::Handshakes;
+pub use metrics::TlsMetrics;
+pub use tls::{Alpn, TlsFacts, TlsWire};
+
 use crate::buffer::Buffer;
 use crate::timer::Watch;
 
@@ -20,6 +38,8 @@ use crate::timer::Watch;
 pub enum Wire {
     /// In the clear.
     Plain(TcpStream),
+    /// Within TLS that ends or begins here.
+    Tls(Box<TlsWire>),
 }
 
 /// What a look without taking anything shows.
@@ -38,6 +58,15 @@ impl Wire {
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Wire::Plain(stream) => stream,
+            Wire::Tls(wire) => wire.tcp(),
+        }
+    }
+
+    /// What the TLS handshake settled; nothing in the clear.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        match self {
+            Wire::Plain(_) => None,
+            Wire::Tls(wire) => Some(wire.facts()),
         }
     }
 
@@ -45,6 +74,7 @@ impl Wire {
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Plain(stream) => stream.poll_read_ready(context),
+            Wire::Tls(wire) => wire.poll_readable(context),
         }
     }
 
@@ -52,6 +82,7 @@ impl Wire {
     pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Plain(stream) => stream.poll_write_ready(context),
+            Wire::Tls(wire) => wire.poll_writable(context),
         }
     }
 
@@ -60,7 +91,8 @@ impl Wire {
         poll_fn(|context| self.poll_readable(context)).await
     }
 
-    /// Reads once; `WouldBlock` if there is nothing, 0 is the end.
+    /// Reads once; `WouldBlock` if there is nothing, 0 is the end. `UnexpectedEof`: TLS ended without being closed, and
+    /// what came may be a part.
     pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Plain(stream) => {
@@ -71,13 +103,16 @@ impl Wire {
                 }
                 Ok(count)
             }
+            Wire::Tls(wire) => wire.try_read(room),
         }
     }
 
-    /// Writes once; `WouldBlock` if there is no room.
+    /// Writes once; `WouldBlock` if there is no room. After that the next write must begin with the same bytes: TLS may
+    /// hold them already. What is reported as written has left for the kernel.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Wire::Plain(stream) => stream.try_write(bytes),
+            Wire::Tls(wire) => wire.try_write(bytes),
         }
     }
 
@@ -114,15 +149,35 @@ impl Wire {
         Ok(())
     }
 
-    /// Says that no more is coming; the other side may still send.
+    /// Says that no more is coming; the other side may still send. A TLS `close_notify` that finds no room leaves while
+    /// someone waits to read; [`shutdown`](Wire::shutdown) waits for it.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        SockRef::from(self.tcp()).shutdown(Shutdown::Write)
+        match self {
+            Wire::Plain(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Wire::Tls(wire) => wire.shutdown_write(),
+        }
+    }
+
+    /// Says that no more is coming, and waits until that has left. For responses whose end is the end of the connection.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Wire::Plain(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Wire::Tls(wire) => poll_fn(|context| wire.poll_shutdown(context)).await,
+        }
+    }
+
+    /// Cuts the connection when it is dropped: the other side sees a reset, and no end that it could take for one.
+    pub fn cut(&self) {
+        let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
     }
 
     /// Looks without waiting and without taking anything: one system call.
     pub fn glance(&self) -> Glance {
+        let stream = match self {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(wire) => return wire.glance(),
+        };
         let mut byte = [MaybeUninit::uninit(); 1];
-        let stream = self.tcp();
         match stream.try_io(Interest::READABLE, || SockRef::from(stream).peek(&mut byte)) {
             Ok(0) => Glance::Over,
             Ok(_) => Glance::Bytes,
@@ -134,14 +189,17 @@ impl Wire {
     /// Whether an unused connection can still be used. Without `thorough` this costs no system call unless something
     /// came in.
     pub fn is_alive(&self, thorough: bool) -> bool {
-        if thorough {
-            let mut byte = [MaybeUninit::uninit(); 1];
-            let peeked = SockRef::from(self.tcp()).peek(&mut byte);
-            return peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        }
-        match self.poll_readable(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => true,
-            Poll::Ready(_) => self.glance() == Glance::Quiet,
+        match self {
+            Wire::Tls(wire) => wire.is_alive(thorough),
+            Wire::Plain(stream) if thorough => {
+                let mut byte = [MaybeUninit::uninit(); 1];
+                let peeked = SockRef::from(stream).peek(&mut byte);
+                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Wire::Plain(_) => match self.poll_readable(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => true,
+                Poll::Ready(_) => self.glance() == Glance::Quiet,
+            },
         }
     }
 }

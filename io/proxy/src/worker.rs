@@ -6,24 +6,32 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tidegate_model::Traffic;
-use tidegate_model::traffic::Backend;
+use tidegate_model::traffic::ProxyProtocolIn;
+use tidegate_tls::TicketKeys;
+use tidegate_traffic::session::SessionKey;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::access_log::{Record, Sheet};
+use crate::backends::Backends;
 use crate::buffer::Buffers;
-use crate::connection::Connection;
+use crate::census::Place;
+use crate::datagram::{self, Batch};
+use crate::http2;
+use crate::exchange::overload::Overload;
 use crate::limits::Limits;
+use crate::listener::DoorSocket;
 use crate::metrics::Metrics;
-use crate::table::Table;
+use crate::proxy::SocketKey;
+use crate::relay::{Guest, Stock};
+use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
-use crate::upstream::Pool;
-use crate::wire::Wire;
+use crate::upstream::{Pool, secret};
+use crate::wire::{Handshakes, system_tickets};
 
 /// Ticks between two looks at the upstream connections that are kept.
 const SWEEP_TICKS: u64 = 5;
@@ -34,17 +42,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the control thread asks of a worker.
 pub enum Order {
     /// Serve exactly these; told when done.
-    Serve { doors: Vec<DoorOrder>, traffic: Arc<Traffic>, done: oneshot::Sender<()> },
+    Serve { doors: Vec<DoorOrder>, done: oneshot::Sender<()> },
     /// Stop accepting, and end every connection with its request; told when no socket listens any more.
     Drain { done: oneshot::Sender<()> },
 }
 
 /// A socket that is to be served.
 pub struct DoorOrder {
-    pub address: SocketAddr,
+    pub key: SocketKey,
     pub table: Arc<Table>,
     /// The socket, if the worker has none yet.
-    pub socket: Option<TcpListener>,
+    pub socket: Option<DoorSocket>,
 }
 
 /// What all workers share: limits of the process, and counters.
@@ -53,12 +61,32 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Client connections open.
     pub connections: AtomicUsize,
+    /// UDP sessions open.
+    pub sessions: AtomicUsize,
+    /// What is known of backends.
+    pub backends: Arc<Backends>,
+    /// What TLS sessions are sealed with.
+    pub tickets: TicketKeys,
+    /// How short memory is.
+    pub overload: Overload,
+}
+
+impl Shared {
+    /// Nothing is open yet. Gateways with one `ticket_secret` resume each other's TLS sessions; empty: this process alone.
+    pub fn new(limits: Limits, metrics: Metrics, ticket_secret: &[u8]) -> Shared {
+        let (connections, sessions) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let tickets = system_tickets(Some(ticket_secret));
+        let backends = Backends::new(metrics.backend_refusals.clone(), SessionKey::new(secret()));
+        let overload = Overload::new(&limits, metrics.overload_steps.clone());
+        Shared { limits, metrics, connections, sessions, backends: Arc::new(backends), tickets, overload }
+    }
 }
 
 /// A listening socket of this worker, and what it serves.
 pub struct Door {
     /// Names it among the worker's doors, also of those closed.
     pub id: u64,
+    pub key: SocketKey,
     pub address: SocketAddr,
     #[expect(
         clippy::redundant_allocation,
@@ -76,6 +104,11 @@ impl Door {
         self.table.borrow().clone()
     }
 
+    /// Waits until the door is to close; for its one task.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
     /// Whether connections are to end with the request at hand.
     pub fn is_closing(&self) -> bool {
         self.closing.get()
@@ -88,12 +121,18 @@ pub struct Worker {
     pub metrics: Metrics,
     pub clock: Rc<Clock>,
     pub buffers: Rc<Buffers>,
+    /// What HTTP/2 sessions share.
+    pub http2: http2::Kit,
     pub pool: Pool,
-    shared: Arc<Shared>,
-    doors: RefCell<HashMap<SocketAddr, Rc<Door>>>,
+    /// TLS handshakes under way.
+    pub handshakes: Handshakes,
+    /// Pipes and blocks for bulk relays.
+    pub stock: Rc<Stock>,
+    /// Room for datagrams, made when the first door needs it.
+    pub batch: RefCell<Option<Box<Batch>>>,
+    pub shared: Arc<Shared>,
+    doors: RefCell<HashMap<SocketKey, Rc<Door>>>,
     next_door: Cell<u64>,
-    /// Round-robin turns by the address of the backend; cleared with every new Traffic.
-    turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
     sheet: RefCell<Sheet>,
 }
@@ -114,10 +153,9 @@ pub fn run(
         spawn_local(tick(worker.clone()));
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Serve { doors, traffic, done } => {
+                Order::Serve { doors, done } => {
                     worker.serve(doors);
-                    worker.pool.follow(&traffic);
-                    worker.turns.borrow_mut().clear();
+                    worker.pool.follow(&worker.shared.backends);
                     let _ = done.send(());
                 }
                 Order::Drain { done } => {
@@ -140,22 +178,27 @@ async fn tick(worker: Rc<Worker>) {
         worker.sheet.borrow_mut().hand_over();
         if worker.clock.now().is_multiple_of(SWEEP_TICKS) {
             worker.pool.sweep(worker.clock.now());
+            worker.shared.overload.look();
         }
     }
 }
 
 impl Worker {
     fn new(shared: Arc<Shared>, sheet: Sheet, seed: u64) -> Worker {
+        let buffers = Rc::<Buffers>::default();
         Worker {
+            handshakes: Handshakes::new(&shared.limits, shared.metrics.tls.clone(), buffers.clone()),
             limits: shared.limits.clone(),
             metrics: shared.metrics.clone(),
             clock: Rc::default(),
-            buffers: Rc::default(),
+            buffers,
+            http2: http2::Kit::default(),
             pool: Pool::new(shared.limits.upstream_idle_connections),
+            stock: Rc::default(),
+            batch: RefCell::default(),
             shared,
             doors: RefCell::default(),
             next_door: Cell::new(0),
-            turns: RefCell::default(),
             random: Cell::new(seed),
             sheet: RefCell::new(sheet),
         }
@@ -168,14 +211,6 @@ impl Worker {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
-    }
-
-    /// Whose turn it is among a backend's endpoints. Workers start at different ones.
-    pub fn turn(&self, backend: &Arc<Backend>) -> usize {
-        let mut turns = self.turns.borrow_mut();
-        let turn = turns.entry(Arc::as_ptr(backend).addr()).or_insert_with(|| self.random() as usize);
-        *turn = turn.wrapping_add(1);
-        *turn
     }
 
     /// Whether requests are logged.
@@ -191,44 +226,72 @@ impl Worker {
     /// Opens, keeps and closes doors so that exactly these are open.
     fn serve(self: &Rc<Self>, orders: Vec<DoorOrder>) {
         let mut open = HashMap::new();
-        for DoorOrder { address, table, socket } in orders {
-            let known = self.doors.borrow_mut().remove(&address);
+        for DoorOrder { key, table, socket } in orders {
+            let known = self.doors.borrow_mut().remove(&key);
             let door = match (known, socket) {
                 (Some(door), _) => {
                     *door.table.borrow_mut() = Rc::new(table);
                     door
                 }
-                (None, Some(socket)) => self.open(address, table, socket),
+                (None, Some(socket)) => self.open(key, table, socket),
                 (None, None) => continue,
             };
-            open.insert(address, door);
+            open.insert(key, door);
         }
         for door in self.doors.replace(open).into_values() {
             door.closing.set(true);
             door.closed.notify_one();
             self.clock.hasten(door.id, self.limits.close_grace);
+            self.clock.hasten(door.id | http2::TAG, Duration::ZERO);
         }
     }
 
-    fn open(self: &Rc<Self>, address: SocketAddr, table: Arc<Table>, socket: TcpListener) -> Rc<Door> {
+    fn open(self: &Rc<Self>, key: SocketKey, table: Arc<Table>, socket: DoorSocket) -> Rc<Door> {
         let id = self.next_door.replace(self.next_door.get() + 1);
         let table = RefCell::new(Rc::new(table));
-        let door = Rc::new(Door { id, address, table, closing: Cell::new(false), closed: Notify::new() });
-        spawn_local(accept(self.clone(), door.clone(), socket));
+        let door = Rc::new(Door {
+            id,
+            key,
+            address: key.address,
+            table,
+            closing: Cell::new(false),
+            closed: Notify::new(),
+        });
+        match socket {
+            DoorSocket::Tcp(socket) => drop(spawn_local(accept(self.clone(), door.clone(), socket))),
+            DoorSocket::Udp(socket) => drop(spawn_local(datagram::serve(self.clone(), door.clone(), socket))),
+        }
         door
     }
 
     /// A connection's task. A panic in it ends this connection only: the runtime catches it.
     fn admit(self: &Rc<Self>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = Place::take(&self.shared) else { return };
+        let table = door.table();
+        let limits = &table.entrance.client.limits;
+        let Some(mut place) = Place::take(&self.shared, &table.census, limits) else { return };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let watch = self.clock.watch();
-        let connection =
-            Connection { worker: self.clone(), door: door.clone(), stream: Wire::Plain(stream), peer, watch, inbox: None };
-        spawn_local(async move {
-            connection.run().await;
-            drop(place);
-        });
+        if table.entrance.client.proxy_protocol == ProxyProtocolIn::Off && !place.name(peer.ip(), limits) {
+            return;
+        }
+        let guest =
+            Guest { worker: self.clone(), door: door.clone(), stream, peer, client: peer, asked: None };
+        // A future of its own for each kind: an HTTP connection that waits is not to pay for the size of the others.
+        match table.kind {
+            _ if table.entrance.client.proxy_protocol != ProxyProtocolIn::Off => {
+                drop(spawn_local(guest.introduce(table, place)));
+            }
+            Kind::Http => {
+                let connection = guest.into_http();
+                drop(spawn_local(async move {
+                    let newcomer = connection.run().await;
+                    http2::Newcomer::settle(newcomer, place);
+                }));
+            }
+            _ => drop(spawn_local(async move {
+                let newcomer = guest.serve(table).await;
+                http2::Newcomer::settle(newcomer, place);
+            })),
+        }
     }
 }
 
@@ -236,19 +299,19 @@ impl Worker {
 async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(address = %door.address, %error, "cannot serve the socket"),
+        Err(error) => return tracing::error!(socket = %door.key, %error, "cannot serve the socket"),
     };
     loop {
         let accepted = tokio::select! {
             biased;
-            () = door.closed.notified() => break,
+            () = door.closed() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => worker.admit(&door, stream, peer),
             Err(error) if is_about_one(&error) => {}
             Err(error) => {
-                tracing::warn!(address = %door.address, %error, "cannot accept connections");
+                tracing::warn!(socket = %door.key, %error, "cannot accept connections");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -270,43 +333,22 @@ fn is_about_one(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
 }
 
-/// A place among the connections of the process; given back when dropped, also by a panic.
-struct Place(Arc<Shared>);
-
-impl Place {
-    fn take(shared: &Arc<Shared>) -> Option<Place> {
-        if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.limits.connections {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            shared.metrics.connections_refused.inc();
-            return None;
-        }
-        shared.metrics.connections.inc();
-        shared.metrics.connections_open.inc();
-        Some(Place(shared.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.connections_open.dec();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use tidegate_model::traffic::ClientLimits;
+
     use super::*;
 
     /// A panic in one connection's task ends that task, gives its place back, and leaves the worker running.
     #[test]
     fn a_panic_ends_one_connection() {
-        let metrics = Metrics::default();
-        let shared =
-            Arc::new(Shared { limits: Limits::default(), metrics, connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared::new(Limits::default(), Metrics::default(), &[]));
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let runtime = builder.build_local(tokio::runtime::LocalOptions::default()).unwrap();
         let after = runtime.block_on(async {
-            let place = Place::take(&shared);
+            let place = Place::take(&shared, &Arc::default(), &ClientLimits::default());
             let broken = spawn_local(async move {
                 let _place = place;
                 panic!("as a bug would");

@@ -6,10 +6,10 @@ use ipnet::Ipv4Net;
 use serde_json::json;
 use tidegate_console::{EgressQuery, Explained, HttpQuery};
 use tidegate_model::address::Protocol;
-use tidegate_model::traffic::Entrance;
+use tidegate_model::traffic::{Entrance, Serves};
 use tidegate_objects::Key;
-use tidegate_proxy::SocketState;
-use tidegate_traffic::{Explanation, Question, Router, explain};
+use tidegate_proxy::{SocketKey, SocketState};
+use tidegate_traffic::{Explanation, Question, Router, explain, explain_tls};
 
 use super::{Board, Decided};
 
@@ -17,20 +17,18 @@ impl Board {
     /// Which listener, route, rule, backend and endpoint serve a request.
     pub(super) fn http(&self, query: &HttpQuery) -> Explained {
         let Some(url) = Url::parse(&query.url) else {
-            let message = match query.url.starts_with("https://") {
-                true => "https is not served by this version; ask with http://".to_owned(),
-                false => format!("`{}` is not a URL like http://shop.example/path", query.url),
-            };
+            let message = format!("`{}` is not a URL like http://shop.example/path", query.url);
             return unserved("url", message);
         };
         let decided = self.decided();
         let candidates = candidates(&decided, &url);
         if candidates.is_empty() {
-            let open = decided.model.traffic.entrances.iter().map(|entrance| entrance.address.to_string());
+            let open = decided.model.traffic.entrances.iter().filter(|entrance| serves(entrance, &url));
+            let open = open.map(|entrance| entrance.address.to_string());
             let open = open.collect::<Vec<_>>().join(", ");
             return unserved(
                 "listener",
-                format!("nothing listens on port {} there; open are: {open}", url.port),
+                format!("nothing listens for {} on port {} there; open are: {open}", url.scheme(), url.port),
             );
         }
         let headers = query.headers.lines().filter_map(|line| line.split_once(':'));
@@ -45,7 +43,7 @@ impl Board {
         // A name may stand for any of the addresses: the first that serves it answers, else the first of all.
         let mut answers: Vec<(&Entrance, Explanation)> = candidates
             .iter()
-            .map(|&entrance| (entrance, explain(&Router::new(entrance), &question)))
+            .map(|&entrance| (entrance, url.explain(&Router::new(entrance), &question)))
             .collect();
         let best = answers.iter().position(|(_, explanation)| explanation.refusal.is_none()).unwrap_or(0);
         let (entrance, explanation) = answers.swap_remove(best);
@@ -73,7 +71,7 @@ impl Board {
         if let Some(refusal) = explanation.refusal {
             tell("answer", Some(format!("{} {}", refusal.status, refusal.reason)));
         }
-        let closed = match self.0.proxy.borrow().sockets.get(&entrance.address) {
+        let closed = match self.0.proxy.borrow().sockets.get(&SocketKey::of(entrance)) {
             Some(SocketState::Failed(reason)) => Some(format!("nobody can connect: {reason}")),
             _ => None,
         };
@@ -165,20 +163,27 @@ fn unserved(label: &str, message: String) -> Explained {
     Explained { found: false, data: json!({ "message": message }), lines: vec![(label.to_owned(), message)] }
 }
 
+/// Whether what comes in there is spoken as the URL says: HTTP in the clear, or TLS.
+fn serves(entrance: &Entrance, url: &Url) -> bool {
+    entrance.listeners.iter().any(|listener| match &listener.serves {
+        Serves::Http(_) => listener.tls.is_some() == url.tls,
+        Serves::Tls(_) => url.tls,
+        Serves::Tcp(_) | Serves::Udp(_) => false,
+    })
+}
+
 /// The sockets that a client who asks for this URL may reach: exact addresses before every local one.
 fn candidates<'a>(decided: &'a Decided, url: &Url) -> Vec<&'a Entrance> {
     let traffic = &decided.model.traffic;
     if let Ok(address) = url.host.parse::<IpAddr>() {
-        return tidegate_traffic::entrance_for(traffic, address, url.port)
-            .map(AsRef::as_ref)
-            .into_iter()
-            .collect();
+        let entrance = tidegate_traffic::entrance_for(traffic, address, url.port).map(AsRef::as_ref);
+        return entrance.filter(|entrance| serves(entrance, url)).into_iter().collect();
     }
     let mut same_port: Vec<&Entrance> = traffic
         .entrances
         .iter()
         .map(AsRef::as_ref)
-        .filter(|entrance| entrance.address.port() == url.port)
+        .filter(|entrance| entrance.address.port() == url.port && serves(entrance, url))
         .collect();
     same_port.sort_by_key(|entrance| entrance.address.ip().is_unspecified());
     same_port
@@ -190,24 +195,41 @@ struct Url {
     host: String,
     port: u16,
     target: String,
+    /// `https`.
+    tls: bool,
 }
 
 impl Url {
     fn parse(text: &str) -> Option<Url> {
-        let rest = text.strip_prefix("http://").or_else(|| (!text.contains("://")).then_some(text))?;
+        let (tls, rest) = match text.split_once("://") {
+            None => (false, text),
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return None,
+        };
         let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(at);
         let target = target.split('#').next().unwrap_or_default();
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && !port.contains(']') => (host, port.parse().ok()?),
-            _ => (authority, 80),
+            _ => (authority, if tls { 443 } else { 80 }),
         };
         if host.is_empty() || authority.starts_with(':') {
             return None;
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Some(Url { authority: authority.to_owned(), host, port, target })
+        Some(Url { authority: authority.to_owned(), host, port, target, tls })
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// A client sends the host as server name, unless it is an address (RFC 6066 section 3).
+    fn explain(&self, router: &Router, question: &Question<'_>) -> Explanation {
+        let name = if self.host.parse::<IpAddr>().is_ok() { "" } else { self.host.as_str() };
+        if self.tls { explain_tls(router, question, name) } else { explain(router, question) }
     }
 }
 
@@ -225,7 +247,9 @@ mod tests {
             ("http://Shop.Example?x=1", Some(("shop.example", 80, "/?x=1"))),
             ("http://[::1]:81/x", Some(("::1", 81, "/x"))),
             ("http://10.0.0.1/", Some(("10.0.0.1", 80, "/"))),
-            ("https://shop.example/", None),
+            ("https://shop.example/", Some(("shop.example", 443, "/"))),
+            ("https://shop.example:8443", Some(("shop.example", 8443, "/"))),
+            ("ftp://shop.example/", None),
             ("http://:80/", None),
             ("http://shop.example:port/", None),
         ] {

@@ -12,7 +12,7 @@ use tidegate_model::observed::{
     AddressStatus, BgpStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus, RouteStatus,
     ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
 };
-use tidegate_proxy::SocketState;
+use tidegate_proxy::{SocketKey, SocketState};
 use tidegate_speaker::{Election, LearnedRoute};
 
 use super::{Board, Decided, KernelView};
@@ -43,13 +43,13 @@ impl Board {
     fn listeners(&self, decided: &Decided) -> Vec<ListenerStatus> {
         let observed = self.0.proxy.borrow().clone();
         let each = decided.model.traffic.entrances.iter().flat_map(|entrance| {
-            entrance.listeners.iter().map(|listener| (entrance.address, listener.clone()))
+            entrance.listeners.iter().map(|listener| (SocketKey::of(entrance), listener.clone()))
         });
-        each.map(|(address, listener)| {
-            let socket = observed.sockets.get(&address);
+        each.map(|(key, listener)| {
+            let socket = observed.sockets.get(&key);
             ListenerStatus {
                 listener: listener.name.to_string(),
-                address: Some(address),
+                address: Some(key.address),
                 hostname: listener.hostname.as_ref().map_or("*".into(), ToString::to_string),
                 routes: listener.route_count(),
                 listening: socket == Some(&SocketState::Listening),

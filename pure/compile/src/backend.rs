@@ -1,15 +1,22 @@
-//! Backends: Services that routes point to, and the endpoints behind a Service's port.
+//! Backends: Services that routes point to, what is spoken to them, and the endpoints behind a Service's port.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Backend, BackendId, Endpoint, EndpointCell, Endpoints, Target};
+use tidegate_model::traffic::{
+    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Certificate, Endpoint, EndpointCell,
+    Endpoints, Target, Transport, ZoneAware,
+};
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType};
-use tidegate_objects::route::HttpBackendRef;
+use tidegate_objects::route::BackendObjectRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
-use crate::grants::Grants;
+use crate::backend_policy::Policies;
+use crate::backend_tls::BackendTlsPolicies;
+use crate::filter::Extensions;
+use crate::grants::{self, Grants};
+use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
 /// EndpointSlices by Service.
@@ -20,8 +27,33 @@ pub(crate) struct Backends<'a> {
     snapshot: &'a Snapshot,
     grants: Grants<'a>,
     slices: SlicesOf<'a>,
+    tls: BackendTlsPolicies,
+    policies: Policies,
+    extensions: Extensions,
     previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
     cells: BTreeMap<BackendId, Arc<EndpointCell>>,
+    made: BTreeMap<BackendId, Vec<Arc<Backend>>>,
+}
+
+/// The route that refers, and which of its rules.
+#[derive(Clone, Copy)]
+pub(crate) struct From<'r> {
+    /// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute.
+    pub kind: Kind,
+    pub key: &'r Key,
+    /// The rule's name, if it has one.
+    pub rule: Option<&'r str>,
+}
+
+/// The Gateway that traffic comes through. A route that hangs under several is built for each: what goes to its
+/// backends may differ.
+#[derive(Clone)]
+pub(crate) struct Context<'c> {
+    pub gateway: &'c Key,
+    /// What this Gateway shows to backends (`spec.tls.backend`).
+    pub certificate: Option<Arc<Certificate>>,
+    /// Whether what is carried is TLS already, so that none is added (TLSRoute, passed through).
+    pub passthrough: bool,
 }
 
 /// A reference that cannot be followed.
@@ -36,50 +68,87 @@ pub(crate) struct Broken {
 }
 
 impl<'a> Backends<'a> {
-    pub fn new(snapshot: &'a Snapshot, previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>) -> Self {
-        let (grants, slices) = (Grants::new(snapshot), slices_of(snapshot));
-        Backends { snapshot, grants, slices, previous, cells: BTreeMap::new() }
+    pub fn new(
+        snapshot: &'a Snapshot,
+        previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
+        verdicts: &mut Verdicts,
+    ) -> Self {
+        grants::note_mistakes(snapshot, verdicts);
+        Backends {
+            snapshot,
+            grants: Grants::new(snapshot),
+            slices: slices_of(snapshot),
+            tls: BackendTlsPolicies::new(snapshot, verdicts),
+            policies: Policies::new(snapshot, verdicts),
+            extensions: Extensions::new(snapshot, verdicts),
+            previous,
+            cells: BTreeMap::new(),
+            made: BTreeMap::new(),
+        }
     }
 
-    /// The cells of every backend that was made.
-    pub fn finish(self) -> BTreeMap<BackendId, Arc<EndpointCell>> {
+    /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
+    pub fn finish(self, verdicts: &mut Verdicts) -> BTreeMap<BackendId, Arc<EndpointCell>> {
+        self.tls.note_unused(verdicts);
+        self.policies.note_unused(verdicts);
+        self.extensions.note_unused(verdicts);
         self.cells
     }
 
-    /// Follows a reference of an HTTPRoute.
-    pub fn resolve(&mut self, route: &Key, to: &HttpBackendRef) -> Result<Target, Broken> {
+    /// What an `ExtensionRef` may name.
+    pub fn extensions(&mut self) -> &mut Extensions {
+        &mut self.extensions
+    }
+
+    /// Follows a reference. A target that is broken without a mistake in the route (the Service's BackendTLSPolicy is
+    /// invalid) is no error here: the policy has the verdict.
+    pub fn resolve(
+        &mut self,
+        from: &From<'_>,
+        to: &BackendObjectRef,
+        transport: Transport,
+        context: &Context<'_>,
+    ) -> Result<Target, Broken> {
+        let (key, service) = self.service(from, to)?;
+        let port = port(&key, service, to.port, from, transport)?;
+        let tls = match self.tls(&key, port, transport, context) {
+            Some(Ok(tls)) => Some(tls),
+            Some(Err(short)) => return Ok(Target::Broken(short)),
+            None => None,
+        };
+        let protocol = protocol(from, &key, port, tls.is_some())?;
+        let policy = self.policy(from, &key, &service.spec, port, context);
+        let id = BackendId { service: key, port: port.port, transport };
+        let endpoints = self.cell(&id, port);
+        Ok(Target::Backend(self.shared(Backend { id, protocol, tls, policy, endpoints })))
+    }
+
+    fn service(
+        &self,
+        from: &From<'_>,
+        to: &BackendObjectRef,
+    ) -> Result<(Key, &'a Resource<Service>), Broken> {
         let (kind, group) =
             (to.kind.as_deref().unwrap_or("Service"), to.group.as_deref().unwrap_or_default());
         if kind != Kind::Service.name() || !group.is_empty() {
             let message =
                 format!("{kind} of group {group:?} is no backend in this version; a backend is a Service");
-            return Err(Broken {
-                short: "backend is not a Service",
-                reason: "InvalidKind",
-                field: "kind",
-                message,
-            });
+            let (short, reason) = ("backend is not a Service", "InvalidKind");
+            return Err(Broken { short, reason, field: "kind", message });
         }
-        let key = route.sibling(to.namespace.as_deref().unwrap_or(&route.namespace), &to.name);
-        if !self.grants.allow(route, &key) {
+        let key = from.key.sibling(to.namespace.as_deref().unwrap_or(&from.key.namespace), &to.name);
+        if !self.grants.allow((from.kind, from.key), (Kind::Service, &key)) {
             let message = format!(
-                "Service {key} is in another namespace and no ReferenceGrant there allows this; add one in namespace {} from HTTPRoute in namespace {} to Service",
-                key.namespace, route.namespace
+                "Service {key} is in another namespace and no ReferenceGrant there allows this; add one in namespace {} from {} in namespace {} to Service",
+                key.namespace, from.kind, from.key.namespace
             );
-            return Err(Broken {
-                short: "reference not permitted",
-                reason: "RefNotPermitted",
-                field: "namespace",
-                message,
-            });
+            let (short, reason) = ("reference not permitted", "RefNotPermitted");
+            return Err(Broken { short, reason, field: "namespace", message });
         }
-        let Some(service) = self.snapshot.services.get(&key) else {
-            return Err(self.missing(&key));
-        };
-        let port = port(&key, service, to.port)?;
-        let id = BackendId::tcp(key, port.port);
-        let cell = self.cell(&id, port);
-        Ok(Target::Backend(Arc::new(Backend::plain(id, cell))))
+        match self.snapshot.services.get(&key) {
+            Some(service) => Ok((key, service)),
+            None => Err(self.missing(&key)),
+        }
     }
 
     fn missing(&self, key: &Key) -> Broken {
@@ -94,21 +163,73 @@ impl<'a> Backends<'a> {
         Broken { short: "backend not found", reason: "BackendNotFound", field: "name", message }
     }
 
-    fn cell(&mut self, id: &BackendId, port: &ServicePort) -> Arc<EndpointCell> {
-        if let Some(cell) = self.cells.get(id) {
-            return cell.clone();
+    /// TLS towards a port: none without a policy, an error where the policy cannot be followed.
+    fn tls(
+        &mut self,
+        service: &Key,
+        port: &ServicePort,
+        transport: Transport,
+        context: &Context<'_>,
+    ) -> Option<Result<Arc<BackendTls>, &'static str>> {
+        if context.passthrough || transport == Transport::Udp {
+            return None;
         }
+        let tls = match self.tls.of(service, &port.name)? {
+            Ok(tls) => tls,
+            Err(short) => return Some(Err(short)),
+        };
+        let shown = |certificate: &Arc<Certificate>| {
+            Arc::new(BackendTls { certificate: Some(Arc::clone(certificate)), ..(*tls).clone() })
+        };
+        Some(Ok(context.certificate.as_ref().map_or_else(|| Arc::clone(&tls), shown)))
+    }
+
+    /// The policy that holds; where it leaves zones open, what the Service itself asks for.
+    fn policy(
+        &mut self,
+        from: &From<'_>,
+        key: &Key,
+        service: &Service,
+        port: &ServicePort,
+        context: &Context<'_>,
+    ) -> Arc<BackendPolicy> {
+        let policy = self.policies.of(from, key, &port.name, context.gateway);
+        match service.traffic_distribution {
+            // A gateway runs on no node of the pods', so "the same node" comes down to the same zone.
+            Some(_) if policy.zone_aware.is_none() => {
+                let zone_aware = Some(ZoneAware { endpoints_min: 0, force_min: Some(1) });
+                Arc::new(BackendPolicy { zone_aware, ..(*policy).clone() })
+            }
+            _ => policy,
+        }
+    }
+
+    fn cell(&mut self, id: &BackendId, port: &ServicePort) -> Arc<EndpointCell> {
+        let entry = match self.cells.entry(id.clone()) {
+            btree_map::Entry::Occupied(cell) => return Arc::clone(cell.get()),
+            btree_map::Entry::Vacant(entry) => entry,
+        };
         let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
         let endpoints = endpoints(port, slices.iter().map(|slice| &slice.spec));
         let cell = match self.previous.get(id) {
             Some(cell) => {
                 cell.store(endpoints);
-                cell.clone()
+                Arc::clone(cell)
             }
             None => Arc::new(EndpointCell::new(endpoints)),
         };
-        self.cells.insert(id.clone(), cell.clone());
-        cell
+        Arc::clone(entry.insert(cell))
+    }
+
+    /// One for all who use the same port with the same settings.
+    fn shared(&mut self, backend: Backend) -> Arc<Backend> {
+        let made = self.made.entry(backend.id.clone()).or_default();
+        if let Some(known) = made.iter().find(|known| ***known == backend) {
+            return Arc::clone(known);
+        }
+        let backend = Arc::new(backend);
+        made.push(Arc::clone(&backend));
+        backend
     }
 }
 
@@ -116,6 +237,8 @@ fn port<'s>(
     key: &Key,
     service: &'s Resource<Service>,
     asked: Option<u16>,
+    from: &From<'_>,
+    transport: Transport,
 ) -> Result<&'s ServicePort, Broken> {
     let broken = |short, reason, field, message| Err(Broken { short, reason, field, message });
     if service.spec.service_type == ServiceType::ExternalName {
@@ -127,27 +250,65 @@ fn port<'s>(
         let message = format!("a reference to a Service needs a port; Service {key} has {}", ports());
         return broken("backend port missing", "BackendNotFound", "port", message);
     };
-    let Some(port) = served_port(&service.spec, asked) else {
-        let message = match service.spec.ports.iter().find(|port| port.port == asked) {
-            Some(_) => format!("port {asked} of Service {key} is not TCP; an HTTPRoute needs a TCP port"),
-            None => format!("Service {key} has no port {asked}; it has {}", ports()),
-        };
-        return broken("backend port not found", "BackendNotFound", "port", message);
+    served_port(&service.spec, asked, transport).map_or_else(
+        || {
+            let word = match transport {
+                Transport::Tcp => "TCP",
+                Transport::Udp => "UDP",
+            };
+            let message = match service.spec.ports.iter().find(|port| port.port == asked) {
+                Some(_) => {
+                    let article = if from.kind == Kind::HTTPRoute { "an" } else { "a" };
+                    format!(
+                        "port {asked} of Service {key} is not {word}; {article} {} needs a {word} port",
+                        from.kind
+                    )
+                }
+                None => format!("Service {key} has no port {asked}; it has {}", ports()),
+            };
+            broken("backend port not found", "BackendNotFound", "port", message)
+        },
+        Ok,
+    )
+}
+
+/// What is spoken to a port, by who asks and by its `appProtocol` (KEP-3726). For other routes than HTTPRoute and
+/// GRPCRoute it is their clients' affair.
+fn protocol(
+    from: &From<'_>,
+    service: &Key,
+    port: &ServicePort,
+    tls: bool,
+) -> Result<BackendProtocol, Broken> {
+    let grpc = from.kind == Kind::GRPCRoute;
+    if from.kind != Kind::HTTPRoute && !grpc {
+        return Ok(BackendProtocol::default());
+    }
+    let usual = if grpc { BackendProtocol::Http2 } else { BackendProtocol::Http1 };
+    let unserved = |why: &str| {
+        let written = port.app_protocol.as_deref().unwrap_or_default();
+        let message = format!("port {} of Service {service} has appProtocol {written}; {why}", port.port);
+        let (short, reason) = ("backend protocol is not served", "UnsupportedProtocol");
+        Err(Broken { short, reason, field: "port", message })
     };
     match port.app_protocol.as_deref() {
-        Some(protocol @ ("kubernetes.io/h2c" | "kubernetes.io/wss" | "https")) => {
-            let message = format!(
-                "appProtocol {protocol} of Service {key} is not served by this version; it speaks HTTP/1.1 in the clear"
-            );
-            broken("backend protocol is not served", "UnsupportedProtocol", "port", message)
+        Some("kubernetes.io/h2c" | "http2" | "grpc") => Ok(BackendProtocol::Http2),
+        Some("kubernetes.io/ws" | "kubernetes.io/wss") if grpc => unserved("no gRPC passes over a WebSocket"),
+        Some("https" | "kubernetes.io/wss") if !tls => {
+            unserved("add a BackendTLSPolicy for it, which says what its certificate must be")
         }
-        _ => Ok(port),
+        Some("kubernetes.io/ws" | "kubernetes.io/wss") => Ok(BackendProtocol::Http1),
+        _ => Ok(usual),
     }
 }
 
-/// The TCP port of a Service with this number.
-pub(crate) fn served_port(service: &Service, number: u16) -> Option<&ServicePort> {
-    service.ports.iter().find(|port| port.port == number && port.protocol == Protocol::Tcp)
+/// The port of a Service with this number and transport.
+pub(crate) fn served_port(service: &Service, number: u16, transport: Transport) -> Option<&ServicePort> {
+    let protocol = match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+    };
+    service.ports.iter().find(|port| port.port == number && port.protocol == protocol)
 }
 
 fn slices_of(snapshot: &Snapshot) -> SlicesOf<'_> {
@@ -165,20 +326,24 @@ pub(crate) fn endpoints<'s>(
     port: &ServicePort,
     slices: impl Iterator<Item = &'s EndpointSlice>,
 ) -> Endpoints {
-    let (mut ready, mut terminating) = (BTreeSet::new(), BTreeSet::new());
+    let (mut ready, mut terminating) = (BTreeMap::new(), BTreeMap::new());
     for slice in slices {
         let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
         for number in ports.filter_map(|port| port.port) {
             for endpoint in &slice.endpoints {
                 let address = SocketAddr::new(endpoint.address, number);
-                if endpoint.ready {
-                    ready.insert(address);
-                } else if endpoint.serving && endpoint.terminating {
-                    terminating.insert(address);
-                }
+                let chosen = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
+                    (true, _) => &mut ready,
+                    (false, true) => &mut terminating,
+                    (false, false) => continue,
+                };
+                // Where two slices disagree about the zone of one address, the order of slices must not decide.
+                let zone: &mut Option<Arc<str>> = chosen.entry(address).or_default();
+                *zone = zone.take().max(endpoint.zone.clone());
             }
         }
     }
     let usable = if ready.is_empty() { terminating } else { ready };
-    Endpoints { usable: usable.into_iter().map(Endpoint::plain).collect() }
+    let usable = usable.into_iter().map(|(address, zone)| Endpoint { address, weight: 1, zone });
+    Endpoints { usable: usable.collect() }
 }

@@ -8,13 +8,18 @@ use tidegate_model::{Machine, Model, Speaker, Traffic, Verdict};
 use tidegate_objects::core::Service;
 use tidegate_objects::{Key, Kind, ObjectRef, Snapshot};
 
+use crate::attach::Parents;
 use crate::backend::Backends;
+use crate::entrance::Attached;
 use crate::gateway::Classes;
 use crate::held::Vips;
 use crate::node::Gateways;
 use crate::pool::Pools;
 use crate::verdicts::Verdicts;
-use crate::{bgp, egress, entrance, gateway, held, http_route, place, vrrp};
+use crate::{
+    bgp, certificate, client_policy, egress, entrance, gateway, held, http_route, listener_set, place,
+    stream_route, vrrp,
+};
 
 /// A `loadBalancerClass` that asks for us.
 const LOAD_BALANCER_CLASS: &str = "tidegate.dev/lb";
@@ -77,13 +82,19 @@ fn traffic(
     note_services(snapshot, verdicts);
     let classes = Classes::new(snapshot, verdicts);
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
+    listener_set::join(snapshot, &mut gateways, verdicts);
     place::assign(&mut gateways, pools, &reserved(snapshot), verdicts);
+    certificate::serve(&mut gateways, snapshot, &previous.traffic.entrances, verdicts);
+    client_policy::apply(&mut gateways, snapshot, verdicts);
     let doors = entrance::open(&mut gateways, verdicts);
-    let mut backends = Backends::new(snapshot, &previous.traffic.endpoints);
-    let attached = http_route::attach(snapshot, &gateways, &mut backends, verdicts);
-    let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances);
+    let mut backends = Backends::new(snapshot, &previous.traffic.endpoints, verdicts);
+    let parents = Parents::new(snapshot, &gateways);
+    let mut attached = Attached::default();
+    http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
+    stream_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
+    let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances, verdicts);
     let vips = Vips::new(&gateways, &doors);
-    (Traffic { entrances, endpoints: backends.finish() }, vips)
+    (Traffic { entrances, endpoints: backends.finish(verdicts) }, vips)
 }
 
 /// Addresses that objects name for other uses: no pool gives them to a Gateway that did not ask for them.

@@ -1,64 +1,90 @@
-//! Sockets: which listeners share one, and who wins where two Gateways ask for the same host on it.
+//! Sockets: which listeners share one, and who wins where two Gateways ask for the same on it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, Transport,
+    ClientPolicy, Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, StreamRoute, TlsRoute,
+    Transport,
 };
-use tidegate_objects::Kind;
+use tidegate_objects::{Key, Kind};
 
+use crate::conflict;
 use crate::gateway::OurGateway;
+use crate::listener::{Family, Protocol};
 use crate::verdicts::Verdicts;
 
 /// A listener: the place of its Gateway, and its own place there.
 pub(crate) type ListenerId = (usize, usize);
 
+/// A socket.
+pub(crate) type Socket = (SocketAddr, Transport);
+
 /// Which listeners stand behind which socket.
-pub(crate) type Doors = BTreeMap<SocketAddr, Vec<ListenerId>>;
+pub(crate) type Doors = BTreeMap<Socket, Vec<ListenerId>>;
 
 /// The routes attached to each listener, in order of precedence.
-pub(crate) type Attached = BTreeMap<ListenerId, Vec<Arc<HttpRoute>>>;
+#[derive(Default)]
+pub(crate) struct Attached {
+    /// HTTPRoutes and GRPCRoutes.
+    pub http: BTreeMap<ListenerId, Vec<Arc<HttpRoute>>>,
+    /// TLSRoutes.
+    pub tls: BTreeMap<ListenerId, Vec<Arc<TlsRoute>>>,
+    /// The one TCPRoute or UDPRoute.
+    pub stream: BTreeMap<ListenerId, Arc<StreamRoute>>,
+}
 
-/// Opens a door for every sound listener at every place of its Gateway. Where an older Gateway has the same host on
-/// the same socket, the younger listener stays out; one that gets no door is no longer sound.
+/// What sockets carry already.
+#[derive(Default)]
+struct Taken {
+    families: BTreeMap<Socket, (Family, ListenerName)>,
+    hosts: BTreeMap<(Socket, Option<HostPattern>), ListenerName>,
+}
+
+impl Taken {
+    /// Who has the same, or has another protocol there; and Gateway API's reason.
+    fn winner(
+        &self,
+        socket: Socket,
+        family: Family,
+        host: &Option<HostPattern>,
+    ) -> Option<(&'static str, &ListenerName)> {
+        if let Some((known, winner)) = self.families.get(&socket)
+            && *known != family
+        {
+            return Some(("ProtocolConflict", winner));
+        }
+        Some((conflict::reason(family), self.hosts.get(&(socket, host.clone()))?))
+    }
+
+    fn take(&mut self, socket: Socket, family: Family, host: Option<HostPattern>, name: ListenerName) {
+        self.families.entry(socket).or_insert((family, name.clone()));
+        self.hosts.insert((socket, host), name);
+    }
+}
+
+/// Opens a door for every sound listener at every place of its Gateway. Where an older Gateway has the same on the same
+/// socket, the younger listener stays out; one that gets no door is no longer sound.
 pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> Doors {
     let mut doors = Doors::new();
-    let mut hosts: BTreeMap<(SocketAddr, Option<HostPattern>), ListenerName> = BTreeMap::new();
+    let mut taken = Taken::default();
     for (number, gateway) in gateways.iter_mut().enumerate() {
         let key = gateway.resource.key().clone();
-        for (place, listener) in
-            gateway.listeners.iter_mut().enumerate().filter(|(_, listener)| listener.sound)
-        {
+        for (place, listener) in gateway.listeners.iter_mut().enumerate() {
+            let Some(protocol) = listener.protocol.filter(|_| listener.sound) else { continue };
             let mut opened = false;
-            for address in
-                gateway.places.iter().map(|place| SocketAddr::new(place.address, listener.spec.port))
-            {
-                let host = (address, listener.hostname.clone());
-                if let Some(winner) = hosts.get(&host) {
-                    let what = listener
-                        .hostname
-                        .as_ref()
-                        .map_or("every host".to_owned(), |host| format!("host {host}"));
-                    let source = match winner.gateway.source == key.source {
-                        true => String::new(),
-                        false => format!(" of source {}", winner.gateway.source),
-                    };
-                    let message = format!(
-                        "{what} on {address} belongs to listener {winner}{source}, whose Gateway is older; change the hostname or the port"
-                    );
-                    verdicts.part(
-                        Kind::Gateway,
-                        &key,
-                        "HostnameConflict",
-                        format!("spec.listeners[{}]", listener.index),
-                        message,
-                    );
+            for place_of_gateway in &gateway.places {
+                let address = SocketAddr::new(place_of_gateway.address, listener.spec.port);
+                let socket = (address, protocol.transport());
+                if let Some((reason, winner)) = taken.winner(socket, protocol.family(), &listener.hostname) {
+                    let message = lost(address, protocol, &listener.hostname, reason, winner, &key);
+                    listener.part(reason, "", message, verdicts);
                     continue;
                 }
-                hosts.insert(host, name(gateway.resource.key(), &listener.spec.name));
-                doors.entry(address).or_default().push((number, place));
+                let name = name(&key, &listener.section());
+                taken.take(socket, protocol.family(), listener.hostname.clone(), name);
+                doors.entry(socket).or_default().push((number, place));
                 opened = true;
             }
             listener.sound = opened;
@@ -68,18 +94,82 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
     doors
 }
 
+fn lost(
+    address: SocketAddr,
+    protocol: Protocol,
+    host: &Option<HostPattern>,
+    reason: &str,
+    winner: &ListenerName,
+    gateway: &Key,
+) -> String {
+    let what = match host {
+        _ if reason == "ProtocolConflict" => protocol.name().to_owned(),
+        Some(host) => format!("host {host}"),
+        None => "every host".to_owned(),
+    };
+    let source = match winner.gateway.source == gateway.source {
+        true => String::new(),
+        false => format!(" of source {}", winner.gateway.source),
+    };
+    if reason == "ProtocolConflict" {
+        return format!(
+            "{what} cannot be served on {address}: it belongs to listener {winner}{source}, whose Gateway is older; change the port"
+        );
+    }
+    format!(
+        "{what} on {address} belongs to listener {winner}{source}, whose Gateway is older; change the hostname or the port"
+    )
+}
+
 fn note_unserved(gateway: &OurGateway<'_>, verdicts: &mut Verdicts) {
     let key = gateway.resource.key();
+    let mut served: BTreeMap<(Kind, &Key), bool> = BTreeMap::new();
+    for listener in &gateway.listeners {
+        *served.entry(listener.owner).or_default() |= listener.sound;
+    }
+    let sets = served.iter().filter(|((kind, _), served)| *kind == Kind::ListenerSet && !**served);
+    for ((kind, set), _) in sets {
+        let (reason, field, message) = match gateway.places.is_empty() {
+            true => {
+                let message = format!("Gateway {key} has no address to listen on");
+                ("ParentNotAccepted", "spec.parentRef", message)
+            }
+            false => {
+                ("ListenersNotValid", "spec.listeners", "none of the listeners can be served".to_owned())
+            }
+        };
+        verdicts.whole(*kind, set, reason, field, message);
+    }
     if verdicts.is_rejected(Kind::Gateway, key) {
         return;
     }
     if gateway.places.is_empty() {
         let message = "the Gateway has no address to listen on".to_owned();
         verdicts.whole(Kind::Gateway, key, "AddressNotUsable", "spec.addresses", message);
-    } else if !gateway.listeners.iter().any(|listener| listener.sound) {
+    } else if !served.values().any(|served| *served) {
         let message = "none of the listeners can be served".to_owned();
         verdicts.whole(Kind::Gateway, key, "ListenersNotValid", "spec.listeners", message);
     }
+}
+
+/// What holds on a socket before a listener is known: the policy of the first listener that has one. Where another
+/// disagrees about the PROXY protocol, its policy is told.
+fn client(ids: &[ListenerId], gateways: &[OurGateway<'_>], verdicts: &mut Verdicts) -> Arc<ClientPolicy> {
+    let listeners = ids.iter().filter_map(|id| gateways.get(id.0)?.listeners.get(id.1));
+    let mut with_policy = listeners.filter_map(|listener| Some((listener, listener.client.as_ref()?)));
+    let Some((first, (_, client))) = with_policy.next() else { return Arc::default() };
+    for (listener, (key, other)) in with_policy {
+        if other.proxy_protocol != client.proxy_protocol {
+            let message = format!(
+                "listener {} shares port {} with listener {}, whose policy counts there: connections begin in one way for both; use the same proxyProtocol",
+                listener.section(),
+                listener.spec.port,
+                first.section()
+            );
+            verdicts.part(Kind::ClientTrafficPolicy, key, "Conflicted", "spec.proxyProtocol", message);
+        }
+    }
+    Arc::clone(client)
 }
 
 /// The sockets with their listeners and the routes attached to each. One that is as it was in `previous` is the very
@@ -89,29 +179,21 @@ pub(crate) fn build(
     gateways: &[OurGateway<'_>],
     attached: &Attached,
     previous: &[Arc<Entrance>],
+    verdicts: &mut Verdicts,
 ) -> Vec<Arc<Entrance>> {
-    let previous: BTreeMap<SocketAddr, &Arc<Entrance>> =
-        previous.iter().map(|entrance| (entrance.address, entrance)).collect();
+    let previous: BTreeMap<Socket, &Arc<Entrance>> =
+        previous.iter().map(|entrance| ((entrance.address, entrance.transport), entrance)).collect();
     let mut built: BTreeMap<ListenerId, Arc<Listener>> = BTreeMap::new();
-    let mut listener = |id: ListenerId| {
-        let gateway = gateways.get(id.0)?;
-        let listener = gateway.listeners.get(id.1)?;
-        let make = || {
-            Arc::new(Listener {
-                name: name(gateway.resource.key(), &listener.spec.name),
-                hostname: listener.hostname.clone(),
-                tls: None,
-                serves: Serves::Http(attached.get(&id).cloned().unwrap_or_default()),
-                client: Arc::default(),
-            })
-        };
-        Some(built.entry(id).or_insert_with(make).clone())
-    };
-    let entrances = doors.iter().map(|(address, ids)| {
-        let listeners = ids.iter().filter_map(|id| listener(*id)).collect();
-        let entrance =
-            Entrance { address: *address, transport: Transport::Tcp, client: Arc::default(), listeners };
-        match previous.get(address) {
+    let entrances = doors.iter().map(|(socket, ids)| {
+        let mut listeners = Vec::new();
+        for id in ids {
+            let Some(gateway) = gateways.get(id.0) else { continue };
+            let make = || Arc::new(listener(*id, gateway, attached));
+            listeners.push(Arc::clone(built.entry(*id).or_insert_with(make)));
+        }
+        let client = client(ids, gateways, verdicts);
+        let entrance = Entrance { address: socket.0, transport: socket.1, client, listeners };
+        match previous.get(socket) {
             Some(known) if ***known == entrance => Arc::clone(known),
             _ => Arc::new(entrance),
         }
@@ -119,6 +201,26 @@ pub(crate) fn build(
     entrances.collect()
 }
 
-fn name(gateway: &tidegate_objects::Key, section: &str) -> ListenerName {
+fn listener(id: ListenerId, gateway: &OurGateway<'_>, attached: &Attached) -> Listener {
+    let listener = &gateway.listeners[id.1];
+    let stream = || attached.stream.get(&id).cloned();
+    let serves = match listener.protocol {
+        Some(Protocol::Tls) => Serves::Tls(attached.tls.get(&id).cloned().unwrap_or_default()),
+        Some(Protocol::Tcp) => Serves::Tcp(stream()),
+        Some(Protocol::Udp) => Serves::Udp(stream()),
+        Some(Protocol::Http | Protocol::Https) | None => {
+            Serves::Http(attached.http.get(&id).cloned().unwrap_or_default())
+        }
+    };
+    Listener {
+        name: name(gateway.resource.key(), &listener.section()),
+        hostname: listener.hostname.clone(),
+        tls: listener.tls.clone(),
+        serves,
+        client: listener.client.as_ref().map(|(_, client)| Arc::clone(client)).unwrap_or_default(),
+    }
+}
+
+fn name(gateway: &Key, section: &str) -> ListenerName {
     ListenerName { gateway: gateway.clone(), section: section.into() }
 }

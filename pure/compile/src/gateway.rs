@@ -1,22 +1,27 @@
 //! Which Gateways are ours (by class), and what of their `spec` beside listeners and addresses is understood.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidegate_objects::gateway::{CONTROLLER_NAME, DEFAULT_CLASS, Gateway};
+use tidegate_model::traffic::Certificate;
+use tidegate_objects::gateway::{CONTROLLER_NAME, DEFAULT_CLASS, Gateway, Infrastructure};
+use tidegate_objects::route::DefaultScope;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
 use crate::listener::Listener;
 use crate::place::Place;
 use crate::verdicts::Verdicts;
-use crate::words::{asks, meant};
+use crate::words::meant;
 
 /// A Gateway of ours.
 pub(crate) struct OurGateway<'a> {
     pub resource: &'a Resource<Gateway>,
-    /// Every listener as written, those that are refused included.
+    /// Every listener as written, those that are refused included: its own, then those of ListenerSets.
     pub listeners: Vec<Listener<'a>>,
     /// Where it listens.
     pub places: Vec<Place>,
+    /// What it shows to backends.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// What a Gateway is to us.
@@ -42,7 +47,7 @@ impl<'a> Classes<'a> {
                     class.spec.controller_name
                 );
                 verdicts.warn(Kind::GatewayClass, key, "NotOurs", "spec.controllerName", message);
-            } else if asks(&class.spec.parameters_ref) {
+            } else if class.spec.parameters_ref.is_some() {
                 let message = "Tidegate has no parameters for a class; remove parametersRef".to_owned();
                 verdicts.part(Kind::GatewayClass, key, "InvalidParameters", "spec.parametersRef", message);
             }
@@ -88,8 +93,10 @@ pub(crate) fn ours<'a>(
         match classes.ownership(resource) {
             Ownership::Ours => {
                 note_unserved(resource, verdicts);
-                let listeners = crate::listener::read(resource, verdicts);
-                gateways.push(OurGateway { resource, listeners, places: Vec::new() });
+                let owner = (Kind::Gateway, resource.key());
+                let mut listeners = crate::listener::read(owner, &resource.spec.listeners, verdicts);
+                crate::conflict::among(&mut listeners, verdicts);
+                gateways.push(OurGateway { resource, listeners, places: Vec::new(), certificate: None });
             }
             Ownership::Foreign => classes.note_foreign(resource, verdicts),
         }
@@ -100,22 +107,12 @@ pub(crate) fn ours<'a>(
 
 fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) {
     let (spec, key) = (&gateway.spec, gateway.key());
-    if asks(&spec.infrastructure) {
+    if spec.infrastructure.as_ref().is_some_and(|asked| *asked != Infrastructure::default()) {
         let message =
             "Tidegate creates no objects for a Gateway, so spec.infrastructure has no effect".to_owned();
         verdicts.warn(Kind::Gateway, key, "NoEffect", "spec.infrastructure", message);
     }
-    let attaches = |value: &serde_json::Value| {
-        let from = value.pointer("/namespaces/from").and_then(serde_json::Value::as_str);
-        from.is_some_and(|from| from != "None")
-    };
-    if spec.allowed_listeners.as_ref().is_some_and(attaches) {
-        verdicts.not_served(Kind::Gateway, key, "spec.allowedListeners", "no ListenerSet attaches");
-    }
-    if asks(&spec.tls) {
-        verdicts.not_served(Kind::Gateway, key, "spec.tls", "no certificate is used");
-    }
-    if asks(&spec.default_scope) {
+    if spec.default_scope == Some(DefaultScope::All) {
         verdicts.not_served(
             Kind::Gateway,
             key,

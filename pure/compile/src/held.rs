@@ -26,7 +26,8 @@ impl Vips {
     /// Only what some listener serves: an address behind which nothing listens is not announced.
     pub fn new(gateways: &[OurGateway<'_>], doors: &Doors) -> Self {
         let mut vips: BTreeMap<IpAddr, Vip> = BTreeMap::new();
-        for (socket, listeners) in doors.iter().filter(|(socket, _)| !socket.ip().is_unspecified()) {
+        for ((socket, _), listeners) in doors.iter().filter(|((socket, _), _)| !socket.ip().is_unspecified())
+        {
             for gateway in listeners.iter().filter_map(|(number, _)| gateways.get(*number)) {
                 let from_pool =
                     gateway.places.iter().any(|place| place.address == socket.ip() && place.from_pool);

@@ -1,243 +1,263 @@
-//! HTTPRoutes: to which listeners they attach, and for which hosts. What they do is in [`http_rule`](crate::http_rule).
+//! HTTPRoutes and GRPCRoutes on their listeners. Where they attach is found in [`attach`](crate::attach), what they do
+//! in [`http_rule`](crate::http_rule) and [`grpc_rule`](crate::grpc_rule).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_model::traffic::{HostPattern, HttpRoute, RouteKind};
-use tidegate_objects::route::{HttpRoute as Spec, ParentRef};
+use tidegate_model::traffic::{HostPattern, HttpRoute, HttpRule, RouteKind};
+use tidegate_objects::route::{GrpcRoute, HttpRoute as HttpSpec};
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
-use crate::backend::Backends;
-use crate::entrance::Attached;
-use crate::gateway::OurGateway;
-use crate::grants::GATEWAY_GROUP;
-use crate::listener::{Listener, parse_hostname};
+use crate::attach::{Found, Parents, Route};
+use crate::backend::{Backends, Context};
+use crate::entrance::{Attached, ListenerId};
 use crate::verdicts::Verdicts;
-use crate::words::{asks, list, meant};
+use crate::{grpc_rule, http_rule};
 
-/// Attaches every HTTPRoute, in order of precedence.
+/// Attaches every HTTPRoute and GRPCRoute, in order of precedence. A listener that an older route of the other kind
+/// serves for one of its hosts does not take a route: a host belongs to one kind.
 pub(crate) fn attach(
     snapshot: &Snapshot,
-    gateways: &[OurGateway<'_>],
+    parents: &Parents<'_>,
     backends: &mut Backends<'_>,
+    attached: &mut Attached,
     verdicts: &mut Verdicts,
-) -> Attached {
-    let ours: BTreeMap<&Key, usize> =
-        gateways.iter().enumerate().map(|(number, gateway)| (gateway.resource.key(), number)).collect();
-    let mut routes: Vec<_> = snapshot.http_routes.values().collect();
-    routes.sort_by_key(|route| route.metadata.precedence());
-    let mut attached = Attached::new();
-    for route in routes {
-        let mut attach = Attach { snapshot, gateways, ours: &ours, route, verdicts };
-        let Some(found) = attach.parents() else { continue };
-        let rules = crate::http_rule::build(route, backends, verdicts);
-        if rules.is_empty() {
-            continue;
-        }
-        for (id, hostnames) in found {
-            let rules = rules.clone();
-            let route = HttpRoute { name: route.key().clone(), kind: RouteKind::Http, hostnames, rules };
-            attached.entry(id).or_default().push(Arc::new(route));
-        }
-    }
-    attached
-}
-
-struct Attach<'a, 'b> {
-    snapshot: &'a Snapshot,
-    gateways: &'a [OurGateway<'a>],
-    ours: &'a BTreeMap<&'a Key, usize>,
-    route: &'a Resource<Spec>,
-    verdicts: &'b mut Verdicts,
-}
-
-/// Listeners that a route attaches to, with the hosts it serves there.
-type Found = BTreeMap<(usize, usize), Vec<HostPattern>>;
-
-/// Why a parent does not take a route: Gateway API's reason, the field below the parent, a sentence.
-type Refusal = (&'static str, &'static str, String);
-
-impl Attach<'_, '_> {
-    /// Where the route attaches. None when there is nothing to build: no parent takes it, or its hosts are all wrong.
-    fn parents(&mut self) -> Option<Found> {
-        let hostnames = self.hostnames()?;
-        if asks(&self.route.spec.use_default_gateways) {
-            let consequence = "the route attaches only to the parents it names";
-            self.verdicts.not_served(
-                Kind::HTTPRoute,
-                self.route.key(),
-                "spec.useDefaultGateways",
-                consequence,
-            );
-        }
-        let (mut found, mut foreign) = (Found::new(), 0);
-        let mut refusals = Vec::new();
-        for (index, parent) in self.route.spec.parent_refs.iter().enumerate() {
-            match self.parent(parent, &hostnames) {
-                Ok(Some(listeners)) => found.extend(listeners),
-                Ok(None) => foreign += 1,
-                Err((reason, field, message)) => {
-                    let dot = if field.is_empty() { "" } else { "." };
-                    refusals.push((reason, format!("spec.parentRefs[{index}]{dot}{field}"), message));
-                }
-            }
-        }
-        self.note(&found, foreign, refusals);
-        (!found.is_empty()).then_some(found)
-    }
-
-    fn note(&mut self, found: &Found, foreign: usize, refusals: Vec<(&'static str, String, String)>) {
-        let key = self.route.key();
-        if self.route.spec.parent_refs.is_empty() {
-            let message = "the route names no parent, so nothing serves it; add a Gateway to spec.parentRefs"
-                .to_owned();
-            self.verdicts.whole(Kind::HTTPRoute, key, "NoMatchingParent", "spec.parentRefs", message);
-        }
-        let all_refused = found.is_empty() && foreign == 0;
-        for (reason, field, message) in refusals {
-            match all_refused {
-                true => self.verdicts.whole(Kind::HTTPRoute, key, reason, field, message),
-                false => self.verdicts.part(Kind::HTTPRoute, key, reason, field, message),
-            }
-        }
-        if found.is_empty() && foreign > 0 {
-            let message = "no parent is a Gateway of ours; the route is left alone".to_owned();
-            self.verdicts.warn(Kind::HTTPRoute, key, "NotOurs", "spec.parentRefs", message);
-        }
-    }
-
-    fn hostnames(&mut self) -> Option<Vec<HostPattern>> {
-        let key = self.route.key();
-        let mut patterns = BTreeSet::new();
-        for (index, text) in self.route.spec.hostnames.iter().enumerate() {
-            match parse_hostname(text) {
-                Ok(pattern) => {
-                    patterns.insert(pattern);
-                }
-                Err(message) => {
-                    self.verdicts.part(
-                        Kind::HTTPRoute,
-                        key,
-                        "UnsupportedValue",
-                        format!("spec.hostnames[{index}]"),
-                        message,
-                    );
-                }
-            }
-        }
-        if patterns.is_empty() && !self.route.spec.hostnames.is_empty() {
-            // Without any host left the route would serve every host, which nobody asked for.
-            let message = "none of the hostnames can be served".to_owned();
-            self.verdicts.whole(Kind::HTTPRoute, key, "UnsupportedValue", "spec.hostnames", message);
-            return None;
-        }
-        Some(patterns.into_iter().collect())
-    }
-
-    /// The listeners of a parent that take the route; none when the parent is somebody else's.
-    fn parent(&self, parent: &ParentRef, hostnames: &[HostPattern]) -> Result<Option<Found>, Refusal> {
-        let gateway_kind = parent.kind.as_deref().is_none_or(|kind| kind == Kind::Gateway.name());
-        if !gateway_kind || parent.group.as_deref().is_some_and(|group| group != GATEWAY_GROUP) {
-            return Ok(None);
-        }
-        let route = self.route.key();
-        let key = route.sibling(parent.namespace.as_deref().unwrap_or(&route.namespace), &parent.name);
-        let Some(number) = self.ours.get(&key) else {
-            if self.snapshot.gateways.contains_key(&key) {
-                return Ok(None);
-            }
-            let names = self.snapshot.gateways.keys();
-            let names =
-                names.filter(|other| (&other.source, &other.namespace) == (&key.source, &key.namespace));
-            let message = format!(
-                "Gateway {key} does not exist; create it or correct the reference{}",
-                meant(&key.name, names.map(|other| &*other.name))
-            );
-            return Err(("NoMatchingParent", "name", message));
-        };
-        let Some(gateway) = self.gateways.get(*number) else { return Ok(None) };
-        let named = self.named_listeners(&key, gateway, parent)?;
-        self.narrow(&key, *number, named, hostnames).map(Some)
-    }
-
-    /// The listeners that a parentRef means, before their own rules are asked.
-    fn named_listeners<'g>(
-        &self,
-        key: &Key,
-        gateway: &'g OurGateway<'_>,
-        parent: &ParentRef,
-    ) -> Result<Vec<(usize, &'g Listener<'g>)>, Refusal> {
-        let named = gateway.listeners.iter().enumerate().filter(|(_, listener)| {
-            parent.section_name.as_deref().is_none_or(|name| name == listener.spec.name)
-                && parent.port.is_none_or(|port| port == listener.spec.port)
-        });
-        let named: Vec<_> = named.collect();
-        let names = || gateway.listeners.iter().map(|listener| listener.spec.name.as_str());
-        if named.is_empty() {
-            let (field, what) = match (&parent.section_name, parent.port) {
-                (Some(name), None) => {
-                    ("sectionName", format!("no listener {name:?}{}", meant(name, names())))
-                }
-                (Some(name), Some(port)) => ("sectionName", format!("no listener {name:?} on port {port}")),
-                (None, Some(port)) => ("port", format!("no listener on port {port}")),
-                (None, None) => ("", "no listener".to_owned()),
+) {
+    let http = snapshot.http_routes.values().map(|route| Written::Http(route));
+    let grpc = snapshot.grpc_routes.values().map(|route| Written::Grpc(route));
+    let mut routes: Vec<Written<'_>> = http.chain(grpc).collect();
+    routes.sort_by_key(|route| (route.precedence(), route.kind()));
+    let mut hosts = Hosts::default();
+    for written in routes {
+        let Some(mut found) = parents.find(&written.route(), verdicts) else { continue };
+        hosts.settle(&written, &mut found, parents, verdicts);
+        let mut found = found.into_iter().peekable();
+        while let Some(((number, _), _)) = found.peek() {
+            let number = *number;
+            let Some(gateway) = parents.gateway(number) else { break };
+            // What goes to a backend may differ by Gateway, so rules are built for each.
+            let context = Context {
+                gateway: gateway.resource.key(),
+                certificate: gateway.certificate.clone(),
+                passthrough: false,
             };
-            let message = format!("Gateway {key} has {what}; it has {}", list(names()));
-            return Err(("NoMatchingParent", field, message));
+            let rules = written.rules(&context, backends, verdicts);
+            while let Some((id, hostnames)) = found.next_if(|((other, _), _)| *other == number) {
+                if rules.is_empty() {
+                    continue;
+                }
+                let (name, kind) = (written.route().key.clone(), written.model_kind());
+                let route = HttpRoute { name, kind, hostnames, rules: rules.clone() };
+                attached.http.entry(id).or_default().push(Arc::new(route));
+            }
         }
-        let sound: Vec<_> = named.into_iter().filter(|(_, listener)| listener.sound).collect();
-        if sound.is_empty() {
-            let message =
-                format!("the listeners meant here are not served; see Gateway {key} for the reason");
-            return Err(("NoMatchingParent", "", message));
-        }
-        Ok(sound)
-    }
-
-    fn narrow(
-        &self,
-        key: &Key,
-        number: usize,
-        listeners: Vec<(usize, &Listener<'_>)>,
-        hostnames: &[HostPattern],
-    ) -> Result<Found, Refusal> {
-        let route = self.route.key();
-        let admitting = |listener: &Listener<'_>| {
-            listener.takes_http_routes && listener.admits(key, route, self.snapshot)
-        };
-        let allowed: Vec<_> = listeners.into_iter().filter(|(_, listener)| admitting(listener)).collect();
-        if allowed.is_empty() {
-            let message = format!(
-                "no listener of Gateway {key} takes HTTPRoutes of namespace {}; change allowedRoutes there",
-                route.namespace
-            );
-            return Err(("NotAllowedByListeners", "", message));
-        }
-        let common = |listener: &Listener<'_>| common_hosts(hostnames, listener.hostname.as_ref());
-        let found: Found = allowed
-            .iter()
-            .filter_map(|(place, listener)| Some(((number, *place), common(listener)?)))
-            .collect();
-        if found.is_empty() {
-            let theirs = allowed.iter().filter_map(|(_, listener)| listener.hostname.as_ref());
-            let message = format!(
-                "the route serves {}, but the listeners of Gateway {key} serve {}; they have no host in common",
-                list(hostnames),
-                list(theirs)
-            );
-            return Err(("NoMatchingListenerHostname", "", message));
-        }
-        Ok(found)
     }
 }
 
-/// The hosts that a route and a listener have in common; none if there are none, empty if both serve every host or the
-/// route leaves the choice to the listener.
-fn common_hosts(route: &[HostPattern], listener: Option<&HostPattern>) -> Option<Vec<HostPattern>> {
-    let Some(listener) = listener else { return Some(route.to_vec()) };
-    if route.is_empty() {
-        return Some(Vec::new());
+/// A route of either kind.
+enum Written<'a> {
+    Http(&'a Resource<HttpSpec>),
+    Grpc(&'a Resource<GrpcRoute>),
+}
+
+impl<'a> Written<'a> {
+    fn precedence(&self) -> (i64, &'a Key) {
+        match self {
+            Written::Http(route) => route.metadata.precedence(),
+            Written::Grpc(route) => route.metadata.precedence(),
+        }
     }
-    let common: BTreeSet<_> = route.iter().filter_map(|host| host.intersect(listener)).collect();
-    (!common.is_empty()).then(|| common.into_iter().collect())
+
+    fn kind(&self) -> Kind {
+        match self {
+            Written::Http(_) => Kind::HTTPRoute,
+            Written::Grpc(_) => Kind::GRPCRoute,
+        }
+    }
+
+    fn model_kind(&self) -> RouteKind {
+        match self {
+            Written::Http(_) => RouteKind::Http,
+            Written::Grpc(_) => RouteKind::Grpc,
+        }
+    }
+
+    fn route(&self) -> Route<'a> {
+        match self {
+            Written::Http(route) => Route {
+                kind: Kind::HTTPRoute,
+                key: route.key(),
+                parents: &route.spec.parent_refs,
+                hostnames: &route.spec.hostnames,
+                default_gateways: route.spec.use_default_gateways,
+            },
+            Written::Grpc(route) => Route {
+                kind: Kind::GRPCRoute,
+                key: route.key(),
+                parents: &route.spec.parent_refs,
+                hostnames: &route.spec.hostnames,
+                default_gateways: route.spec.use_default_gateways,
+            },
+        }
+    }
+
+    fn rules(
+        &self,
+        context: &Context<'_>,
+        backends: &mut Backends<'_>,
+        verdicts: &mut Verdicts,
+    ) -> Vec<Arc<HttpRule>> {
+        match self {
+            Written::Http(route) => http_rule::build(route, context, backends, verdicts),
+            Written::Grpc(route) => grpc_rule::build(route, context, backends, verdicts),
+        }
+    }
+}
+
+/// Which kind has which hosts on each listener.
+#[derive(Default)]
+struct Hosts(BTreeMap<(ListenerId, Kind), HostSet>);
+
+impl Hosts {
+    /// Takes out of `found` the listeners where an older route of the other kind has a host in common, and keeps in
+    /// mind the hosts of the others.
+    fn settle(
+        &mut self,
+        written: &Written<'_>,
+        found: &mut Found,
+        parents: &Parents<'_>,
+        verdicts: &mut Verdicts,
+    ) {
+        let kind = written.kind();
+        let other = if kind == Kind::HTTPRoute { Kind::GRPCRoute } else { Kind::HTTPRoute };
+        let mut lost = Vec::new();
+        found.retain(|id, hostnames| {
+            let effective = effective(hostnames, parents.hostname(*id));
+            let taken =
+                self.0.get(&(*id, other)).is_some_and(|set| effective.iter().any(|host| set.meets(host)));
+            match taken {
+                true => lost.push(*id),
+                false => self.0.entry((*id, kind)).or_default().extend(effective),
+            }
+            !taken
+        });
+        for id in lost {
+            let message = format!(
+                "on listener {} an older {other} serves one of the hosts of this route; give them hosts of their own",
+                parents.name(id)
+            );
+            let key = written.route().key;
+            match found.is_empty() {
+                true => verdicts.whole(kind, key, "HostnameConflict", "spec.hostnames", message),
+                false => verdicts.part(kind, key, "HostnameConflict", "spec.hostnames", message),
+            }
+        }
+    }
+}
+
+/// The hosts that a route serves on a listener; `None` among them: every one.
+fn effective(hostnames: &[HostPattern], listener: Option<&HostPattern>) -> Vec<Option<HostPattern>> {
+    match hostnames.is_empty() {
+        true => vec![listener.cloned()],
+        false => hostnames.iter().cloned().map(Some).collect(),
+    }
+}
+
+/// A set of host patterns that knows quickly whether another has a name in common with it.
+#[derive(Default)]
+struct HostSet {
+    all: bool,
+    /// Names backwards, each label with a dot behind it: `example.shop.`; so what is under a name begins like it.
+    exact: BTreeSet<String>,
+    under: BTreeSet<String>,
+}
+
+impl HostSet {
+    fn extend(&mut self, hosts: impl IntoIterator<Item = Option<HostPattern>>) {
+        for host in hosts {
+            match host {
+                None => self.all = true,
+                Some(HostPattern::Exact(name)) => drop(self.exact.insert(backwards(&name))),
+                Some(HostPattern::Under(parent)) => drop(self.under.insert(backwards(&parent))),
+            }
+        }
+    }
+
+    fn meets(&self, host: &Option<HostPattern>) -> bool {
+        let beginnings = |name: &str| {
+            let name = name.to_owned();
+            name.match_indices('.').map(|(dot, _)| name[..=dot].to_owned()).collect::<Vec<_>>()
+        };
+        match host {
+            _ if self.all => true,
+            None => !self.exact.is_empty() || !self.under.is_empty(),
+            Some(HostPattern::Exact(name)) => {
+                let name = backwards(name);
+                let above = beginnings(&name).into_iter().filter(|parent| *parent != name);
+                self.exact.contains(&name) || above.into_iter().any(|parent| self.under.contains(&parent))
+            }
+            Some(HostPattern::Under(parent)) => {
+                let parent = backwards(parent);
+                let below = |set: &BTreeSet<String>, itself: bool| {
+                    let mut rest = set.range(parent.clone()..).filter(|name| itself || **name != parent);
+                    rest.next().is_some_and(|name| name.starts_with(&parent))
+                };
+                beginnings(&parent).iter().any(|above| self.under.contains(above))
+                    || below(&self.under, true)
+                    || below(&self.exact, false)
+            }
+        }
+    }
+}
+
+fn backwards(name: &str) -> String {
+    name.rsplit('.').flat_map(|label| [label, "."]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        match text.strip_prefix("*.") {
+            Some(parent) => HostPattern::Under(parent.into()),
+            None => HostPattern::Exact(text.into()),
+        }
+    }
+
+    /// A set meets a pattern exactly when one of its members has a name in common with it.
+    #[test]
+    fn sets_meet_what_their_members_meet() {
+        let names = [
+            "a.example",
+            "*.example",
+            "example",
+            "b.a.example",
+            "*.a.example",
+            "other",
+            "*.other",
+            "aa.example",
+            "*.c.other",
+            "c.other",
+        ];
+        for members in (0..names.len()).flat_map(|a| (0..names.len()).map(move |b| [a, b])) {
+            let members = members.map(|place| pattern(names[place]));
+            let mut set = HostSet::default();
+            set.extend(members.iter().cloned().map(Some));
+            for asked in names.map(pattern) {
+                let expected = members.iter().any(|member| member.intersect(&asked).is_some());
+                assert_eq!(set.meets(&Some(asked.clone())), expected, "{members:?} {asked}");
+            }
+        }
+    }
+
+    /// Every host meets whatever there is, and nothing meets an empty set.
+    #[test]
+    fn every_host() {
+        let (mut set, empty) = (HostSet::default(), HostSet::default());
+        set.extend([None]);
+        for asked in [None, Some(pattern("a.example")), Some(pattern("*.example"))] {
+            assert!(set.meets(&asked) && !empty.meets(&asked));
+        }
+    }
 }

@@ -1,216 +1,274 @@
-//! The listeners of one Gateway: each alone, then against one another.
+//! The listeners of a Gateway or ListenerSet, each alone. How they get on with one another is in
+//! [`conflict`](crate::conflict).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tidegate_model::traffic::HostPattern;
-use tidegate_objects::gateway::{FromNamespaces, Gateway, Listener as Spec};
-use tidegate_objects::{Key, Kind, LabelSelector, Resource, Snapshot};
+use tidegate_model::traffic::{ClientPolicy, HostPattern, ServerTls, Transport};
+use tidegate_objects::gateway::{FromNamespaces, Listener as Spec, RouteGroupKind, TlsMode};
+use tidegate_objects::{Key, Kind, LabelSelector, Snapshot};
 
 use crate::grants::GATEWAY_GROUP;
 use crate::verdicts::Verdicts;
-use crate::words::{asks, list};
-
-/// What is served in this version.
-const SERVED: &str = "HTTP";
+use crate::words::list;
 
 /// A label that every namespace has, written or not.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Protocol {
+    Http,
+    Https,
+    Tls,
+    Tcp,
+    Udp,
+}
+
+/// Protocols that may share a port, by host name; TCP and UDP share with nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    Http,
+    Encrypted,
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    const ALL: [Protocol; 5] = [Protocol::Http, Protocol::Https, Protocol::Tls, Protocol::Tcp, Protocol::Udp];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http => "HTTP",
+            Protocol::Https => "HTTPS",
+            Protocol::Tls => "TLS",
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        }
+    }
+
+    pub fn family(self) -> Family {
+        match self {
+            Protocol::Http => Family::Http,
+            Protocol::Https | Protocol::Tls => Family::Encrypted,
+            Protocol::Tcp => Family::Tcp,
+            Protocol::Udp => Family::Udp,
+        }
+    }
+
+    pub fn transport(self) -> Transport {
+        if self == Protocol::Udp { Transport::Udp } else { Transport::Tcp }
+    }
+
+    /// Whether listeners share a port by host name.
+    pub fn goes_by_host(self) -> bool {
+        !matches!(self, Protocol::Tcp | Protocol::Udp)
+    }
+
+    fn has_tls(self) -> bool {
+        self.family() == Family::Encrypted
+    }
+
+    /// The kinds of routes that fit.
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Protocol::Http | Protocol::Https => &[Kind::HTTPRoute, Kind::GRPCRoute],
+            Protocol::Tls => &[Kind::TLSRoute],
+            Protocol::Tcp => &[Kind::TCPRoute],
+            Protocol::Udp => &[Kind::UDPRoute],
+        }
+    }
+}
+
 /// A listener as written.
 pub(crate) struct Listener<'a> {
+    /// The Gateway or ListenerSet.
+    pub owner: (Kind, &'a Key),
+    /// Its place there.
     pub index: usize,
     pub spec: &'a Spec,
+    /// None: one that is not served.
+    pub protocol: Option<Protocol>,
     /// The hosts it serves; none: all.
     pub hostname: Option<HostPattern>,
-    /// Whether HTTPRoutes may attach by kind.
-    pub takes_http_routes: bool,
+    /// The kinds of routes that may attach.
+    pub kinds: Vec<Kind>,
+    /// TLS that ends here.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The ClientTrafficPolicy that holds, and what it says.
+    pub client: Option<(Key, Arc<ClientPolicy>)>,
     /// Whether it can be served: sound, and without a conflict.
     pub sound: bool,
 }
 
 impl Listener<'_> {
+    /// The place of a field in its object; with an empty one, its own.
+    pub fn field(&self, below: &str) -> String {
+        let dot = if below.is_empty() { "" } else { "." };
+        format!("spec.listeners[{}]{dot}{below}", self.index)
+    }
+
+    /// Something is wrong with it that it can live with.
+    pub fn part(&self, reason: &'static str, below: &str, message: String, verdicts: &mut Verdicts) {
+        verdicts.part(self.owner.0, self.owner.1, reason, self.field(below), message);
+    }
+
+    /// A user should know.
+    pub fn warn(&self, reason: &'static str, below: &str, message: String, verdicts: &mut Verdicts) {
+        verdicts.warn(self.owner.0, self.owner.1, reason, self.field(below), message);
+    }
+
+    /// It cannot be served.
+    pub fn refuse(&mut self, reason: &'static str, below: &str, message: String, verdicts: &mut Verdicts) {
+        self.part(reason, below, message, verdicts);
+        self.sound = false;
+    }
+
     /// Whether a route of this namespace may attach; both are of one source.
-    pub fn admits(&self, gateway: &Key, route: &Key, snapshot: &Snapshot) -> bool {
+    pub fn admits(&self, route: &Key, snapshot: &Snapshot) -> bool {
         let namespaces = &self.spec.allowed_routes.namespaces;
-        match namespaces.from {
-            FromNamespaces::All => true,
-            FromNamespaces::Same => gateway.namespace == route.namespace,
-            FromNamespaces::None => false,
-            FromNamespaces::Selector => namespaces
-                .selector
-                .as_ref()
-                .is_some_and(|selector| selects_namespace(selector, route, snapshot)),
+        admits((namespaces.from, namespaces.selector.as_ref()), self.owner.1, route, snapshot)
+    }
+
+    /// What it is called in its Gateway: `http`, or `namespace/set/http` in a ListenerSet.
+    pub fn section(&self) -> String {
+        match self.owner {
+            (Kind::ListenerSet, set) => format!("{set}/{}", self.spec.name),
+            _ => self.spec.name.clone(),
         }
     }
 }
 
-fn selects_namespace(selector: &LabelSelector, route: &Key, snapshot: &Snapshot) -> bool {
-    let namespace = snapshot.namespaces.get(&route.sibling("", &route.namespace));
+/// Whether namespaces so chosen, as seen from an object, include another's.
+pub(crate) fn admits(
+    (from, selector): (FromNamespaces, Option<&LabelSelector>),
+    owner: &Key,
+    other: &Key,
+    snapshot: &Snapshot,
+) -> bool {
+    match from {
+        FromNamespaces::All => true,
+        FromNamespaces::Same => owner.namespace == other.namespace,
+        FromNamespaces::None => false,
+        FromNamespaces::Selector => {
+            selector.is_some_and(|selector| selects_namespace(selector, other, snapshot))
+        }
+    }
+}
+
+fn selects_namespace(selector: &LabelSelector, object: &Key, snapshot: &Snapshot) -> bool {
+    let namespace = snapshot.namespaces.get(&object.sibling("", &object.namespace));
     let labels = namespace.map(|namespace| &namespace.metadata.labels);
     selector.selects(|key| {
         let written = labels.and_then(|labels| labels.get(key)).map(String::as_str);
-        written.or((key == NAMESPACE_NAME).then_some(&*route.namespace))
+        written.or((key == NAMESPACE_NAME).then_some(&*object.namespace))
     })
 }
 
-/// Reads the listeners of a Gateway and settles their conflicts with one another.
-pub(crate) fn read<'a>(gateway: &'a Resource<Gateway>, verdicts: &mut Verdicts) -> Vec<Listener<'a>> {
-    let specs = gateway.spec.listeners.iter().enumerate();
-    let mut listeners: Vec<_> =
-        specs.map(|(index, spec)| read_one(gateway.key(), index, spec, verdicts)).collect();
-    refuse_same_names(gateway.key(), &mut listeners, verdicts);
-    refuse_protocol_conflicts(gateway.key(), &mut listeners, verdicts);
-    refuse_host_conflicts(gateway.key(), &mut listeners, verdicts);
-    listeners
+/// Reads the listeners of a Gateway or ListenerSet, each alone.
+pub(crate) fn read<'a>(
+    owner: (Kind, &'a Key),
+    specs: &'a [Spec],
+    verdicts: &mut Verdicts,
+) -> Vec<Listener<'a>> {
+    specs.iter().enumerate().map(|(index, spec)| read_one(owner, index, spec, verdicts)).collect()
 }
 
-fn read_one<'a>(gateway: &Key, index: usize, spec: &'a Spec, verdicts: &mut Verdicts) -> Listener<'a> {
-    let at = |field: &str| format!("spec.listeners[{index}].{field}");
-    let mut listener = Listener { index, spec, hostname: None, takes_http_routes: true, sound: true };
-    let mut refuse = |reason, field: &str, message| {
-        verdicts.part(Kind::Gateway, gateway, reason, at(field), message);
-        listener.sound = false;
+fn read_one<'a>(
+    owner: (Kind, &'a Key),
+    index: usize,
+    spec: &'a Spec,
+    verdicts: &mut Verdicts,
+) -> Listener<'a> {
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == spec.protocol);
+    let mut listener = Listener {
+        owner,
+        index,
+        spec,
+        protocol,
+        hostname: None,
+        kinds: Vec::new(),
+        tls: None,
+        client: None,
+        sound: true,
     };
-    if spec.protocol != SERVED {
-        let message =
-            format!("protocol {:?} is not served by this version; it serves {SERVED}", spec.protocol);
-        refuse("UnsupportedProtocol", "protocol", message);
-    } else if asks(&spec.tls) {
-        refuse("Invalid", "tls", "a listener of protocol HTTP has no tls; remove it".to_owned());
+    match protocol {
+        Some(protocol) => check_tls(&mut listener, protocol, verdicts),
+        None => {
+            let served = list(Protocol::ALL.map(Protocol::name));
+            let message = format!("protocol {:?} is not served; served are {served}", spec.protocol);
+            listener.refuse("UnsupportedProtocol", "protocol", message, verdicts);
+        }
     }
     if spec.port == 0 {
-        refuse("PortUnavailable", "port", "port 0 is none; a port is 1 to 65535".to_owned());
+        let message = "port 0 is none; a port is 1 to 65535".to_owned();
+        listener.refuse("PortUnavailable", "port", message, verdicts);
     }
-    let mut hostname = None;
-    match spec.hostname.as_deref().filter(|text| !text.is_empty()).map(parse_hostname) {
-        Some(Ok(pattern)) => hostname = Some(pattern),
-        Some(Err(message)) => refuse("Invalid", "hostname", message),
-        None => {}
-    }
-    listener.hostname = hostname;
-    read_allowed_routes(gateway, &mut listener, verdicts);
+    read_hostname(&mut listener, verdicts);
+    read_allowed_routes(&mut listener, verdicts);
     listener
 }
 
-fn read_allowed_routes(gateway: &Key, listener: &mut Listener<'_>, verdicts: &mut Verdicts) {
+/// Whether `tls` is there where it must be, and only there.
+fn check_tls(listener: &mut Listener<'_>, protocol: Protocol, verdicts: &mut Verdicts) {
+    let name = protocol.name();
+    let wrong = match (&listener.spec.tls, protocol.has_tls()) {
+        (Some(_), false) => Some(("tls", format!("a listener of protocol {name} has no tls; remove it"))),
+        (None, true) => {
+            let how = if protocol == Protocol::Tls { " or mode Passthrough" } else { "" };
+            Some((
+                "tls",
+                format!("a listener of protocol {name} needs tls with certificateRefs{how}; add it"),
+            ))
+        }
+        (Some(tls), true) if protocol == Protocol::Https && tls.mode == TlsMode::Passthrough => {
+            let message = "TLS of an HTTPS listener ends here; use protocol TLS and a TLSRoute to pass it on";
+            Some(("tls.mode", message.to_owned()))
+        }
+        _ => None,
+    };
+    if let Some((below, message)) = wrong {
+        listener.refuse("Invalid", below, message, verdicts);
+    }
+}
+
+fn read_hostname(listener: &mut Listener<'_>, verdicts: &mut Verdicts) {
+    let Some(text) = listener.spec.hostname.as_deref().filter(|text| !text.is_empty()) else { return };
+    if listener.protocol.is_some_and(|protocol| !protocol.goes_by_host()) {
+        let message =
+            format!("a listener of protocol {} knows no host names; remove it", listener.spec.protocol);
+        return listener.warn("NoEffect", "hostname", message, verdicts);
+    }
+    match parse_hostname(text) {
+        Ok(pattern) => listener.hostname = Some(pattern),
+        Err(message) => listener.refuse("Invalid", "hostname", message, verdicts),
+    }
+}
+
+fn read_allowed_routes(listener: &mut Listener<'_>, verdicts: &mut Verdicts) {
     let allowed = &listener.spec.allowed_routes;
-    let at = |field: &str| format!("spec.listeners[{}].allowedRoutes.{field}", listener.index);
     if allowed.namespaces.from == FromNamespaces::Selector && allowed.namespaces.selector.is_none() {
         let message =
             "from is Selector, but there is no selector, so no route may attach; add one".to_owned();
-        verdicts.part(Kind::Gateway, gateway, "Invalid", at("namespaces.selector"), message);
+        listener.part("Invalid", "allowedRoutes.namespaces.selector", message, verdicts);
     }
-    for (index, kind) in allowed.kinds.iter().enumerate() {
-        let fits =
-            kind.kind == Kind::HTTPRoute.name() && kind.group.as_deref().is_none_or(|g| g == GATEWAY_GROUP);
-        if !fits {
-            let message = format!(
-                "{} cannot attach to a listener of protocol {}; this version knows HTTPRoute",
-                kind.kind, listener.spec.protocol
-            );
-            verdicts.part(
-                Kind::Gateway,
-                gateway,
-                "InvalidRouteKinds",
-                at(&format!("kinds[{index}]")),
-                message,
-            );
-        }
-    }
-    listener.takes_http_routes = allowed.kinds.is_empty()
-        || allowed.kinds.iter().any(|kind| {
-            kind.kind == Kind::HTTPRoute.name()
-                && kind.group.as_deref().is_none_or(|group| group == GATEWAY_GROUP)
-        });
-}
-
-fn refuse_same_names(gateway: &Key, listeners: &mut [Listener<'_>], verdicts: &mut Verdicts) {
-    refuse_groups(
-        listeners,
-        |listener| Some(listener.spec.name.clone()),
-        |name, listener, _| {
-            let message = format!("several listeners are named {name:?}; names are unique in a Gateway");
-            verdicts.part(
-                Kind::Gateway,
-                gateway,
-                "DuplicateName",
-                format!("spec.listeners[{}].name", listener.index),
-                message,
-            );
-        },
-    );
-}
-
-/// On one port there is one protocol; HTTPS and TLS share one, and UDP has ports of its own.
-fn refuse_protocol_conflicts(gateway: &Key, listeners: &mut [Listener<'_>], verdicts: &mut Verdicts) {
-    let family = |listener: &Listener<'_>| match listener.spec.protocol.as_str() {
-        "HTTP" => Some("HTTP"),
-        "HTTPS" | "TLS" => Some("TLS"),
-        "TCP" => Some("TCP"),
-        _ => None,
+    let Some(protocol) = listener.protocol else { return };
+    let fits = |asked: &RouteGroupKind| {
+        let kind = Kind::find(asked.group.as_deref().unwrap_or(GATEWAY_GROUP), &asked.kind);
+        kind.filter(|kind| protocol.kinds().contains(kind))
     };
-    let mut families: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for listener in listeners.iter() {
-        families.entry(listener.spec.port).or_default().extend(family(listener));
-    }
-    for listener in listeners.iter_mut() {
-        let on_port = families.get(&listener.spec.port);
-        let mixed = on_port.is_some_and(|all| all.iter().any(|other| Some(*other) != family(listener)));
-        if family(listener).is_some() && mixed {
-            let message = format!(
-                "port {} is asked for with different protocols; use one protocol for each port",
-                listener.spec.port
-            );
-            verdicts.part(
-                Kind::Gateway,
-                gateway,
-                "ProtocolConflict",
-                format!("spec.listeners[{}].protocol", listener.index),
-                message,
-            );
-            listener.sound = false;
-        }
-    }
-}
-
-fn refuse_host_conflicts(gateway: &Key, listeners: &mut [Listener<'_>], verdicts: &mut Verdicts) {
-    let place =
-        |listener: &Listener<'_>| listener.sound.then(|| (listener.spec.port, listener.hostname.clone()));
-    refuse_groups(listeners, place, |(port, host), listener, names| {
-        let host = host.as_ref().map_or("every host".to_owned(), |host| format!("host {host}"));
+    for (index, asked) in allowed.kinds.iter().enumerate().filter(|(_, asked)| fits(asked).is_none()) {
         let message = format!(
-            "listeners {} all ask for port {port} and {host}, so none of them is served; change the port or the hostname of all but one",
-            list(names)
+            "{} cannot attach to a listener of protocol {}; {} can",
+            asked.kind,
+            protocol.name(),
+            list(protocol.kinds())
         );
-        verdicts.part(
-            Kind::Gateway,
-            gateway,
-            "HostnameConflict",
-            format!("spec.listeners[{}]", listener.index),
-            message,
-        );
-    });
-}
-
-/// Refuses every listener that shares its value with another.
-fn refuse_groups<V: Ord>(
-    listeners: &mut [Listener<'_>],
-    value: impl Fn(&Listener<'_>) -> Option<V>,
-    mut refused: impl FnMut(&V, &Listener<'_>, &[String]),
-) {
-    let mut groups: BTreeMap<V, Vec<usize>> = BTreeMap::new();
-    for (place, listener) in listeners.iter().enumerate() {
-        if let Some(value) = value(listener) {
-            groups.entry(value).or_default().push(place);
-        }
+        listener.part("InvalidRouteKinds", &format!("allowedRoutes.kinds[{index}]"), message, verdicts);
     }
-    for (value, places) in groups.into_iter().filter(|(_, places)| places.len() > 1) {
-        let names: Vec<String> = places.iter().map(|place| listeners[*place].spec.name.clone()).collect();
-        for place in places {
-            listeners[place].sound = false;
-            refused(&value, &listeners[place], &names);
-        }
-    }
+    listener.kinds = match allowed.kinds.is_empty() {
+        true => protocol.kinds().to_vec(),
+        false => allowed.kinds.iter().filter_map(fits).collect(),
+    };
 }
 
 /// Reads a host name, or `*.` and one; lower case, a trailing dot is dropped (RFC 1123 section 2.1).

@@ -86,9 +86,8 @@ impl Membership {
         let last = BackendId { service: service.clone(), port: u16::MAX, transport: Transport::Udp };
         let mut filled = 0;
         for (id, cell) in model.traffic.endpoints.range(first..=last) {
-            if let Some(port) = served_port(&resource.spec, id.port) {
-                filled +=
-                    usize::from(cell.store(endpoints(port, slices().map(|slice| &slice.spec))));
+            if let Some(port) = served_port(&resource.spec, id.port, id.transport) {
+                filled += usize::from(cell.store(endpoints(port, slices().map(|slice| &slice.spec))));
             }
         }
         filled

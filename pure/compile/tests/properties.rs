@@ -8,12 +8,18 @@ use std::sync::{Arc, LazyLock};
 use common::{machine, objects, snapshot};
 use proptest::prelude::*;
 use tidegate_compile::{Compiled, Membership, changed_services, compile, membership};
-use tidegate_model::traffic::{Action, Target};
+use tidegate_model::traffic::{Action, Entrance, Listener, Serves, Target, Transport};
 use tidegate_model::{Machine, Model, Outcome};
 use tidegate_objects::core::{Endpoint, EndpointPort, EndpointSlice, Protocol};
 use tidegate_objects::{Key, Kind, Metadata, Object, ObjectRef, Resource, Snapshot};
 
 const JOURNEY: &str = include_str!("../testdata/journey/in.yaml");
+
+/// Every kind of route, with backends of both transports.
+const EVERY_KIND: &str = include_str!("../testdata/every-kind/in.yaml");
+
+/// Services whose endpoints come and go: namespace and name.
+const SERVICES: [(&str, &str); 3] = [("shop", "web"), ("shop", "web-next"), ("engine", "all")];
 
 /// Every object of every case: good ones, and every mistake that has a sentence.
 static ZOO: LazyLock<Vec<Object>> = LazyLock::new(|| {
@@ -34,36 +40,60 @@ fn text(model: &Model) -> String {
     serde_json::to_string(model).expect("a Model is plain data")
 }
 
-fn slice(name: &str, service: &str, endpoints: &[(u8, u8)]) -> Resource<EndpointSlice> {
-    let endpoint = |(last, condition): &(u8, u8)| Endpoint {
+fn slice(key: Key, service: &str, endpoints: &[(u8, u8, u8)]) -> Resource<EndpointSlice> {
+    let endpoint = |(last, condition, zone): &(u8, u8, u8)| Endpoint {
         address: [10, 244, 9, *last].into(),
         ready: *condition == 0,
         serving: *condition <= 1,
         terminating: *condition == 1,
         node_name: None,
-        zone: None,
+        zone: [None, Some("a".into()), Some("b".into())][usize::from(*zone)].clone(),
+        for_zones: Vec::new(),
     };
     let metadata = Metadata {
-        key: Key::new("local", "shop", name),
+        key,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         created_secs: i64::MAX,
         generation: 0,
     };
-    let spec = EndpointSlice {
-        service: Some(service.into()),
-        ports: vec![EndpointPort { name: "http".into(), port: Some(8080), protocol: Protocol::Tcp }],
-        endpoints: endpoints.iter().map(endpoint).collect(),
-    };
-    Resource { metadata, spec }
+    let port =
+        |name: &str, number, protocol| EndpointPort { name: name.into(), port: Some(number), protocol };
+    let ports = vec![
+        port("http", 8080, Protocol::Tcp),
+        port("secure", 8443, Protocol::Tcp),
+        port("dns", 5353, Protocol::Udp),
+        port("dns-tcp", 5353, Protocol::Tcp),
+    ];
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    Resource { metadata, spec: EndpointSlice { service: Some(service.into()), ports, endpoints } }
 }
 
-/// Whether it belongs to the second Service, and its endpoints: last byte and condition.
-type State = (bool, Vec<(u8, u8)>);
+/// Which Service it belongs to, and its endpoints: last byte, condition, zone.
+type State = (prop::sample::Index, Vec<(u8, u8, u8)>);
+
+/// Whether the listeners of a socket can share it: one protocol, each host once, and a certificate wherever one is shown.
+fn sound(entrance: &Entrance) -> bool {
+    let mut hosts = std::collections::BTreeSet::new();
+    let family = |listener: &Listener| match (&listener.serves, &listener.tls) {
+        (Serves::Http(_), None) => 0,
+        (Serves::Http(_), Some(_)) | (Serves::Tls(_), _) => 1,
+        (Serves::Tcp(_), _) => 2,
+        (Serves::Udp(_), _) => 3,
+    };
+    let families: std::collections::BTreeSet<_> =
+        entrance.listeners.iter().map(|listener| family(listener)).collect();
+    families.len() == 1
+        && (families.contains(&3) == (entrance.transport == Transport::Udp))
+        && (families.iter().all(|family| *family < 2) || entrance.listeners.len() == 1)
+        && entrance.listeners.iter().all(|listener| hosts.insert(listener.hostname.clone()))
+        && entrance.listeners.iter().filter_map(|l| l.tls.as_ref()).all(|tls| !tls.certificates.is_empty())
+}
 
 /// A change of slices: one comes or differs, or one goes.
 fn change() -> impl Strategy<Value = (u8, Option<State>)> {
-    (0..5u8, prop::option::weighted(0.8, (any::<bool>(), prop::collection::vec((0..5u8, 0..3u8), 0..4))))
+    let endpoints = prop::collection::vec((0..5u8, 0..3u8, 0..3u8), 0..4);
+    (0..5u8, prop::option::weighted(0.8, (any::<prop::sample::Index>(), endpoints)))
 }
 
 proptest! {
@@ -72,22 +102,26 @@ proptest! {
     /// After any history of slices, deltas, a full fill and a full compile leave the same endpoints.
     #[test]
     fn deltas_end_where_a_full_compile_ends(history in prop::collection::vec(change(), 1..16)) {
-        let (mut now, machine) = (snapshot(JOURNEY), machine(JOURNEY));
+        let (mut now, machine) = (snapshot(&format!("{JOURNEY}{EVERY_KIND}")), machine(JOURNEY));
         let by_delta = compiled(&now, &machine).model;
         let by_fill = compiled(&now, &machine).model;
         let mut known = Membership::new(&now);
+        prop_assert!(by_delta.traffic.endpoints.keys().any(|id| id.transport == Transport::Udp));
         for (number, state) in history {
             let before = now.clone();
-            let key = Key::new("local", "shop", &format!("slice-{number}"));
+            let key = |namespace: &str| Key::new("local", namespace, &format!("slice-{number}"));
             match state {
-                Some((next, endpoints)) => {
-                    let service = if next { "web-next" } else { "web" };
-                    now.insert(slice(&key.name, service, &endpoints).into());
+                Some((service, endpoints)) => {
+                    let (namespace, name) = *service.get(&SERVICES);
+                    now.insert(slice(key(namespace), name, &endpoints).into());
                 }
-                None => now.remove(&ObjectRef { kind: Kind::EndpointSlice, key }),
+                None => ["shop", "engine"].into_iter().for_each(|namespace| {
+                    now.remove(&ObjectRef { kind: Kind::EndpointSlice, key: key(namespace) });
+                }),
             }
-            let changed = changed_services(&before, &now).len();
-            prop_assert!(known.apply(&now, &by_delta) <= changed);
+            let services = changed_services(&before, &now);
+            let cells = by_delta.traffic.endpoints.keys().filter(|id| services.contains(&id.service)).count();
+            prop_assert!(known.apply(&now, &by_delta) <= cells);
             prop_assert_eq!(known.apply(&now, &by_delta), 0, "nothing is left to do");
             membership(&now, &by_fill);
             let full = text(&compiled(&now, &machine).model);
@@ -113,8 +147,10 @@ proptest! {
         }
         for entrance in &compiled.model.traffic.entrances {
             prop_assert!(!entrance.listeners.is_empty());
+            prop_assert!(sound(entrance), "{entrance:?}");
         }
-        let sockets = compiled.model.traffic.entrances.iter().map(|entrance| entrance.address);
+        let entrances = || compiled.model.traffic.entrances.iter();
+        let sockets = entrances().map(|entrance| (entrance.address, entrance.transport));
         prop_assert_eq!(sockets.collect::<std::collections::BTreeSet<_>>().len(), compiled.model.traffic.entrances.len());
         for (name, group) in &compiled.model.speaker.groups {
             prop_assert_eq!(name, &group.name);
@@ -151,8 +187,9 @@ fn a_refused_object_changes_nothing() {
         for (name, verdict) in &before.verdicts {
             assert_eq!(verdict, &after.verdicts[name], "{name} because of {}", object.reference());
         }
-        // A refused egress policy stays in the Model, so that what it selects is dropped.
-        if object.kind() != Kind::CiliumEgressGatewayPolicy {
+        // A refused egress policy stays in the Model, so that what it selects is dropped; a refused BackendTLSPolicy
+        // breaks its backends, so that nothing goes to them in the clear.
+        if !matches!(object.kind(), Kind::CiliumEgressGatewayPolicy | Kind::BackendTLSPolicy) {
             assert!(text(&before.model) == text(&after.model), "{} changes the Model", object.reference());
         }
     }
@@ -164,7 +201,7 @@ fn a_refused_object_changes_nothing() {
 fn backends_are_the_same_cells_after_a_compile() {
     let (mut now, machine) = (snapshot(JOURNEY), machine(JOURNEY));
     let first = compiled(&now, &machine).model;
-    now.insert(slice("late", "web", &[(7, 0)]).into());
+    now.insert(slice(Key::new("local", "shop", "late"), "web", &[(7, 0, 0)]).into());
     let second = compile(&now, &machine, &first).model;
     assert_eq!(first.traffic.endpoints.len(), 2);
     for (id, cell) in &first.traffic.endpoints {
@@ -172,6 +209,32 @@ fn backends_are_the_same_cells_after_a_compile() {
     }
     assert_eq!(text(&first), text(&second));
     assert!(text(&first).contains("10.244.9.7:8080"));
+}
+
+/// Who uses the same port of a Service with the same settings shares one backend.
+#[test]
+fn backends_are_made_once() {
+    let model = compiled(&snapshot(&format!("{JOURNEY}{EVERY_KIND}")), &machine(JOURNEY)).model;
+    let listeners = model.traffic.entrances.iter().flat_map(|entrance| &entrance.listeners);
+    let rules = listeners.flat_map(|listener| listener.http_routes()).flat_map(|route| &route.rules);
+    let shares = rules.flat_map(|rule| match &rule.action {
+        Action::Forward(shares) => shares.as_slice(),
+        _ => &[],
+    });
+    let backends: Vec<_> = shares
+        .filter_map(|share| match &share.target {
+            Target::Backend(backend) => Some(backend),
+            Target::Broken(_) => None,
+        })
+        .collect();
+    let mut pairs = 0;
+    for (number, one) in backends.iter().enumerate() {
+        for other in backends[..number].iter().filter(|other| ***other == **one) {
+            pairs += 1;
+            assert!(Arc::ptr_eq(one, other), "{} is there twice", one.id);
+        }
+    }
+    assert!(pairs > 0, "nothing is shared here, so nothing is tested");
 }
 
 /// All gateways agree on everything that they must: addresses, groups with their ids, and who is preferred where.
@@ -231,10 +294,15 @@ fn sources_with_the_same_names_are_apart() {
             "{source}"
         );
         assert_eq!(listener.http_routes().len(), 1, "{source}");
-        let Action::Forward(targets) = &listener.http_routes()[0].rules[0].action else { panic!("no backend") };
+        let Action::Forward(targets) = &listener.http_routes()[0].rules[0].action else {
+            panic!("no backend")
+        };
         let Target::Backend(backend) = &targets[0].target else { panic!("no backend") };
         assert_eq!(*backend.id.service.source, *source);
-        assert_eq!(backend.endpoints.load().usable, [tidegate_model::traffic::Endpoint::plain(endpoint.parse().expect("an address"))]);
+        assert_eq!(
+            backend.endpoints.load().usable,
+            [tidegate_model::traffic::Endpoint::plain(endpoint.parse().expect("an address"))]
+        );
     }
 }
 
@@ -273,6 +341,40 @@ fn entrances_that_do_not_change_are_the_same() {
     assert_eq!(same(&again, &changed), [false, true]);
     // Equal in words, but with cells of its own: routes that kept the old ones would miss every endpoint to come.
     assert_ne!(first.traffic.entrances, compiled(&before, &Machine::default()).model.traffic.entrances);
+}
+
+/// A certificate that is read again is the same one, whatever else changes; what shows it stays the same too.
+#[test]
+fn certificates_that_do_not_change_are_the_same() {
+    let mut now = snapshot(include_str!("../testdata/tls-listeners/in.yaml"));
+    let first = compile(&now, &Machine::default(), &Model::default()).model;
+    let again = compile(&now, &Machine::default(), &first).model;
+    let entrances = |model: &Model| model.traffic.entrances.clone();
+    assert!(entrances(&first).iter().zip(entrances(&again)).all(|(a, b)| Arc::ptr_eq(a, &b)));
+    now.http_routes.clear();
+    let changed = compile(&now, &Machine::default(), &again).model;
+    let certificates = |model: &Model| {
+        let tls = model.traffic.entrances[0].listeners.iter().filter_map(|listener| listener.tls.clone());
+        tls.flat_map(|tls| tls.certificates.clone()).collect::<Vec<_>>()
+    };
+    let (before, after) = (certificates(&again), certificates(&changed));
+    assert!(before.len() >= 5 && before.len() == after.len());
+    assert!(before.iter().zip(&after).all(|(a, b)| Arc::ptr_eq(a, b)));
+    assert!(!Arc::ptr_eq(&again.traffic.entrances[0], &changed.traffic.entrances[0]));
+}
+
+/// A Secret that goes bad costs the listeners that show it, and only them.
+#[test]
+fn a_bad_secret_costs_its_listeners_only() {
+    let mut now = snapshot(include_str!("../testdata/tls-mixed-port/in.yaml"));
+    let before = compiled(&now, &Machine::default()).model;
+    now.secrets.clear();
+    let after = compiled(&now, &Machine::default()).model;
+    let kept = |listener: &&Arc<Listener>| listener.tls.is_none();
+    let expected: Vec<_> =
+        before.traffic.entrances[0].listeners.iter().filter(kept).map(|l| &l.name).collect();
+    assert_eq!(expected.len(), 2);
+    assert_eq!(after.traffic.entrances[0].listeners.iter().map(|l| &l.name).collect::<Vec<_>>(), expected);
 }
 
 /// However they are grouped and whatever their sources are called, every election has a name of its own.

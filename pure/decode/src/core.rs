@@ -2,6 +2,7 @@
 //! uses.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_objects::core::{
     Endpoint, EndpointPort, EndpointSlice, Namespace, Pod, Protocol, Service, ServicePort, ServiceType,
+    SessionAffinity, TrafficDistribution,
 };
 use tidegate_objects::{Metadata, Object, Resource};
 
@@ -53,6 +55,8 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
             return Err(Fault::at("spec.type", message));
         }
     };
+    let session_affinity = session_affinity(&spec)?;
+    let traffic_distribution = spec.traffic_distribution.as_deref().map(traffic_distribution).transpose()?;
     let list = Path::parse("spec.ports");
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(index, port)| {
         let path = list.index(index);
@@ -64,8 +68,47 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
         })
     });
     let ports = ports.collect::<Result<_, Fault>>()?;
-    let spec = Service { service_type, ports, load_balancer_class: spec.load_balancer_class };
+    let spec = Service {
+        service_type,
+        ports,
+        load_balancer_class: spec.load_balancer_class,
+        session_affinity,
+        traffic_distribution,
+        external_name: spec.external_name.filter(|name| !name.is_empty()),
+    };
     Ok(Resource { metadata, spec }.into())
+}
+
+fn session_affinity(spec: &k8s::ServiceSpec) -> Result<SessionAffinity, Fault> {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => Ok(SessionAffinity::None),
+        Some("ClientIP") => {
+            let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+            let found = config.and_then(|client| client.timeout_seconds).unwrap_or(10_800);
+            let timeout = u32::try_from(found).ok().filter(|secs| (1..=86_400).contains(secs));
+            let timeout_secs = timeout.ok_or_else(|| {
+                let message = format!("expected 1 to 86400 seconds, found the number `{found}`");
+                Fault::at("spec.sessionAffinityConfig.clientIP.timeoutSeconds", message)
+            })?;
+            Ok(SessionAffinity::ClientIp { timeout_secs })
+        }
+        Some(other) => {
+            let message = format!("expected one of `None`, `ClientIP`, found `{}`", shortened(other));
+            Err(Fault::at("spec.sessionAffinity", message))
+        }
+    }
+}
+
+fn traffic_distribution(text: &str) -> Result<TrafficDistribution, Fault> {
+    match text {
+        "PreferSameZone" | "PreferClose" => Ok(TrafficDistribution::PreferSameZone),
+        "PreferSameNode" => Ok(TrafficDistribution::PreferSameNode),
+        other => {
+            let known = "`PreferSameZone`, `PreferSameNode`, `PreferClose`";
+            let message = format!("expected one of {known}, found `{}`", shortened(other));
+            Err(Fault::at("spec.trafficDistribution", message))
+        }
+    }
 }
 
 pub(crate) fn pod(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
@@ -146,13 +189,15 @@ fn endpoint(path: Path, family: Family, found: discovery::Endpoint) -> Result<En
     }
     let conditions = found.conditions.unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
+    let zones = found.hints.and_then(|hints| hints.for_zones).unwrap_or_default();
     Ok(Endpoint {
         address: parsed,
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node_name: found.node_name,
-        zone: found.zone,
+        zone: found.zone.map(Arc::from),
+        for_zones: zones.into_iter().map(|zone| Arc::from(zone.name)).collect(),
     })
 }
 

@@ -16,6 +16,7 @@ mod object;
 mod path;
 mod problem;
 mod read;
+mod secret;
 mod settings;
 mod weight;
 mod yaml;

@@ -2,14 +2,16 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tidegate_objects::{Kind, Metadata, Object, ObjectRef, Resource, egress, gateway, metallb, ours, route};
+use tidegate_objects::{
+    Kind, Metadata, Object, ObjectRef, Resource, backend_tls, egress, gateway, metallb, ours, policy, route,
+};
 
 use crate::identity::{Named, meant, named};
 use crate::path::Path;
 use crate::problem::{Fault, Problem};
 use crate::read::{self, shown, unknown_field};
 use crate::yaml::Raw;
-use crate::{Document, Lines, Outcome, core, metadata};
+use crate::{Document, Lines, Outcome, core, metadata, secret};
 
 /// Fields that every object may have beside its own; `status` is what others report and is never looked at for mistakes.
 const COMMON: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
@@ -29,7 +31,7 @@ pub(crate) fn decode(source: &str, raw: Raw) -> Document {
             let message = format!("expected an object with `apiVersion` and `kind`, found {}", shown(&other));
             return refused(String::new(), None, Fault::at("", message));
         }
-        Err(fault) => return refused(String::new(), None, fault),
+        Err(fault) => return refused(String::new(), None, secret::without_value(fault)),
     };
     if let Some((version, kind)) = list {
         let given =
@@ -103,7 +105,7 @@ fn label(fields: &Map<String, Value>) -> String {
 /// Reads the fields of a kind; `value` is the object without `metadata`.
 fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
     if kind != Kind::EndpointSlice {
-        note_top_level(&value, unknown);
+        note_top_level(kind, &value, unknown);
     }
     match kind {
         Kind::Namespace => core::namespace(meta, &value, unknown),
@@ -113,9 +115,17 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
         }
         Kind::Pod => core::pod(meta, &value, unknown),
         Kind::EndpointSlice => core::endpoint_slice(meta, &value, unknown),
+        Kind::Secret => secret::secret(meta, &value),
+        Kind::ConfigMap => secret::config_map(meta, &value),
         Kind::GatewayClass => with_spec::<gateway::GatewayClass>(kind, meta, &value, unknown),
         Kind::Gateway => with_spec::<gateway::Gateway>(kind, meta, &value, unknown),
         Kind::HTTPRoute => with_spec::<route::HttpRoute>(kind, meta, &value, unknown),
+        Kind::ListenerSet => with_spec::<gateway::ListenerSet>(kind, meta, &value, unknown),
+        Kind::GRPCRoute => with_spec::<route::GrpcRoute>(kind, meta, &value, unknown),
+        Kind::TLSRoute => with_spec::<route::TlsRoute>(kind, meta, &value, unknown),
+        Kind::TCPRoute => with_spec::<route::TcpRoute>(kind, meta, &value, unknown),
+        Kind::UDPRoute => with_spec::<route::UdpRoute>(kind, meta, &value, unknown),
+        Kind::BackendTLSPolicy => with_spec::<backend_tls::BackendTlsPolicy>(kind, meta, &value, unknown),
         Kind::ReferenceGrant => with_spec::<gateway::ReferenceGrant>(kind, meta, &value, unknown),
         Kind::IPAddressPool => with_spec::<metallb::IpAddressPool>(kind, meta, &value, unknown),
         Kind::BGPPeer => with_spec::<metallb::BgpPeer>(kind, meta, &value, unknown),
@@ -124,18 +134,22 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
         Kind::VRRPAdvertisement => with_spec::<ours::VrrpAdvertisement>(kind, meta, &value, unknown),
         Kind::RouteImport => with_spec::<ours::RouteImport>(kind, meta, &value, unknown),
         Kind::RouteAdvertisement => with_spec::<ours::RouteAdvertisement>(kind, meta, &value, unknown),
+        Kind::ClientTrafficPolicy => with_spec::<policy::ClientTrafficPolicy>(kind, meta, &value, unknown),
+        Kind::BackendTrafficPolicy => with_spec::<policy::BackendTrafficPolicy>(kind, meta, &value, unknown),
+        Kind::HTTPRouteFilter => with_spec::<policy::RouteFilter>(kind, meta, &value, unknown),
         Kind::CiliumEgressGatewayPolicy => {
             with_spec::<egress::CiliumEgressGatewayPolicy>(kind, meta, &value, unknown)
         }
     }
 }
 
-fn note_top_level(value: &Value, unknown: &mut Vec<Fault>) {
+fn note_top_level(kind: Kind, value: &Value, unknown: &mut Vec<Fault>) {
+    let known = || secret::top_level(kind).iter().chain(&COMMON).copied();
     let names = value.as_object().into_iter().flat_map(Map::keys);
-    let names = names.filter(|name| *name != "spec" && !COMMON.contains(&name.as_str()));
+    let names = names.filter(|name| !known().any(|known| known == name.as_str()));
     // Bounded like the unknown fields inside.
     for name in names.take(100) {
-        let free = (value.get("spec").is_none()).then_some("spec").into_iter().chain(COMMON);
+        let free = known().filter(|known| value.get(known).is_none());
         unknown.push(Fault::new(Path::default().key(name), unknown_field(name, free)));
     }
 }

@@ -8,6 +8,8 @@ use tidegate_objects::{Kind, Object};
 
 use crate::{Document, Outcome, decode};
 
+mod fields;
+
 const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: web\n";
 
 /// One line for each document, one for each warning.
@@ -47,6 +49,9 @@ fn golden() {
         ("mistakes", include_str!("tests/cases/mistakes.yaml")),
         ("warnings", include_str!("tests/cases/warnings.yaml")),
         ("list", include_str!("tests/cases/list.yaml")),
+        ("routes", include_str!("tests/cases/routes.yaml")),
+        ("policies", include_str!("tests/cases/policies.yaml")),
+        ("secrets", include_str!("tests/cases/secrets.yaml")),
     ] {
         insta::with_settings!({ snapshot_path => "tests/cases", prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(name, rendered(text));
@@ -165,12 +170,12 @@ fn empty_documents() {
 #[test]
 fn left_alone() {
     for (version, kind) in [
-        ("v1", "ConfigMap"),
+        ("v1", "PersistentVolumeClaim"),
         ("apps/v1", "Deployment"),
         ("networking.istio.io/v1", "Gateway"),
         ("serving.knative.dev/v1", "Service"),
-        ("gateway.networking.k8s.io/v1", "GRPCRoute"),
-        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute"),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy"),
+        ("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy"),
     ] {
         let documents = decode("files", &format!("apiVersion: {version}\nkind: {kind}\n")).expect("YAML");
         let Outcome::Ignored { kind: found, problem } = &documents[0].outcome else {
@@ -242,11 +247,16 @@ fn json() {
 /// Conditions that are absent have the defaults of the API; loopback addresses are fine in a file.
 #[test]
 fn endpoint_conditions() {
-    let text = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: a\n  labels: {kubernetes.io/service-name: web}\naddressType: IPv4\nports: [{port: 80}]\nendpoints:\n- addresses: [127.0.0.1]\n- addresses: [127.0.0.2]\n  conditions: {ready: false}\n- addresses: [127.0.0.3]\n  conditions: {ready: false, serving: true, terminating: true}\n";
+    let text = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: a\n  labels: {kubernetes.io/service-name: web}\naddressType: IPv4\nports: [{port: 80}]\nendpoints:\n- addresses: [127.0.0.1]\n  zone: a\n  hints: {forZones: [{name: a}, {name: b}]}\n- addresses: [127.0.0.2]\n  conditions: {ready: false}\n- addresses: [127.0.0.3]\n  conditions: {ready: false, serving: true, terminating: true}\n";
     let Object::EndpointSlice(slice) = object(text) else { panic!("an EndpointSlice") };
     let conditions: Vec<_> =
         slice.spec.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating)).collect();
     assert_eq!(conditions, [(true, true, false), (false, false, false), (false, true, true)]);
+    let first = &slice.spec.endpoints[0];
+    assert_eq!(
+        (first.zone.as_deref(), first.for_zones.iter().map(|z| &**z).collect::<Vec<_>>()),
+        (Some("a"), vec!["a", "b"])
+    );
     assert_eq!((slice.spec.service.as_deref(), slice.spec.ports[0].port), (Some("web"), Some(80)));
 }
 
@@ -286,7 +296,11 @@ fn every_kind() {
             Kind::BGPPeer => "spec: {myASN: 64512}",
             Kind::RouteImport | Kind::RouteAdvertisement => "spec: {prefixes: []}",
             Kind::CiliumEgressGatewayPolicy => "spec: {selectors: [], destinationCIDRs: []}",
-            Kind::BGPAdvertisement => "",
+            Kind::ListenerSet => "spec: {parentRef: {name: a}, listeners: []}",
+            Kind::TLSRoute | Kind::TCPRoute | Kind::UDPRoute => "spec: {rules: []}",
+            Kind::BackendTLSPolicy => "spec: {targetRefs: [], validation: {hostname: a.example}}",
+            Kind::ClientTrafficPolicy | Kind::BackendTrafficPolicy => "spec: {targetRefs: []}",
+            Kind::BGPAdvertisement | Kind::Secret | Kind::ConfigMap => "",
             _ => "spec: {}",
         };
         for version in kind.versions() {

@@ -1,1 +1,34 @@
-//! Certificates and keys: read from PEM, checked, matched to server names.
+//! Certificates: read, checked against their keys, matched to names; TLS settings from the Model.
+//!
+//! ```text
+//!  Secret ── certificate() ──► Certificate ─┐
+//!  ConfigMap ── roots() ──► Roots ──────────┴► ServerTls ── ListenerTls::new ──► rustls::ServerConfig
+//!                                              BackendTls ─ UpstreamTls::new ──► rustls::ClientConfig
+//!  peers.keyFile ── TicketKeys::new ──► one ticketer for each way of checking clients
+//! ```
+//!
+//! Nothing here touches a socket, a clock or a source of randomness: both are given as a [`World`].
+
+mod certificate;
+mod choice;
+mod der;
+mod hello;
+mod judge;
+mod listener;
+mod provider;
+mod roots;
+mod ticket;
+mod upstream;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use certificate::{CHAIN_CERTIFICATES_MAX, CertificateError, PEM_BYTES_MAX, certificate};
+pub use choice::Shown;
+pub use hello::{ClientHello, HELLO_BYTES_MAX, HelloError, HelloScan, RAW_HELLO_BYTES_MAX};
+pub use judge::ClientCertificate;
+pub use listener::{ListenerTls, ServerTlsError};
+pub use provider::{CIPHER_SUITES, is_cipher_suite};
+pub use roots::{ROOTS_MAX, RootsError, roots, store};
+pub use ticket::{EPOCH_SECS, TicketKeys, Ticketer, World};
+pub use upstream::{UpstreamTls, UpstreamTlsError, UpstreamTlsFault};

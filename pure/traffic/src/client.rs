@@ -1,15 +1,27 @@
-//! Who the client is, as told to the backend.
+//! Who the client is: whom the gateway believes, and what it tells the backend.
 //!
-//! No hop before the gateway is trusted today, so what a request says about its own origin is never passed on: the
-//! fields are replaced, not extended (facts: a backend that reads the first address must not read a forged one).
+//! What a request says about its own origin is never passed on as it is: the fields are written anew, from what the
+//! gateway saw and from what trusted hops before it say (facts: a backend that reads the first address must not read a
+//! forged one). So of `X-Forwarded-For` only the part goes on that begins with the client that is believed.
+//!
+//! Only `X-Forwarded-` fields are read; `Forwarded` is replaced.
 
-use std::io::Write;
 use std::net::IpAddr;
 
-/// The origin of a request as the gateway saw it.
+use tidegate_model::traffic::Trust;
+
+use crate::host::Authority;
+use crate::redirect::well_known;
+use crate::request::HeaderLines;
+use crate::text::{list_items, push_address, push_number};
+
+/// The addresses of `X-Forwarded-For` that are looked at, from the end.
+pub const HOPS_MAX: usize = 64;
+
+/// The origin of a request: as the gateway saw it, or as it is believed to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// The peer of the connection.
+    /// The client: the peer of the connection, or who its PROXY protocol header names.
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
@@ -22,16 +34,207 @@ pub struct Origin<'a> {
 impl Origin<'_> {
     /// Writes the `X-Forwarded-` lines.
     pub fn write(&self, head: &mut Vec<u8>) {
-        let Origin { client, scheme, host, port } = self;
-        let client = client.to_canonical();
-        // Writing to a Vec cannot fail.
-        let _ = write!(
-            head,
-            "x-forwarded-for: {client}\r\nx-forwarded-proto: {scheme}\r\nx-forwarded-port: {port}\r\n"
-        );
-        if !host.is_empty() {
-            let _ = write!(head, "x-forwarded-host: {host}\r\n");
+        head.extend_from_slice(b"x-forwarded-for: ");
+        push_address(head, self.client);
+        self.write_rest(head);
+    }
+
+    /// Ends the line of addresses and writes the others.
+    fn write_rest(&self, head: &mut Vec<u8>) {
+        for part in ["\r\nx-forwarded-proto: ", self.scheme, "\r\nx-forwarded-port: "] {
+            head.extend_from_slice(part.as_bytes());
         }
+        push_number(head, self.port.into());
+        if !self.host.is_empty() {
+            head.extend_from_slice(b"\r\nx-forwarded-host: ");
+            head.extend_from_slice(self.host.as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Whether a peer may begin its connection with a PROXY protocol header, where the listener takes them.
+pub fn may_send_proxy_header(trust: &Trust, peer: IpAddr) -> bool {
+    trust.cidrs.is_empty() || is_in(trust, peer)
+}
+
+fn is_in(trust: &Trust, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    trust.cidrs.iter().any(|cidr| cidr.contains(&address))
+}
+
+/// Where a request comes from, as far as it is believed; borrowed, nothing is copied.
+#[derive(Clone, Copy)]
+pub struct Believed<'a> {
+    /// The client and what it asked for. This is the address for logs, limits, hashing and traces.
+    pub origin: Origin<'a>,
+    peer: IpAddr,
+    chain: Option<Chain<'a>>,
+}
+
+impl<'a> Believed<'a> {
+    /// What is believed of a request whose origin the gateway saw as `seen`.
+    ///
+    /// - Nobody is trusted, or addresses are named and the peer is none of them: what was seen.
+    /// - `hops` proxies stand before this one, each of which appends to `X-Forwarded-For`: the client is the `hops`th
+    ///   address from the end. If there are fewer, or one of these is no address, it is the peer.
+    /// - Addresses are trusted: the client is the last address that is none of them. If all are, it is the first that
+    ///   was looked at; before what is no address the list is not believed.
+    ///
+    /// Scheme, host and port are what the last of their fields' items says, if the peer is trusted and it is valid.
+    /// Where a scheme is told but no port, the port is the host's or the scheme's own.
+    pub fn of(seen: Origin<'a>, trust: &Trust, lines: &'a dyn HeaderLines) -> Believed<'a> {
+        // One spelling for logs, limits and traces: a dual-stack socket sees IPv4 mapped into IPv6.
+        let seen = Origin { client: seen.client.to_canonical(), ..seen };
+        let by_hops = trust.hops > 0 && (trust.cidrs.is_empty() || is_in(trust, seen.client));
+        let by_address = trust.hops == 0 && is_in(trust, seen.client);
+        if !by_hops && !by_address {
+            return Believed { origin: seen, peer: seen.client, chain: None };
+        }
+        let chain =
+            if by_hops { Chain::of_hops(lines, trust.hops) } else { Chain::of_addresses(lines, trust) };
+        let client = chain.addresses().next().unwrap_or(seen.client);
+        Believed { origin: told(Origin { client, ..seen }, lines), peer: seen.client, chain: Some(chain) }
+    }
+
+    /// Writes the `X-Forwarded-` lines, and `Forwarded` (RFC 7239) if asked for.
+    pub fn write(&self, forwarded: bool, head: &mut Vec<u8>) {
+        match &self.chain {
+            None => self.origin.write(head),
+            Some(chain) => {
+                head.extend_from_slice(b"x-forwarded-for: ");
+                for address in chain.addresses() {
+                    push_address(head, address);
+                    head.extend_from_slice(b", ");
+                }
+                push_address(head, self.peer);
+                self.origin.write_rest(head);
+            }
+        }
+        if forwarded {
+            self.write_forwarded(head);
+        }
+    }
+
+    /// One element for each hop, the client's first, with what it asked for (RFC 7239 section 7.4). `by` would tell the
+    /// inside's addresses and is left out.
+    fn write_forwarded(&self, head: &mut Vec<u8>) {
+        head.extend_from_slice(b"forwarded: ");
+        let hops = self.chain.iter().flat_map(Chain::addresses).chain([self.peer]);
+        for (index, address) in hops.enumerate() {
+            if index > 0 {
+                head.extend_from_slice(b", ");
+            }
+            push_node(head, address);
+            if index == 0 {
+                self.write_asked(head);
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+    }
+
+    fn write_asked(&self, head: &mut Vec<u8>) {
+        let Origin { scheme, host, .. } = self.origin;
+        // A host that is none could end the quotes.
+        if Authority::parse(host).is_some() {
+            let quote = if host.contains(':') { "\"" } else { "" };
+            for part in [";host=", quote, host, quote] {
+                head.extend_from_slice(part.as_bytes());
+            }
+        }
+        head.extend_from_slice(b";proto=");
+        head.extend_from_slice(scheme.as_bytes());
+    }
+}
+
+/// `for=` and an address; IPv6 in brackets and quotes (RFC 7239 section 6).
+fn push_node(head: &mut Vec<u8>, address: IpAddr) {
+    let address = address.to_canonical();
+    let (open, close) = if address.is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
+    head.extend_from_slice(open.as_bytes());
+    push_address(head, address);
+    head.extend_from_slice(close.as_bytes());
+}
+
+/// The items of `X-Forwarded-For` that are believed: all lines, one list, from `start` on. All are addresses.
+#[derive(Clone, Copy)]
+struct Chain<'a> {
+    lines: &'a dyn HeaderLines,
+    start: usize,
+}
+
+impl<'a> Chain<'a> {
+    fn of_hops(lines: &'a dyn HeaderLines, hops: u32) -> Chain<'a> {
+        let total = items(lines, "x-forwarded-for").count();
+        let hops = usize::try_from(hops).unwrap_or(usize::MAX);
+        let start = total.checked_sub(hops).filter(|_| hops <= HOPS_MAX);
+        let all_addresses =
+            |start: &usize| items(lines, "x-forwarded-for").skip(*start).all(|item| address(item).is_some());
+        Chain { lines, start: start.filter(all_addresses).unwrap_or(total) }
+    }
+
+    fn of_addresses(lines: &'a dyn HeaderLines, trust: &Trust) -> Chain<'a> {
+        let total = items(lines, "x-forwarded-for").count();
+        let mut start = total.saturating_sub(HOPS_MAX);
+        for (index, item) in items(lines, "x-forwarded-for").enumerate().skip(start) {
+            match address(item) {
+                Some(address) if is_in(trust, address) => {}
+                Some(_) => start = index,
+                None => start = index + 1,
+            }
+        }
+        Chain { lines, start }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
+        items(self.lines, "x-forwarded-for").skip(self.start).filter_map(address)
+    }
+}
+
+/// The items of a list field, over all its lines.
+fn items<'a>(lines: &'a dyn HeaderLines, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    (0..)
+        .map_while(|index| lines.line(index))
+        .filter(move |(line, _)| line.len() == name.len() && line.eq_ignore_ascii_case(name))
+        .flat_map(|(_, value)| list_items(value))
+}
+
+/// An address as proxies write it: some add a port, some put IPv6 in brackets.
+fn address(item: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(item).ok()?;
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return if is_port { Some(IpAddr::V6(address.parse().ok()?)) } else { None };
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    let (address, port) = text.split_once(':')?;
+    if is_port(port) { Some(IpAddr::V4(address.parse().ok()?)) } else { None }
+}
+
+fn is_port(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+}
+
+/// What trusted hops say about the request. The last item of a field is the word of the hop that is known; those before
+/// it may be the client's own.
+fn told<'a>(seen: Origin<'a>, lines: &'a dyn HeaderLines) -> Origin<'a> {
+    let last = |name| items(lines, name).last().and_then(|item| std::str::from_utf8(item).ok());
+    let scheme = last("x-forwarded-proto")
+        .and_then(|scheme| ["http", "https"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme)));
+    let host = last("x-forwarded-host").filter(|host| Authority::parse(host).is_some()).unwrap_or(seen.host);
+    let port = last("x-forwarded-port").filter(|port| is_port(port)).and_then(|port| port.parse().ok());
+    let of_scheme = || {
+        let scheme = scheme?;
+        Authority::parse(host).and_then(|authority| authority.port).or_else(|| well_known(scheme))
+    };
+    Origin {
+        client: seen.client,
+        scheme: scheme.unwrap_or(seen.scheme),
+        host,
+        port: port.or_else(of_scheme).unwrap_or(seen.port),
     }
 }
 
@@ -68,30 +271,4 @@ pub fn alias(lower: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The client is the peer, in its own family, and the fields are complete.
-    #[test]
-    fn origin_is_what_the_gateway_saw() {
-        let mut head = Vec::new();
-        let client = "::ffff:192.0.2.7".parse().unwrap();
-        Origin { client, scheme: "http", host: "shop.example:8080", port: 8080 }.write(&mut head);
-        assert_eq!(
-            String::from_utf8(head).unwrap(),
-            "x-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nx-forwarded-port: 8080\r\n\
-             x-forwarded-host: shop.example:8080\r\n"
-        );
-    }
-
-    /// Every spelling of a claim about the origin is left out, and nothing else.
-    #[test]
-    fn claims() {
-        for name in ["X-Forwarded-For", "x_forwarded_for", "Forwarded", "X-Real-IP", "x-forwarded_proto"] {
-            assert!(is_claim(name), "{name}");
-        }
-        for name in ["x-forwarded-fo", "x-forwarded-client-cert", "for", "x-request-id"] {
-            assert!(!is_claim(name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidegate_model::Traffic;
 use tidegate_model::traffic::{
-    Entrance, PathMatch, RequestMatch, Target, Transport, ValueMatch, WeightedBackend,
+    Entrance, Listener, PathMatch, RequestMatch, Serves, Target, TlsRoute, Transport, ValueMatch,
+    WeightedBackend,
 };
 
 use crate::host::Authority;
@@ -14,6 +15,7 @@ use crate::path::{normalise, split_query};
 use crate::refusal::Refusal;
 use crate::request::RequestView;
 use crate::router::{Matched, Outcome, Router};
+use crate::sni::SniRoutes;
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -68,9 +70,8 @@ pub fn entrance_for(traffic: &Traffic, address: IpAddr, port: u16) -> Option<&Ar
         let local = entrance.address.ip();
         local.is_unspecified() && (local.is_ipv4() == address.is_ipv4() || local.is_ipv6())
     };
-    let on_port = |entrance: &&Arc<Entrance>| {
-        entrance.transport == Transport::Tcp && entrance.address.port() == port
-    };
+    let on_port =
+        |entrance: &&Arc<Entrance>| entrance.transport == Transport::Tcp && entrance.address.port() == port;
     let mut same_port = traffic.entrances.iter().filter(on_port);
     let family = |entrance: &&Arc<Entrance>| entrance.address.is_ipv4() == address.is_ipv4();
     same_port.clone().find(|entrance| entrance.address.ip() == address).or_else(|| {
@@ -79,8 +80,35 @@ pub fn entrance_for(traffic: &Traffic, address: IpAddr, port: u16) -> Option<&Ar
     })
 }
 
-/// Explains a request to the socket of `router`.
+/// Explains a request in the clear to the socket of `router`.
 pub fn explain(router: &Router, question: &Question<'_>) -> Explanation {
+    explain_request(router, question, None)
+}
+
+/// Explains a request over TLS to the socket of `router`. An empty server name stands for a client that sends none.
+pub fn explain_tls(router: &Router, question: &Question<'_>, server_name: &str) -> Explanation {
+    let Some(listener) = router.listener_for(server_name) else {
+        let message =
+            "No listener of this address and port serves the server name, so there is no handshake.";
+        return refused(Explanation::default(), Refusal::NO_LISTENER, message);
+    };
+    match &listener.serves {
+        Serves::Tls(routes) => explain_connection(listener, routes, server_name),
+        _ => explain_request(router, question, Some(server_name)),
+    }
+}
+
+fn explain_connection(listener: &Listener, routes: &[Arc<TlsRoute>], server_name: &str) -> Explanation {
+    let explanation = Explanation { listener: Some(listener.name.to_string()), ..Explanation::default() };
+    let routes = SniRoutes::new(routes);
+    let Some(route) = routes.find(server_name) else {
+        let message = sentence(Refusal::NO_ROUTE, &explanation);
+        return refused(explanation, Refusal::NO_ROUTE, &message);
+    };
+    tell_shares(Explanation { route: Some(route.name.to_string()), ..explanation }, &route.backends)
+}
+
+fn explain_request(router: &Router, question: &Question<'_>, server_name: Option<&str>) -> Explanation {
     let (raw_path, query) = split_query(question.target);
     if Authority::parse(question.host).is_none() {
         return refused(Explanation::default(), Refusal::BAD_HOST, "The host is no valid name or address.");
@@ -96,7 +124,7 @@ pub fn explain(router: &Router, question: &Question<'_>) -> Explanation {
         method: question.method,
         path: &path,
         query,
-        server_name: None,
+        server_name,
         headers: &question.headers,
     };
     let decision = router.route(&request);
@@ -187,6 +215,9 @@ fn sentence(refusal: Refusal, explanation: &Explanation) -> String {
         }
         Refusal::NO_BACKEND_WEIGHT => "The rule has no backend with a weight above 0.".into(),
         Refusal::NO_ENDPOINT => "No backend of the rule has a ready endpoint.".into(),
+        Refusal::MISDIRECTED => {
+            format!("Listener {listener} serves the host, but the server name belongs to another.")
+        }
         Refusal { status, reason } => {
             format!("The rule cannot be served as written ({reason}): status {status}.")
         }
@@ -199,6 +230,7 @@ fn in_words(matched: &RequestMatch) -> String {
         PathMatch::Prefix(prefix) if prefix.is_empty() => "path under /".to_owned(),
         PathMatch::Prefix(prefix) => format!("path under {prefix}"),
         PathMatch::Regex(pattern) => format!("path ~ {pattern}"),
+        PathMatch::Second(name) => format!("path = /*/{name}"),
     };
     let parts = matched.headers.iter().map(|part| ("header", part));
     let parts = parts.chain(matched.query.iter().map(|part| ("query", part)));

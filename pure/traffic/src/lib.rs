@@ -9,22 +9,34 @@
 
 pub mod balance;
 pub mod client;
+pub mod cors;
 pub mod explain;
 pub mod headers;
 pub mod host;
+pub mod mirror;
 pub mod path;
+pub mod proxy_protocol;
+pub mod redirect;
 pub mod refusal;
 pub mod request;
+pub mod retry;
+pub mod rewrite;
 pub mod router;
+pub mod session;
+pub mod sni;
+pub mod trace;
 
 mod candidate;
 mod host_table;
 mod path_index;
+mod siphash;
+mod text;
 
-pub use explain::{Explanation, Question, entrance_for, explain};
+pub use explain::{Explanation, Question, entrance_for, explain, explain_tls};
 pub use refusal::Refusal;
 pub use request::{HeaderLines, RequestView};
 pub use router::{Decision, Matched, Outcome, Router};
+pub use sni::SniRoutes;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The matches of one host by path: a hash for exact paths, a tree of segments for prefixes, a list for expressions.
 //!
 //! Order: exact, then regular expressions (longer first; Gateway API leaves their place open), then the longest
-//! prefix. A prefix costs one hash per segment of the request's path, and stops where no prefix goes deeper.
+//! prefix; a method of gRPC without its service comes before the empty prefix (GRPCRouteRule: longer service first, then
+//! longer method). A prefix costs one hash per segment of the request's path, and stops where no prefix goes deeper.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,6 +18,8 @@ use crate::request::RequestView;
 pub(crate) struct PathIndex {
     exact: HashMap<String, Vec<Candidate>>,
     regexes: Vec<(String, Regex, Vec<Candidate>)>,
+    /// By the second of two segments.
+    seconds: HashMap<String, Vec<Candidate>>,
     /// The first is the root, the empty prefix.
     prefixes: Vec<Node>,
 }
@@ -31,7 +34,12 @@ struct Node {
 
 impl Default for PathIndex {
     fn default() -> Self {
-        PathIndex { exact: HashMap::new(), regexes: Vec::new(), prefixes: vec![Node::default()] }
+        PathIndex {
+            exact: HashMap::new(),
+            regexes: Vec::new(),
+            seconds: HashMap::new(),
+            prefixes: vec![Node::default()],
+        }
     }
 }
 
@@ -49,6 +57,7 @@ impl PathIndex {
                 self.prefixes[node].candidates.push(candidate);
             }
             PathMatch::Regex(pattern) => self.insert_regex(pattern, candidate),
+            PathMatch::Second(name) => self.seconds.entry(name.clone()).or_default().push(candidate),
         }
     }
 
@@ -79,7 +88,7 @@ impl PathIndex {
 
     /// Puts everything in order of precedence; to be called once, after the last insert.
     pub fn sort(&mut self) {
-        let lists = self.exact.values_mut();
+        let lists = self.exact.values_mut().chain(self.seconds.values_mut());
         let lists = lists.chain(self.prefixes.iter_mut().map(|node| &mut node.candidates));
         for list in lists.chain(self.regexes.iter_mut().map(|(_, _, list)| list)) {
             list.sort_by_key(Candidate::rank);
@@ -102,12 +111,25 @@ impl PathIndex {
         }
         let mut node = Some(self.deepest(request.path));
         while let Some(at) = node {
+            if at == 0
+                && let Some(place) = self.second(request.path).and_then(|list| first(list))
+            {
+                return Some(place);
+            }
             if let Some(place) = first(&self.prefixes[at].candidates) {
                 return Some(place);
             }
             node = self.prefixes[at].parent;
         }
         None
+    }
+
+    fn second(&self, path: &str) -> Option<&[Candidate]> {
+        if self.seconds.is_empty() {
+            return None;
+        }
+        let (_, name) = path.strip_prefix('/')?.split_once('/')?;
+        self.seconds.get(name).map(Vec::as_slice)
     }
 
     fn deepest(&self, path: &str) -> usize {

@@ -111,7 +111,8 @@ mod tests {
                 method: "GET",
                 path: "/",
                 query: Some(query),
-                server_name: None,                headers: &none.as_slice().to_vec(),
+                server_name: None,
+                headers: &none.as_slice().to_vec(),
             };
             let found = view.query_value(name).map(|value| String::from_utf8(value.collect()).unwrap());
             assert_eq!(found.as_deref(), value, "{query}");
@@ -122,7 +123,14 @@ mod tests {
     #[test]
     fn header_lines_are_combined() {
         let headers = vec![("X-A", "1"), ("b", "0"), ("x-a", "2")];
-        let view = RequestView { host: "", method: "GET", path: "/", query: None, server_name: None, headers: &headers };
+        let view = RequestView {
+            host: "",
+            method: "GET",
+            path: "/",
+            query: None,
+            server_name: None,
+            headers: &headers,
+        };
         assert_eq!(view.with_header("x-a", |value| value == b"1, 2"), Some(true));
         assert_eq!(view.with_header("B", |value| value == b"0"), Some(true));
         assert_eq!(view.with_header("c", |_| ()), None);

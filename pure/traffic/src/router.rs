@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Action, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond, WeightedBackend,
+    Action, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond,
+    WeightedBackend,
 };
 
 use crate::candidate::Place;

@@ -1,6 +1,11 @@
-//! Core kinds, reduced to what Tidegate uses: Namespace, Service, Pod, EndpointSlice.
+//! Core kinds, reduced to what Tidegate uses: Namespace, Service, Pod, EndpointSlice, Secret, ConfigMap.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+mod secret;
+
+pub use secret::{ConfigMap, Secret, SecretBytes};
 
 /// A Namespace; its labels are in the metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +20,34 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<String>,
+    /// `spec.sessionAffinity`.
+    pub session_affinity: SessionAffinity,
+    /// `spec.trafficDistribution`; absent: endpoints are chosen without regard to where they run.
+    pub traffic_distribution: Option<TrafficDistribution>,
+    /// `spec.externalName`: with type ExternalName, the DNS name that the Service stands for.
+    pub external_name: Option<String>,
+}
+
+/// `spec.sessionAffinity` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionAffinity {
+    /// Any endpoint.
+    #[default]
+    None,
+    /// The same endpoint for the same client address.
+    ClientIp {
+        /// For how long after the last connection, in seconds, 1 to 86,400; Kubernetes' default is 10,800.
+        timeout_secs: u32,
+    },
+}
+
+/// `spec.trafficDistribution` of a Service: which endpoints are preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficDistribution {
+    /// Those of the same zone (`PreferSameZone`, and `PreferClose`, its older name).
+    PreferSameZone,
+    /// Those of the same node.
+    PreferSameNode,
 }
 
 /// `spec.type` of a Service.
@@ -40,7 +73,7 @@ pub struct ServicePort {
     pub port: u16,
     /// The transport.
     pub protocol: Protocol,
-    /// `appProtocol`.
+    /// `appProtocol`: what is spoken behind it, as `kubernetes.io/h2c`, `kubernetes.io/ws`, `https`.
     pub app_protocol: Option<String>,
 }
 
@@ -105,5 +138,7 @@ pub struct Endpoint {
     /// The node it runs on.
     pub node_name: Option<String>,
     /// The zone it runs in.
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
+    /// `hints.forZones`: the zones that should use it; empty: no hint.
+    pub for_zones: Vec<Arc<str>>,
 }

@@ -1,11 +1,21 @@
-//! Gateway API v1.6: GatewayClass, Gateway, ReferenceGrant.
-//!
-//! A field whose feature is not built yet is held as raw JSON, so that it is known and can be named in the verdict.
+//! Gateway API v1.6, standard and experimental channel: GatewayClass, Gateway, ListenerSet, ReferenceGrant.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::LabelSelector;
+use crate::reference::{LocalRef, NamespacedRef};
+use crate::route::DefaultScope;
+
+mod listener_set;
+mod tls;
+
+pub use listener_set::{ListenerSet, ParentGatewayRef};
+pub use tls::{
+    FrontendTls, FrontendTlsConfig, FrontendTlsPort, FrontendValidation, FrontendValidationMode,
+    GatewayBackendTls, GatewayTls, ListenerTls, TlsMode,
+};
 
 /// The name by which a GatewayClass chooses Tidegate.
 pub const CONTROLLER_NAME: &str = "tidegate.dev/gateway-controller";
@@ -21,7 +31,7 @@ pub struct GatewayClass {
     pub controller_name: String,
     /// Parameters of the implementation; Tidegate has none.
     #[serde(default)]
-    pub parameters_ref: Option<Value>,
+    pub parameters_ref: Option<NamespacedRef>,
     /// For people.
     #[serde(default)]
     pub description: Option<String>,
@@ -40,16 +50,52 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// Labels and annotations for what an implementation creates; Tidegate creates nothing.
     #[serde(default)]
-    pub infrastructure: Option<Value>,
-    /// Which ListenerSets may attach.
+    pub infrastructure: Option<Infrastructure>,
+    /// Which ListenerSets may attach; absent: none.
     #[serde(default)]
-    pub allowed_listeners: Option<Value>,
+    pub allowed_listeners: Option<AllowedListeners>,
     /// TLS towards backends and clients.
     #[serde(default)]
-    pub tls: Option<Value>,
-    /// Whether routes without a parent attach here.
+    pub tls: Option<GatewayTls>,
+    /// Whether routes without a parent attach here (experimental channel).
     #[serde(default)]
-    pub default_scope: Option<Value>,
+    pub default_scope: Option<DefaultScope>,
+}
+
+/// What every object made for a Gateway carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Infrastructure {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Parameters of the implementation; Tidegate has none.
+    pub parameters_ref: Option<LocalRef>,
+}
+
+/// Which ListenerSets may attach to a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllowedListeners {
+    /// From which namespaces.
+    pub namespaces: ListenerNamespaces,
+}
+
+/// Namespaces from which ListenerSets may attach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenerNamespaces {
+    /// Which; absent: none.
+    pub from: FromNamespaces,
+    /// With `from: Selector`, the labels a namespace must have.
+    pub selector: Option<LabelSelector>,
+}
+
+impl Default for ListenerNamespaces {
+    fn default() -> Self {
+        ListenerNamespaces { from: FromNamespaces::None, selector: None }
+    }
 }
 
 /// An address that a Gateway asks for.
@@ -67,11 +113,11 @@ fn ip_address() -> String {
     "IPAddress".into()
 }
 
-/// A listener of a Gateway.
+/// A listener of a Gateway or a ListenerSet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
-    /// Its name, unique in the Gateway.
+    /// Its name, unique in the Gateway or ListenerSet.
     pub name: String,
     /// The host it serves; absent: every host. May begin with `*.`.
     #[serde(default)]
@@ -80,9 +126,9 @@ pub struct Listener {
     pub port: u16,
     /// `HTTP`, `HTTPS`, `TLS`, `TCP`, `UDP`.
     pub protocol: String,
-    /// Certificates and mode.
+    /// Certificates and mode; only for protocols HTTPS and TLS.
     #[serde(default)]
-    pub tls: Option<Value>,
+    pub tls: Option<ListenerTls>,
     /// Which routes may attach; absent: HTTPRoutes of the Gateway's namespace.
     #[serde(default)]
     pub allowed_routes: AllowedRoutes,

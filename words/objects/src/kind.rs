@@ -1,9 +1,9 @@
-//! The one table of kinds: name, API group, accepted versions, scope. Everything that goes by kind derives from it.
+//! The one table of kinds: name, API group, accepted versions, scope, role. Everything that goes by kind derives from it.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Resource, core, egress, gateway, metallb, ours, route};
+use crate::{Resource, backend_tls, core, egress, gateway, metallb, ours, policy, route};
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,19 @@ pub enum Scope {
     Cluster,
 }
 
+/// What a kind is for: whether its objects get a verdict, and what a change of one costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// States an intent: gets a verdict, and a change is compiled.
+    Intent,
+    /// What intents are made of (certificates, labels of namespaces): gets no verdict, but a change is compiled.
+    Material,
+    /// Who is there at the moment: gets no verdict, and a change is applied without compiling.
+    Membership,
+}
+
 macro_rules! kinds {
-    ($($kind:ident $map:ident $spec:ty, $group:literal [$($version:literal),+] $scope:ident $intent:literal;)+) => {
+    ($($kind:ident $map:ident $spec:ty, $group:literal [$($version:literal),+] $scope:ident $role:ident;)+) => {
         /// A kind that Tidegate reads.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)]
@@ -45,9 +56,14 @@ macro_rules! kinds {
                 match self { $(Kind::$kind => Scope::$scope),+ }
             }
 
-            /// Whether its objects state an intent and so get a verdict. Pods, EndpointSlices and the like never do.
+            /// What it is for.
+            pub fn role(self) -> Role {
+                match self { $(Kind::$kind => Role::$role),+ }
+            }
+
+            /// Whether its objects state an intent and so get a verdict. Pods, Secrets and the like never do.
             pub fn states_intent(self) -> bool {
-                match self { $(Kind::$kind => $intent),+ }
+                self.role() == Role::Intent
             }
         }
 
@@ -93,10 +109,10 @@ macro_rules! kinds {
                 match kind { $(Kind::$kind => self.$map.len()),+ }
             }
 
-            /// Whether every kind that states an intent is the same here and there (compared by pointer: sources share
-            /// what has not changed).
+            /// Whether every intent, and all that intents are made of, is the same here and there (compared by pointer:
+            /// sources share what has not changed). If so, there is nothing to compile.
             pub fn same_intent(&self, other: &Snapshot) -> bool {
-                $((!Kind::$kind.states_intent() || crate::snapshot::same(&self.$map, &other.$map)))&&+
+                $((Kind::$kind.role() == Role::Membership || crate::snapshot::same(&self.$map, &other.$map)))&&+
             }
 
             /// Metadata of every object that states an intent.
@@ -110,24 +126,35 @@ macro_rules! kinds {
     };
 }
 
-//    kind                      map                      spec                               group  [versions]  scope  states an intent
+//    kind                      map                        spec                               group  [versions]  scope  role
 kinds! {
-    Namespace                   namespaces               core::Namespace,                   "" ["v1"] Cluster false;
-    Service                     services                 core::Service,                     "" ["v1"] Namespaced true;
-    Pod                         pods                     core::Pod,                         "" ["v1"] Namespaced false;
-    EndpointSlice               endpoint_slices          core::EndpointSlice,               "discovery.k8s.io" ["v1"] Namespaced false;
-    GatewayClass                gateway_classes          gateway::GatewayClass,             "gateway.networking.k8s.io" ["v1"] Cluster true;
-    Gateway                     gateways                 gateway::Gateway,                  "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced true;
-    HTTPRoute                   http_routes              route::HttpRoute,                  "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced true;
-    ReferenceGrant              reference_grants         gateway::ReferenceGrant,           "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced true;
-    IPAddressPool               ip_address_pools         metallb::IpAddressPool,            "metallb.io" ["v1beta1"] Namespaced true;
-    BGPPeer                     bgp_peers                metallb::BgpPeer,                  "metallb.io" ["v1beta2"] Namespaced true;
-    BGPAdvertisement            bgp_advertisements       metallb::BgpAdvertisement,         "metallb.io" ["v1beta1"] Namespaced true;
-    GatewayNode                 gateway_nodes            ours::GatewayNode,                 "tidegate.dev" ["v1alpha1"] Cluster true;
-    VRRPAdvertisement           vrrp_advertisements      ours::VrrpAdvertisement,           "tidegate.dev" ["v1alpha1"] Cluster true;
-    RouteImport                 route_imports            ours::RouteImport,                 "tidegate.dev" ["v1alpha1"] Cluster true;
-    RouteAdvertisement          route_advertisements     ours::RouteAdvertisement,          "tidegate.dev" ["v1alpha1"] Cluster true;
-    CiliumEgressGatewayPolicy   cilium_egress_policies   egress::CiliumEgressGatewayPolicy, "cilium.io" ["v2"] Cluster true;
+    Namespace                 namespaces                 core::Namespace,                   "" ["v1"] Cluster Material;
+    Service                   services                   core::Service,                     "" ["v1"] Namespaced Intent;
+    Secret                    secrets                    core::Secret,                      "" ["v1"] Namespaced Material;
+    ConfigMap                 config_maps                core::ConfigMap,                   "" ["v1"] Namespaced Material;
+    Pod                       pods                       core::Pod,                         "" ["v1"] Namespaced Membership;
+    EndpointSlice             endpoint_slices            core::EndpointSlice,               "discovery.k8s.io" ["v1"] Namespaced Membership;
+    GatewayClass              gateway_classes            gateway::GatewayClass,             "gateway.networking.k8s.io" ["v1"] Cluster Intent;
+    Gateway                   gateways                   gateway::Gateway,                  "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced Intent;
+    ListenerSet               listener_sets              gateway::ListenerSet,              "gateway.networking.k8s.io" ["v1"] Namespaced Intent;
+    HTTPRoute                 http_routes                route::HttpRoute,                  "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced Intent;
+    GRPCRoute                 grpc_routes                route::GrpcRoute,                  "gateway.networking.k8s.io" ["v1"] Namespaced Intent;
+    TLSRoute                  tls_routes                 route::TlsRoute,                   "gateway.networking.k8s.io" ["v1", "v1alpha3", "v1alpha2"] Namespaced Intent;
+    TCPRoute                  tcp_routes                 route::TcpRoute,                   "gateway.networking.k8s.io" ["v1", "v1alpha2"] Namespaced Intent;
+    UDPRoute                  udp_routes                 route::UdpRoute,                   "gateway.networking.k8s.io" ["v1", "v1alpha2"] Namespaced Intent;
+    BackendTLSPolicy          backend_tls_policies       backend_tls::BackendTlsPolicy,     "gateway.networking.k8s.io" ["v1", "v1alpha3"] Namespaced Intent;
+    ReferenceGrant            reference_grants           gateway::ReferenceGrant,           "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced Intent;
+    IPAddressPool             ip_address_pools           metallb::IpAddressPool,            "metallb.io" ["v1beta1"] Namespaced Intent;
+    BGPPeer                   bgp_peers                  metallb::BgpPeer,                  "metallb.io" ["v1beta2"] Namespaced Intent;
+    BGPAdvertisement          bgp_advertisements         metallb::BgpAdvertisement,         "metallb.io" ["v1beta1"] Namespaced Intent;
+    GatewayNode               gateway_nodes              ours::GatewayNode,                 "tidegate.dev" ["v1alpha1"] Cluster Intent;
+    VRRPAdvertisement         vrrp_advertisements        ours::VrrpAdvertisement,           "tidegate.dev" ["v1alpha1"] Cluster Intent;
+    RouteImport               route_imports              ours::RouteImport,                 "tidegate.dev" ["v1alpha1"] Cluster Intent;
+    RouteAdvertisement        route_advertisements       ours::RouteAdvertisement,          "tidegate.dev" ["v1alpha1"] Cluster Intent;
+    ClientTrafficPolicy       client_traffic_policies    policy::ClientTrafficPolicy,       "tidegate.dev" ["v1alpha1"] Namespaced Intent;
+    BackendTrafficPolicy      backend_traffic_policies   policy::BackendTrafficPolicy,      "tidegate.dev" ["v1alpha1"] Namespaced Intent;
+    HTTPRouteFilter           http_route_filters         policy::RouteFilter,               "tidegate.dev" ["v1alpha1"] Namespaced Intent;
+    CiliumEgressGatewayPolicy cilium_egress_policies     egress::CiliumEgressGatewayPolicy, "cilium.io" ["v2"] Cluster Intent;
 }
 
 impl Kind {

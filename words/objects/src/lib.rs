@@ -4,6 +4,7 @@
 //! core kinds (Pod, Service, EndpointSlice…) only what Tidegate uses is kept, because clusters hold many of them.
 //! Text becomes these types in `pure/decode`; their meaning is found in `pure/compile`.
 
+pub mod backend_tls;
 pub mod core;
 pub mod egress;
 pub mod gateway;
@@ -11,11 +12,15 @@ pub mod kind;
 pub mod metadata;
 pub mod metallb;
 pub mod ours;
+pub mod policy;
+pub mod quantity;
+pub mod reference;
 pub mod route;
 pub mod selector;
 pub mod snapshot;
 
-pub use kind::{Kind, Object, Scope};
+pub use kind::{Kind, Object, Role, Scope};
 pub use metadata::{Key, Metadata, ObjectRef, Resource};
+pub use quantity::Quantity;
 pub use selector::LabelSelector;
 pub use snapshot::Snapshot;

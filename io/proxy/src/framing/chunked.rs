@@ -4,6 +4,7 @@
 //! an extension was dropped. Lines are taken whole or not at all, so the caller keeps what is left and reads more.
 
 use super::Malformed;
+use super::fields::Fields;
 
 /// The longest chunk-size line: 15 digits, an extension of 256 bytes, CRLF.
 const SIZE_LINE_BYTES_MAX: usize = 15 + 256 + 2;
@@ -43,7 +44,7 @@ const TRAILERS_DROPPED: [&str; 20] = [
 pub enum Emit {
     /// It is passed on.
     Chunks,
-    /// Only the content is passed on; for HTTP/1.0 clients.
+    /// Only the content is passed on, and the trailers are kept; for HTTP/1.0 and HTTP/2.
     Content,
 }
 
@@ -55,6 +56,7 @@ pub struct ChunkScanner {
     extension_bytes: usize,
     trailer_bytes: usize,
     tail: Vec<u8>,
+    trailers: Fields,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +84,8 @@ pub struct Step {
 impl ChunkScanner {
     /// Before the first chunk.
     pub fn new(emit: Emit) -> ChunkScanner {
-        ChunkScanner { state: State::Size, emit, extension_bytes: 0, trailer_bytes: 0, tail: Vec::new() }
+        let (tail, trailers) = (Vec::new(), Fields::default());
+        ChunkScanner { state: State::Size, emit, extension_bytes: 0, trailer_bytes: 0, tail, trailers }
     }
 
     /// Whether the body is over; then [`tail`](Self::tail) is to be passed on.
@@ -90,9 +93,19 @@ impl ChunkScanner {
         self.state == State::Done
     }
 
-    /// The last chunk with the trailers that may pass.
+    /// The last chunk with the trailers that may pass, where chunks are passed on.
     pub fn tail(&self) -> &[u8] {
         &self.tail
+    }
+
+    /// The trailers that may pass, where only the content is passed on.
+    pub fn trailers(&self) -> &Fields {
+        &self.trailers
+    }
+
+    /// What becomes of the framing.
+    pub fn emit(&self) -> Emit {
+        self.emit
     }
 
     /// Takes as much as it can off the front of `buffer`.
@@ -188,9 +201,13 @@ impl ChunkScanner {
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) || !clean {
             return Err(Malformed::CHUNK);
         }
-        if self.emit == Emit::Chunks && may_pass(name) {
-            self.tail.extend_from_slice(text);
-            self.tail.extend_from_slice(b"\r\n");
+        match self.emit {
+            Emit::Chunks if may_pass(name) => {
+                self.tail.extend_from_slice(text);
+                self.tail.extend_from_slice(b"\r\n");
+            }
+            Emit::Content if may_pass(name) => self.trailers.push(name, value[1..].trim_ascii()),
+            _ => {}
         }
         Ok(())
     }
@@ -208,7 +225,7 @@ fn keep(buffer: &mut [u8], step: &mut Step, taken: usize, kept: usize) {
 /// The first line without its CRLF, once it is whole. Neither CR nor LF may stand alone in it.
 fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, Malformed> {
     let window = &bytes[..bytes.len().min(bytes_max)];
-    match window.iter().position(|&byte| byte == b'\n') {
+    match memchr::memchr(b'\n', window) {
         Some(feed) => match window[..feed].strip_suffix(b"\r") {
             Some(text) if !text.contains(&b'\r') => Ok(Some(text)),
             _ => Err(Malformed::CHUNK),
@@ -222,7 +239,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn may_pass(name: &[u8]) -> bool {
+/// Whether a trailer of this name is passed on.
+pub fn may_pass(name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else { return false };
     !TRAILERS_DROPPED.iter().any(|dropped| tidegate_traffic::client::alias(dropped, name))
         && !tidegate_traffic::client::is_claim(name)

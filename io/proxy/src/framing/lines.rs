@@ -1,6 +1,7 @@
 //! What header lines say about the message itself: length, coding, connection options.
 
 use httparse::Header;
+use tidegate_traffic::client::{alias, is_claim};
 
 use super::{BodyLength, CONNECTION_OPTIONS_MAX, Malformed};
 
@@ -9,6 +10,7 @@ use super::{BodyLength, CONNECTION_OPTIONS_MAX, Malformed};
 pub struct FramingLines {
     length: Option<u64>,
     codings: usize,
+    options: usize,
     chunked: bool,
     /// `close` among the connection options.
     pub close: bool,
@@ -24,28 +26,31 @@ impl FramingLines {
     /// Reads the framing of a head. The lines have passed `httparse`: names are tokens, values have no control characters.
     pub fn read(headers: &[Header<'_>]) -> Result<FramingLines, Malformed> {
         let mut lines = FramingLines::default();
-        let mut options = 0;
         for header in headers {
-            match header.name.len() {
-                10 if header.name.eq_ignore_ascii_case("connection") => {
-                    lines.read_connection(header.value, &mut options)?
-                }
-                14 if header.name.eq_ignore_ascii_case("content-length") => {
-                    lines.read_length(header.value)?
-                }
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    lines.codings += 1;
-                    lines.chunked = header.value.eq_ignore_ascii_case(b"chunked");
-                }
-                _ => {}
+            if matches!(header.name.len(), 10 | 14 | 17) {
+                lines.line(Kind::of(header.name.as_bytes()), header.value)?;
             }
         }
         Ok(lines)
     }
 
-    fn read_connection(&mut self, value: &[u8], options: &mut usize) -> Result<(), Malformed> {
+    /// Takes in a line.
+    pub fn line(&mut self, kind: Kind, value: &[u8]) -> Result<(), Malformed> {
+        match kind {
+            Kind::Connection => self.read_connection(value),
+            Kind::Length => self.read_length(value),
+            Kind::Coding => {
+                self.codings += 1;
+                self.chunked = value.eq_ignore_ascii_case(b"chunked");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read_connection(&mut self, value: &[u8]) -> Result<(), Malformed> {
         for option in list_items(value) {
-            *options += 1;
+            self.options += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -56,7 +61,7 @@ impl FramingLines {
                 self.names_headers = true;
             }
         }
-        if *options > CONNECTION_OPTIONS_MAX { Err(Malformed::CONNECTION) } else { Ok(()) }
+        if self.options > CONNECTION_OPTIONS_MAX { Err(Malformed::CONNECTION) } else { Ok(()) }
     }
 
     /// Digits only, at most 19; a second line must say the same (RFC 9112 section 6.3).
@@ -89,22 +94,86 @@ pub fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
+/// What a line is to a proxy, by its name alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Passed on as it is.
+    Plain,
+    /// Belongs to one connection only and is never passed on (RFC 9110 section 7.6.1), or the proxy writes it itself.
+    Hop,
+    /// `Connection`.
+    Connection,
+    /// `Content-Length`.
+    Length,
+    /// `Transfer-Encoding`.
+    Coding,
+    /// `Upgrade`.
+    Upgrade,
+    /// `TE`.
+    Te,
+    /// `Host`.
+    Host,
+    /// `Expect`.
+    Expect,
+    /// `X-Request-Id`, in any spelling.
+    RequestId,
+    /// `Traceparent`, `Tracestate`.
+    Trace,
+    /// It says where the request comes from.
+    Claim,
+    /// A name with `_` that a CGI-like server takes for a framing header.
+    FramingAlias,
+}
+
+impl Kind {
+    /// The kind of a name in any case.
+    pub fn of(name: &[u8]) -> Kind {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            2 if is("te") => return Kind::Te,
+            4 if is("host") => return Kind::Host,
+            5 if is("proxy") => return Kind::Hop,
+            6 if is("expect") => return Kind::Expect,
+            7 if is("upgrade") => return Kind::Upgrade,
+            10 if is("connection") => return Kind::Connection,
+            10 if is("keep-alive") || is("tracestate") => {
+                return if is("tracestate") { Kind::Trace } else { Kind::Hop };
+            }
+            11 if is("traceparent") => return Kind::Trace,
+            14 if is("content-length") => return Kind::Length,
+            14 if is("http2-settings") => return Kind::Hop,
+            16 if is("proxy-connection") => return Kind::Hop,
+            17 if is("transfer-encoding") => return Kind::Coding,
+            18 if is("proxy-authenticate") => return Kind::Hop,
+            19 if is("proxy-authorization") => return Kind::Hop,
+            0..4 => return Kind::Plain,
+            _ => {}
+        }
+        // What follows is about aliases, and about claims, which all begin with one of four letters.
+        if !matches!(name[0] | 0x20, b'c' | b'f' | b't' | b'x') {
+            return Kind::Plain;
+        }
+        let Ok(name) = std::str::from_utf8(name) else { return Kind::Plain };
+        match name.len() {
+            12 if alias(crate::outgoing::REQUEST_ID, name) => Kind::RequestId,
+            14 if alias("content-length", name) => Kind::FramingAlias,
+            17 if alias("transfer-encoding", name) => Kind::FramingAlias,
+            _ if is_claim(name) => Kind::Claim,
+            _ => Kind::Plain,
+        }
+    }
+
+    /// Whether such a line ends at this proxy, whatever it says.
+    pub fn ends_here(self) -> bool {
+        use Kind::{Coding, Connection, Hop, Length, Te, Upgrade};
+        matches!(self, Hop | Connection | Length | Coding | Upgrade | Te)
+    }
+}
+
 /// Whether a header belongs to one connection only and is never passed on (RFC 9110 section 7.6.1), or is one that
 /// the proxy writes itself.
 pub fn is_hop_by_hop(name: &str) -> bool {
-    let known: &[&str] = match name.len() {
-        2 => &["te"],
-        5 => &["proxy"],
-        7 => &["upgrade"],
-        10 => &["connection", "keep-alive"],
-        14 => &["content-length", "http2-settings"],
-        16 => &["proxy-connection"],
-        17 => &["transfer-encoding"],
-        18 => &["proxy-authenticate"],
-        19 => &["proxy-authorization"],
-        _ => return false,
-    };
-    known.iter().any(|known| known.eq_ignore_ascii_case(name))
+    Kind::of(name.as_bytes()).ends_here()
 }
 
 /// Whether `Connection` names this header, so that it ends here.

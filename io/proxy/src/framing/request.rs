@@ -1,42 +1,71 @@
-//! A request's head, checked and taken apart. It owns its bytes, so that the connection's buffer is free again.
+//! A request's head, checked and taken apart, whichever version of HTTP brought it. It owns its bytes, so that the
+//! connection's buffer is free again.
 
-use std::ops::Range;
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
-use httparse::{EMPTY_HEADER, Error, Request, Status};
+use httparse::{Error, ParserConfig, Request, Status};
 use tidegate_traffic::HeaderLines;
-use tidegate_traffic::client::alias;
 use tidegate_traffic::host::Authority;
 use tidegate_traffic::path::{PathError, normalise, split_query};
 
-use super::lines::FramingLines;
-use super::{BodyLength, HEADER_LINES_MAX, Malformed};
+use super::fields::{Fields, Span};
+use super::lines::{FramingLines, Kind};
+use super::{BodyLength, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
 
 /// A request's head.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
-    bytes: Vec<u8>,
-    lines: Vec<(Range<usize>, Range<usize>)>,
-    method: Range<usize>,
-    authority: Range<usize>,
-    path: String,
-    query: Option<Range<usize>>,
-    upgrade: Option<Range<usize>>,
+    fields: Fields,
+    method: Span,
+    authority: Span,
+    path: Span,
+    query: Option<Span>,
+    upgrade: Option<Span>,
+    /// Bytes of the head as received.
+    bytes: usize,
     /// How long its body is.
     pub body: BodyLength,
     /// Spoken by an HTTP/1.0 client.
     pub http_1_0: bool,
+    /// Spoken by an HTTP/2 client.
+    pub http_2: bool,
     /// Whether the client wants to go on using the connection.
     pub persistent: bool,
     /// `Connection` names other headers.
     pub names_headers: bool,
 }
 
+/// What the pseudo-headers of an HTTP/2 request say (RFC 9113 section 8.3.1), and how its body is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pseudo<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:authority`, or `host` in its place.
+    pub authority: &'a [u8],
+    /// `:path`, with its query; `*` for OPTIONS.
+    pub path: &'a [u8],
+    /// `:protocol` of an extended CONNECT (RFC 8441): the request counts as an upgrade to it.
+    pub protocol: Option<&'a [u8]>,
+    /// `Length` with `content-length`, `None` where the stream ended with the head, else `Chunked`.
+    pub body: BodyLength,
+    /// Bytes received for it.
+    pub bytes: usize,
+}
+
 impl RequestHead {
-    /// Takes apart `bytes`, one whole head with its blank line.
+    /// Takes apart `bytes`, one whole HTTP/1 head with its blank line.
+    #[cfg(any(test, fuzzing))]
     pub fn parse(bytes: &[u8]) -> Result<RequestHead, Malformed> {
-        let mut headers = [EMPTY_HEADER; HEADER_LINES_MAX];
-        let mut request = Request::new(&mut headers);
-        match request.parse(bytes) {
+        RequestHead::parse_into(bytes, Fields::default(), HEADER_LINES_MAX)
+    }
+
+    /// Takes apart `bytes` into an empty field list. More than `lines_max` lines (at most 256) are refused.
+    pub fn parse_into(bytes: &[u8], mut fields: Fields, lines_max: usize) -> Result<RequestHead, Malformed> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEAD_CEILING.1];
+        let headers = &mut headers[..lines_max.min(HEAD_CEILING.1)];
+        let mut request = Request::new(&mut []);
+        match ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, headers) {
             Ok(Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(Malformed::SYNTAX),
             Err(Error::TooManyHeaders) => return Err(Malformed::HEAD_TOO_LARGE),
@@ -49,89 +78,173 @@ impl RequestHead {
             return Err(Malformed::SYNTAX);
         };
         let http_1_0 = version == 0;
-        let framing = FramingLines::read(request.headers)?;
+        let span = |part: &[u8]| Span::new(part.as_ptr().addr() - bytes.as_ptr().addr(), part.len());
+        let mut framing = FramingLines::default();
+        let mut special = Special::default();
+        let mut starts =
+            request.headers.iter().skip(1).map(|next| next.name.as_ptr().addr() - bytes.as_ptr().addr());
+        for header in request.headers.iter() {
+            let kind = Kind::of(header.name.as_bytes());
+            if kind != Kind::Plain {
+                framing.line(kind, header.value)?;
+                special.line(kind, header.value, http_1_0)?;
+            }
+            let end = starts.next().unwrap_or(bytes.len() - 2);
+            fields.place(span(header.name.as_bytes()), span(header.value), end, kind);
+        }
         let body = framing.body(http_1_0)?;
-        let fields = Fields::read(request.headers, http_1_0)?;
+        let host = special.host(http_1_0)?;
+        fields.push_bytes(bytes);
         let target = Target::parse(method, target)?;
-        let span = |part: &[u8]| {
-            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-            start..start + part.len()
-        };
+        let (path, query) = target.place(&mut fields, span);
         let no_body = matches!(body, BodyLength::None | BodyLength::Length(0));
-        let upgrade = fields.upgrade.filter(|_| framing.upgrade && no_body && !http_1_0);
+        let upgrade = special.upgrade().filter(|_| framing.upgrade && no_body && !http_1_0);
         Ok(RequestHead {
-            lines: request
-                .headers
-                .iter()
-                .map(|line| (span(line.name.as_bytes()), span(line.value)))
-                .collect(),
+            fields,
             method: span(method.as_bytes()),
-            authority: target.authority.or(fields.host).map_or(0..0, |host| span(host.as_bytes())),
-            path: target.path,
-            query: target.query.map(|query| span(query.as_bytes())),
+            authority: target.authority.or(host).map_or(Span::default(), |host| span(host.as_bytes())),
+            path,
+            query,
             upgrade: upgrade.map(span),
+            bytes: bytes.len(),
             body,
             http_1_0,
+            http_2: false,
             persistent: !framing.close && (!http_1_0 || framing.keep_alive),
             names_headers: framing.names_headers,
-            bytes: bytes.to_vec(),
         })
     }
 
-    fn text(&self, span: &Range<usize>) -> &str {
-        std::str::from_utf8(&self.bytes[span.clone()]).unwrap_or_default()
+    /// A head that came as HTTP/2 fields, into an empty field list. The lines have passed the checks of RFC 9113 section
+    /// 8.2: lower-case tokens, no control characters but tabs, none that belong to a connection. Checked here: what a
+    /// host and a path are, and what the request is about.
+    pub fn from_http2<'l>(
+        pseudo: &Pseudo<'_>,
+        lines: impl Iterator<Item = (&'l [u8], &'l [u8])>,
+        mut fields: Fields,
+    ) -> Result<RequestHead, Malformed> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed::SYNTAX);
+        let upgrades = pseudo.protocol.is_some();
+        // An extended CONNECT is what HTTP/1 spells GET with Upgrade.
+        let method = if upgrades { "GET" } else { text(pseudo.method)? };
+        let target = Target::parse(method, text(pseudo.path)?)?;
+        if target.authority.is_some() {
+            return Err(Malformed::TARGET);
+        }
+        let authority =
+            std::str::from_utf8(pseudo.authority).ok().filter(|host| Authority::parse(host).is_some());
+        let authority = fields.push_bytes(authority.ok_or(Malformed::HOST)?.as_bytes());
+        let method = fields.push_bytes(method.as_bytes());
+        let path = fields.push_bytes(target.path.as_bytes());
+        let query = target.query.map(|query| fields.push_bytes(query.as_bytes()));
+        let upgrade = pseudo.protocol.map(|protocol| fields.push_bytes(protocol));
+        for (name, value) in lines {
+            let kind = Kind::of(name);
+            if kind == Kind::FramingAlias {
+                return Err(Malformed::HEADER);
+            }
+            fields.push(name, value);
+        }
+        Ok(RequestHead {
+            fields,
+            method,
+            authority,
+            path,
+            query,
+            upgrade,
+            bytes: pseudo.bytes,
+            body: if upgrades { BodyLength::None } else { pseudo.body },
+            http_1_0: false,
+            http_2: true,
+            persistent: true,
+            names_headers: false,
+        })
+    }
+
+    /// The lines, for the next head.
+    pub fn into_fields(self) -> Fields {
+        self.fields
+    }
+
+    /// Its lines.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     /// The method.
     pub fn method(&self) -> &str {
-        self.text(&self.method)
+        self.fields.text(self.method)
     }
 
     /// `host[:port]`, from the target if it is in absolute form; empty if an HTTP/1.0 request names none.
     pub fn authority(&self) -> &str {
-        self.text(&self.authority)
+        self.fields.text(self.authority)
     }
 
     /// The path that every stage sees; `*` for `OPTIONS *`.
     pub fn path(&self) -> &str {
-        &self.path
+        self.fields.text(self.path)
     }
 
     /// The query, without its `?`.
     pub fn query(&self) -> Option<&str> {
-        self.query.as_ref().map(|span| self.text(span))
+        self.query.map(|span| self.fields.text(span))
     }
 
     /// The protocol the client would like to speak instead.
     pub fn upgrade(&self) -> Option<&[u8]> {
-        self.upgrade.as_ref().map(|span| &self.bytes[span.clone()])
+        self.upgrade.map(|span| self.fields.at(span))
     }
 
     /// The value of the first line of that name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.lines().find(|(line, _)| line.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.fields.get(name)
     }
 
     /// All header lines.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        (0..self.lines.len()).filter_map(|index| self.line(index))
+        self.fields.lines()
     }
 
     /// Bytes of the head as received.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes
+    }
+
+    /// Whether no body follows.
+    pub fn is_bodiless(&self) -> bool {
+        matches!(self.body, BodyLength::None | BodyLength::Length(0))
     }
 
     /// Whether doing it twice is doing it once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
     }
+
+    /// Whether it is a gRPC call, which is answered in gRPC's own way.
+    pub fn is_grpc(&self) -> bool {
+        const GRPC: &[u8] = b"application/grpc";
+        self.header("content-type").is_some_and(|value| match value.split_at_checked(GRPC.len()) {
+            Some((start, rest)) => {
+                start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';'))
+            }
+            None => false,
+        })
+    }
+
+    /// How the protocol is called in logs.
+    pub fn protocol(&self) -> &'static str {
+        match (self.http_2, self.http_1_0) {
+            (true, _) => "HTTP/2",
+            (false, true) => "HTTP/1.0",
+            (false, false) => "HTTP/1.1",
+        }
+    }
 }
 
 impl HeaderLines for RequestHead {
     fn line(&self, index: usize) -> Option<(&str, &[u8])> {
-        let (name, value) = self.lines.get(index)?;
-        Some((self.text(name), &self.bytes[value.clone()]))
+        self.fields.line(index)
     }
 }
 
@@ -144,56 +257,53 @@ fn asks_other_version(bytes: &[u8]) -> bool {
 
 /// The lines that say what the request is about.
 #[derive(Default)]
-struct Fields<'b> {
+struct Special<'b> {
     host: Option<&'b str>,
     upgrade: Option<&'b [u8]>,
+    upgrades: usize,
 }
 
-impl<'b> Fields<'b> {
-    fn read(headers: &[httparse::Header<'b>], http_1_0: bool) -> Result<Fields<'b>, Malformed> {
-        let mut fields = Fields::default();
-        let mut upgrades = 0;
-        for header in headers {
-            match header.name.len() {
-                4 if header.name.eq_ignore_ascii_case("host") => {
-                    let host = std::str::from_utf8(header.value).map_err(|_| Malformed::HOST)?;
-                    if fields.host.replace(host).is_some() || Authority::parse(host).is_none() {
-                        return Err(Malformed::HOST);
-                    }
+impl<'b> Special<'b> {
+    fn line(&mut self, kind: Kind, value: &'b [u8], http_1_0: bool) -> Result<(), Malformed> {
+        match kind {
+            Kind::Host => {
+                let host = std::str::from_utf8(value).map_err(|_| Malformed::HOST)?;
+                if self.host.replace(host).is_some() || Authority::parse(host).is_none() {
+                    return Err(Malformed::HOST);
                 }
-                6 if header.name.eq_ignore_ascii_case("expect") => {
-                    let known = http_1_0 || header.value.eq_ignore_ascii_case(b"100-continue");
-                    known.then_some(()).ok_or(Malformed::EXPECTATION)?;
-                }
-                7 if header.name.eq_ignore_ascii_case("upgrade") => {
-                    upgrades += 1;
-                    fields.upgrade = Some(header.value);
-                }
-                _ if is_framing_alias(header.name) => return Err(Malformed::HEADER),
-                _ => {}
             }
+            Kind::Expect => {
+                let known = http_1_0 || value.eq_ignore_ascii_case(b"100-continue");
+                known.then_some(()).ok_or(Malformed::EXPECTATION)?;
+            }
+            Kind::Upgrade => {
+                self.upgrades += 1;
+                self.upgrade = Some(value);
+            }
+            Kind::FramingAlias => return Err(Malformed::HEADER),
+            _ => {}
         }
-        // Over a tunnel that an upstream opens for h2c, requests would pass unseen.
-        let h2c = fields
-            .upgrade
-            .is_some_and(|value| value.to_ascii_lowercase().windows(3).any(|part| part == b"h2c"));
-        if upgrades > 1 || h2c || fields.upgrade.is_some_and(<[u8]>::is_empty) {
-            fields.upgrade = None;
-        }
-        if fields.host.is_none() && !http_1_0 { Err(Malformed::HOST) } else { Ok(fields) }
+        Ok(())
     }
-}
 
-/// A name with `_` that a CGI-like server takes for a framing header.
-fn is_framing_alias(name: &str) -> bool {
-    name.contains('_') && ["content-length", "transfer-encoding"].iter().any(|framing| alias(framing, name))
+    fn host(&self, http_1_0: bool) -> Result<Option<&'b str>, Malformed> {
+        if self.host.is_none() && !http_1_0 { Err(Malformed::HOST) } else { Ok(self.host) }
+    }
+
+    /// What may be upgraded to. Over a tunnel that an upstream opens for h2c, requests would pass unseen.
+    fn upgrade(&self) -> Option<&'b [u8]> {
+        let h2c = |value: &[u8]| value.to_ascii_lowercase().windows(3).any(|part| part == b"h2c");
+        self.upgrade.filter(|value| self.upgrades == 1 && !value.is_empty() && !h2c(value))
+    }
 }
 
 /// A request target, in origin, absolute or asterisk form (RFC 9112 section 3.2).
 struct Target<'b> {
     authority: Option<&'b str>,
-    path: String,
+    path: Cow<'b, str>,
     query: Option<&'b str>,
+    /// Whether a borrowed path stands in the target itself.
+    is_literal: bool,
 }
 
 impl<'b> Target<'b> {
@@ -202,7 +312,7 @@ impl<'b> Target<'b> {
             return Err(Malformed::METHOD);
         }
         if target == "*" && method == "OPTIONS" {
-            return Ok(Target { authority: None, path: "*".into(), query: None });
+            return Ok(Target { authority: None, path: target.into(), query: None, is_literal: true });
         }
         if target.contains('#') {
             return Err(Malformed::TARGET);
@@ -223,9 +333,19 @@ impl<'b> Target<'b> {
 
     fn of(authority: Option<&'b str>, origin: &'b str) -> Result<Target<'b>, Malformed> {
         let (path, query) = split_query(origin);
-        let path = if path.is_empty() { "/" } else { path };
-        let path = normalise(path).map_err(bad_path)?.into_owned();
-        Ok(Target { authority, path, query })
+        let is_literal = !path.is_empty();
+        let path = if is_literal { path } else { "/" };
+        let path = normalise(path).map_err(bad_path)?;
+        Ok(Target { authority, path, query, is_literal })
+    }
+
+    /// Where path and query stand; a path that had to be changed, or is none, is added to the bytes.
+    fn place(&self, fields: &mut Fields, span: impl Fn(&[u8]) -> Span) -> (Span, Option<Span>) {
+        let path = match &self.path {
+            Cow::Borrowed(path) if self.is_literal => span(path.as_bytes()),
+            path => fields.push_bytes(path.as_bytes()),
+        };
+        (path, self.query.map(|query| span(query.as_bytes())))
     }
 }
 

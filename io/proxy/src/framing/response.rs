@@ -1,6 +1,8 @@
 //! A response's head: status, body length, and whether the connection can be used again.
 
-use httparse::{Error, Header, Response, Status};
+use std::mem::MaybeUninit;
+
+use httparse::{Error, Header, ParserConfig, Response, Status};
 
 use super::lines::FramingLines;
 use super::{BodyLength, Malformed};
@@ -25,14 +27,57 @@ pub struct ResponseHead<'h, 'b> {
 }
 
 impl<'h, 'b> ResponseHead<'h, 'b> {
-    /// Takes apart `bytes`, one whole head with its blank line, the answer to a request with or without `HEAD`.
+    /// Takes apart `bytes`, one whole HTTP/1 head with its blank line, the answer to a request with or without `HEAD`.
+    #[cfg(any(test, fuzzing))]
     pub fn parse(
         bytes: &'b [u8],
         headers: &'h mut [Header<'b>],
         to_head: bool,
     ) -> Result<ResponseHead<'h, 'b>, Malformed> {
         let mut response = Response::new(headers);
-        match response.parse(bytes) {
+        let parsed = response.parse(bytes);
+        ResponseHead::checked(response, parsed, bytes, to_head)
+    }
+
+    /// The same, with room for lines that was never written to.
+    pub fn parse_uninit(
+        bytes: &'b [u8],
+        headers: &'h mut [MaybeUninit<Header<'b>>],
+        to_head: bool,
+    ) -> Result<ResponseHead<'h, 'b>, Malformed> {
+        let mut response = Response::new(&mut []);
+        let parsed =
+            ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, headers);
+        ResponseHead::checked(response, parsed, bytes, to_head)
+    }
+
+    /// A head that came as HTTP/2 fields. `declared`: `Length` with `content-length`, `None` where the stream ended with
+    /// the head, else `Chunked`. The lines have passed the checks of RFC 9113 section 8.2.
+    pub fn from_http2(
+        status: u16,
+        headers: &'h [Header<'b>],
+        declared: BodyLength,
+        to_head: bool,
+    ) -> ResponseHead<'h, 'b> {
+        let body = if is_bodiless(status, to_head) { BodyLength::None } else { declared };
+        ResponseHead {
+            status,
+            phrase: "",
+            headers,
+            body,
+            persistent: true,
+            upgrade: false,
+            names_headers: false,
+        }
+    }
+
+    fn checked(
+        response: Response<'h, 'b>,
+        parsed: httparse::Result<usize>,
+        bytes: &[u8],
+        to_head: bool,
+    ) -> Result<ResponseHead<'h, 'b>, Malformed> {
+        match parsed {
             Ok(Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(Malformed::SYNTAX),
             Err(Error::TooManyHeaders) => return Err(Malformed::HEAD_TOO_LARGE),
@@ -45,7 +90,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
         let http_1_0 = version == 0;
         let framing = FramingLines::read(response.headers)?;
         let declared = framing.body(http_1_0)?;
-        let bodiless = to_head || matches!(status, 100..=199 | 204 | 304);
+        let bodiless = is_bodiless(status, to_head);
         let body = match declared {
             _ if bodiless => BodyLength::None,
             BodyLength::None => BodyLength::UntilClose,
@@ -61,4 +106,9 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             names_headers: framing.names_headers,
         })
     }
+}
+
+/// Whether such a response has no body, whatever its head says (RFC 9112 section 6.3).
+fn is_bodiless(status: u16, to_head: bool) -> bool {
+    to_head || matches!(status, 100..=199 | 204 | 304)
 }

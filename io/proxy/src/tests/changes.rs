@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::harness::*;
-use crate::SocketState;
+use crate::{SocketKey, SocketState};
 
 /// Asks without pause over kept connections and over new ones until told to stop; the number of requests, all of which must succeed.
 fn load(address: SocketAddr, stop: &AtomicBool, served: &AtomicUsize) {
@@ -145,7 +145,7 @@ fn bind_errors_are_told_and_retried() {
     let taken = blocker.local_addr().unwrap();
     gateway.apply(traffic(&[gateway.address, taken], &[(1, &web)]));
     let observed = gateway.proxy.observed();
-    let state = |address: &SocketAddr| observed.borrow().sockets.get(address).cloned();
+    let state = |address: &SocketAddr| observed.borrow().sockets.get(&SocketKey::tcp(*address)).cloned();
     let SocketState::Failed(words) = state(&taken).unwrap() else { panic!("the port is taken") };
     let port = taken.port();
     let expected =

@@ -12,7 +12,7 @@ use tidegate_model::Traffic;
 use tidegate_model::traffic::*;
 use tidegate_objects::Key;
 
-use crate::{AccessLog, AccessLogOutput, Limits, Proxy, ProxyConfig, SocketState};
+use crate::{AccessLog, AccessLogOutput, Limits, Proxy, ProxyConfig, SocketKey, SocketState};
 
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -264,16 +264,21 @@ impl Gateway {
     }
 
     pub fn with_limits(backends: &[(u32, &Arc<Backend>)], limits: Limits) -> Gateway {
+        let gateway = Gateway::bare(limits);
+        gateway.apply(traffic(&[gateway.address], backends));
+        let sockets = gateway.proxy.observed().borrow().sockets.clone();
+        assert_eq!(sockets.get(&SocketKey::tcp(gateway.address)), Some(&SocketState::Listening));
+        gateway
+    }
+
+    /// A gateway that serves nothing yet.
+    pub fn bare(limits: Limits) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let output = AccessLogOutput::File(folder.path().join("access.log"));
         let access_log = AccessLog { output, fields: vec![] };
         let mut registry = Registry::default();
-        let proxy = Proxy::start(ProxyConfig { workers: 2, access_log, limits }, &mut registry).unwrap();
-        let gateway = Gateway { proxy, address: free_address(), registry, folder };
-        gateway.apply(traffic(&[gateway.address], backends));
-        let sockets = gateway.proxy.observed().borrow().sockets.clone();
-        assert_eq!(sockets.get(&gateway.address), Some(&SocketState::Listening));
-        gateway
+        let proxy = Proxy::start(ProxyConfig { workers: 2, access_log, limits, ticket_secret: vec![] }, &mut registry).unwrap();
+        Gateway { proxy, address: free_address(), registry, folder }
     }
 
     /// A gateway before one origin.
@@ -298,6 +303,13 @@ impl Gateway {
         let line =
             text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Whether a metric line starts so.
+    pub fn has_metric(&self, start: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|line| line.starts_with(start))
     }
 
     /// The lines of the access log, once there are so many.

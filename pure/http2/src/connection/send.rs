@@ -43,6 +43,19 @@ impl Connection {
         end: bool,
         fill: impl FnOnce(&mut FieldWriter<'_>),
     ) -> Result<StreamId, OpenError> {
+        self.open_with(request.method, end, |writer| {
+            writer.request(&request);
+            fill(writer);
+        })
+    }
+
+    /// The same, with a head that `fill` writes whole: `FieldWriter::request` with this method, then its lines.
+    pub fn open_with(
+        &mut self,
+        method: &[u8],
+        end: bool,
+        fill: impl FnOnce(&mut FieldWriter<'_>),
+    ) -> Result<StreamId, OpenError> {
         if self.role != Role::Client || self.is_closing() {
             return Err(OpenError::Ending);
         }
@@ -54,23 +67,12 @@ impl Connection {
             return Err(OpenError::Full);
         }
         let mut stream = self.new_stream(number);
-        stream.head_request = request.method == b"HEAD";
-        stream.connect = request.method == b"CONNECT";
+        stream.head_request = method == b"HEAD";
+        stream.connect = method == b"CONNECT";
         stream.sending = if end { Half::Ended } else { Half::Body };
         self.past.open(number);
         let id = self.streams.insert(stream);
-        self.header_block(number, end, |writer| {
-            writer.pseudo(2, request.method);
-            for (index, value) in [(6, request.scheme), (1, request.authority), (4, request.path)] {
-                if let Some(value) = value {
-                    writer.pseudo(index, value);
-                }
-            }
-            if let Some(protocol) = request.protocol {
-                writer.protocol(protocol);
-            }
-            fill(writer);
-        });
+        self.header_block(number, end, fill);
         Ok(id)
     }
 

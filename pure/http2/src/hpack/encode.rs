@@ -3,6 +3,7 @@
 
 use super::integer;
 use super::table::STATIC;
+use crate::connection::RequestLine;
 use crate::fields::Fields;
 use crate::rules::{Kind, classify};
 
@@ -57,8 +58,27 @@ pub struct FieldWriter<'a> {
 }
 
 impl<'a> FieldWriter<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>) -> FieldWriter<'a> {
+    /// Writes at the end of `out`. As no table is kept, lines may be written ahead, and go into a block by `verbatim` later.
+    pub fn new(out: &'a mut Vec<u8>) -> FieldWriter<'a> {
         FieldWriter { out }
+    }
+
+    /// Lines that another writer wrote.
+    pub fn verbatim(&mut self, lines: &[u8]) {
+        self.out.extend_from_slice(lines);
+    }
+
+    /// A request's pseudo-headers; they come before all lines.
+    pub fn request(&mut self, request: &RequestLine<'_>) {
+        self.pseudo(2, request.method);
+        for (index, value) in [(6, request.scheme), (1, request.authority), (4, request.path)] {
+            if let Some(value) = value {
+                self.pseudo(index, value);
+            }
+        }
+        if let Some(protocol) = request.protocol {
+            self.protocol(protocol);
+        }
     }
 
     /// A line; the name in any case. The value must be sound: no CR, LF or NUL.

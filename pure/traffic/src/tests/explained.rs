@@ -6,11 +6,12 @@ use tidegate_model::Traffic;
 use tidegate_model::traffic::*;
 
 use super::{backend, entrance, listener, path_match, prefix, route};
-use crate::explain::{Explanation, Question, entrance_for, explain};
+use crate::explain::{Explanation, Question, entrance_for, explain, explain_tls};
 use crate::router::Router;
 
 fn shop() -> Router {
-    let forward = |index, path, backends| HttpRule::plain(index, vec![prefix(path)], Action::Forward(backends));
+    let forward =
+        |index, path, backends| HttpRule::plain(index, vec![prefix(path)], Action::Forward(backends));
     let broken = |weight| WeightedBackend::plain(weight, Target::Broken("BackendNotFound"));
     let checkout = RequestMatch {
         method: Some("POST".into()),
@@ -23,7 +24,11 @@ fn shop() -> Router {
         forward(1, "/none", vec![backend("web", 1, &[])]),
         forward(2, "/weightless", vec![backend("web", 0, &["10.0.0.1:80"])]),
         forward(3, "/broken", vec![broken(1), backend("web", 0, &["10.0.0.1:80"])]),
-        HttpRule::plain(4, vec![prefix("/refused")], Action::Refuse { status: 500, reason: "UnsupportedFilter" }),
+        HttpRule::plain(
+            4,
+            vec![prefix("/refused")],
+            Action::Refuse { status: 500, reason: "UnsupportedFilter" },
+        ),
         HttpRule::plain(5, vec![checkout], Action::Forward(vec![backend("pay", 1, &["10.0.0.2:80"])])),
     ];
     Router::new(&entrance(vec![listener(
@@ -112,4 +117,35 @@ fn sockets_by_address() {
             .map(|entrance| entrance.address.to_string());
         assert_eq!(found.as_deref(), expected, "{address}:{port}");
     }
+}
+
+/// Over TLS the server name chooses the listener: HTTP is explained as ever, a TLSRoute by its backends, and a host that
+/// another listener serves is told.
+#[test]
+fn over_tls() {
+    let forward = vec![HttpRule::plain(
+        0,
+        vec![prefix("/")],
+        Action::Forward(vec![backend("web", 1, &["10.0.0.1:80"])]),
+    )];
+    let site = listener("site", Some("shop.example"), vec![route("web", &[], forward)]);
+    let name = site.name.gateway.clone();
+    let stream = StreamRoute { name, backends: vec![backend("db", 1, &["10.0.0.2:5432"])] };
+    let stream =
+        TlsRoute { hostnames: vec![HostPattern::Exact("a.db.example".into())], route: Arc::new(stream) };
+    let mut passed = (*listener("passed", Some("*.db.example"), vec![])).clone();
+    passed.serves = Serves::Tls(vec![Arc::new(stream)]);
+    let router = Router::new(&entrance(vec![site, Arc::new(passed)]));
+    let ask = |host, server_name| {
+        let question = Question { host, method: "GET", target: "/", headers: vec![] };
+        explain_tls(&router, &question, server_name)
+    };
+    let reason = |explanation: &Explanation| explanation.refusal.map(|refusal| refusal.reason);
+    let site = ask("shop.example", "Shop.Example");
+    assert_eq!((reason(&site), site.backends.len()), (None, 1));
+    let db = ask("a.db.example", "a.db.example");
+    assert_eq!(reason(&db), None);
+    assert_eq!(db.backends[0].endpoints, ["10.0.0.2:5432".parse().unwrap()]);
+    assert_eq!(reason(&ask("b.db.example", "b.db.example")), Some("NoRoute"));
+    assert_eq!(reason(&ask("shop.example", "other.example")), Some("NoListener"));
 }

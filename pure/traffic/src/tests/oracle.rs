@@ -57,7 +57,9 @@ fn order(matched: &RequestMatch) -> impl Ord + use<> {
     let path = match &matched.path {
         PathMatch::Exact(_) => (0, 0),
         PathMatch::Regex(pattern) => (1, usize::MAX - pattern.len()),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => (4, 0),
         PathMatch::Prefix(prefix) => (2, usize::MAX - prefix.len()),
+        PathMatch::Second(_) => (3, 0),
     };
     (path, matched.method.is_none(), Reverse(matched.headers.len()), Reverse(matched.query.len()))
 }
@@ -69,6 +71,9 @@ fn holds(matched: &RequestMatch, request: &Request) -> bool {
             .path
             .strip_prefix(prefix.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        PathMatch::Second(name) => {
+            matches!(request.path.split('/').collect::<Vec<_>>()[..], ["", _, second] if second == name)
+        }
         PathMatch::Regex(pattern) => {
             regex::Regex::new(&format!("^({pattern})$")).unwrap().is_match(&request.path)
         }
@@ -120,6 +125,7 @@ fn some_match() -> impl Strategy<Value = RequestMatch> {
         2 => "(/[ab]){1,3}/?".prop_map(PathMatch::Exact),
         4 => "(/[ab]){0,3}".prop_map(PathMatch::Prefix),
         1 => prop_oneof![Just("/a/.*"), Just("/b|/a/a")].prop_map(|pattern| PathMatch::Regex(pattern.into())),
+        1 => "[ab]".prop_map(PathMatch::Second),
     ];
     let method = option::weighted(0.2, prop_oneof![Just("GET".to_owned()), Just("POST".to_owned())]);
     let pairs = || proptest::collection::btree_map("[hk]", some_value(), 0..3);
@@ -138,7 +144,9 @@ fn some_hosts() -> impl Strategy<Value = Vec<&'static str>> {
 fn some_listener() -> impl Strategy<Value = (Option<&'static str>, Vec<HttpRoute>)> {
     let rules = vec(vec(some_match(), 1..3), 1..4).prop_map(|rules| {
         let rules = rules.into_iter().enumerate();
-        rules.map(|(index, matches)| HttpRule::plain(index, matches, Action::Forward(vec![]))).collect::<Vec<_>>()
+        rules
+            .map(|(index, matches)| HttpRule::plain(index, matches, Action::Forward(vec![])))
+            .collect::<Vec<_>>()
     });
     let routes = vec((some_hosts(), rules), 0..5).prop_map(|routes| {
         let routes = routes.into_iter().enumerate();

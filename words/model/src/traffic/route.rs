@@ -104,6 +104,8 @@ pub enum PathMatch {
     Prefix(String),
     /// A regular expression over the whole path; known to compile.
     Regex(String),
+    /// Two segments of which the second is this: a method of gRPC, whatever its service.
+    Second(String),
 }
 
 /// A match on a value.

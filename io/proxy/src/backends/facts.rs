@@ -1,0 +1,100 @@
+//! What can be seen of backends from outside: facts for status and console, gauges for a scrape.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use tidegate_traffic::balance::EndpointFacts;
+
+use super::{Backends, Slot, now};
+
+impl Slot {
+    /// What is known of its endpoints.
+    pub fn facts(&self, drained: &BTreeSet<SocketAddr>, now: Duration) -> Vec<EndpointFacts> {
+        if let Some(shared) = self.shared.get() {
+            return shared.facts(now);
+        }
+        let unused = |endpoint: &tidegate_model::traffic::Endpoint| EndpointFacts {
+            address: endpoint.address,
+            weight: endpoint.weight,
+            zone: endpoint.zone.clone(),
+            healthy: true,
+            ejected_secs: None,
+            draining: drained.contains(&endpoint.address),
+            slow_percent: None,
+            in_flight: 0,
+            latency_micros: None,
+        };
+        self.backend.endpoints.load().usable.iter().map(unused).collect()
+    }
+
+    fn is_watched(&self) -> bool {
+        self.backend.policy.health_check.is_some() || self.backend.policy.ejection.is_some()
+    }
+}
+
+/// The endpoints of backends that are watched, counted when somebody asks.
+pub struct Gauges(Arc<Backends>);
+
+impl Gauges {
+    /// Of these backends.
+    pub fn new(backends: Arc<Backends>) -> Gauges {
+        Gauges(backends)
+    }
+
+    /// Of a backend that is watched and has no endpoints, for the page of metrics.
+    #[cfg(test)]
+    pub fn sample() -> Gauges {
+        Gauges(Arc::new(super::tests::watched()))
+    }
+
+    /// Healthy and ejected endpoints by backend. One with several settings counts where it is worst.
+    fn counts(&self) -> BTreeMap<String, (i64, i64)> {
+        let (roll, now) = (self.0.roll.borrow().clone(), now());
+        let mut counts = BTreeMap::new();
+        for slot in roll.slots().filter(|slot| slot.is_watched()) {
+            let facts = slot.facts(&BTreeSet::new(), now);
+            let healthy = facts.iter().filter(|endpoint| endpoint.healthy).count() as i64;
+            let ejected = facts.iter().filter(|endpoint| endpoint.ejected_secs.is_some()).count() as i64;
+            let count = counts.entry(slot.backend.id.to_string()).or_insert((healthy, ejected));
+            *count = (count.0.min(healthy), count.1.max(ejected));
+        }
+        counts
+    }
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauges")
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.counts();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let unit = Unit::Other("endpoints".into());
+        let help = "Endpoints that health checks find healthy, of backends with health checks or ejection.";
+        let mut healthy =
+            encoder.encode_descriptor("tidegate_backend_healthy", help, Some(&unit), MetricType::Gauge)?;
+        for (backend, (count, _)) in &counts {
+            ConstGauge::new(*count).encode(healthy.encode_family(&[("backend", backend.as_str())])?)?;
+        }
+        let help = "Endpoints left out for a while because requests to them failed, of the same backends.";
+        let mut ejected =
+            encoder.encode_descriptor("tidegate_backend_ejected", help, Some(&unit), MetricType::Gauge)?;
+        for (backend, (_, count)) in &counts {
+            ConstGauge::new(*count).encode(ejected.encode_family(&[("backend", backend.as_str())])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a backend may carry, as those ask who want to send something there.
+//!
+//! [`admit`](Gate::admit) for a request, [`connection`](Gate::connection) for each connection that is opened,
+//! [`repeat`](Gate::repeat) before another attempt. What is returned is held until the request, the connection or the
+//! attempt is over, and counts as long. Without limits nothing is counted.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use tidegate_traffic::Refusal;
+use tidegate_traffic::balance::{Held, Shared};
+
+use super::Slot;
+use super::line::{self, Passage};
+
+/// The limits of one backend.
+#[derive(Clone)]
+pub struct Gate {
+    pub(super) slot: Arc<Slot>,
+    pub(super) shared: Arc<Shared>,
+    /// Requests and connections turned away.
+    pub(super) refused: Counter,
+}
+
+impl Gate {
+    /// What the process knows of the backend.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Where the backend is known.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// A place for a request. May wait in line: the caller sees to the deadline, and to a client that leaves, by dropping
+    /// the future.
+    pub async fn admit(&self) -> Result<Passage, Refusal> {
+        if self.slot.backend.policy.breaker.requests.is_none() {
+            return Ok(Passage::default());
+        }
+        self.counted(line::request(&self.shared, self.slot.lines()).await)
+    }
+
+    /// A place for a connection, held as long as it is open, also while nobody uses it. May wait in line as
+    /// [`admit`](Gate::admit) does.
+    pub async fn connection(&self) -> Result<Passage, Refusal> {
+        if self.slot.backend.policy.breaker.connections.is_none() {
+            return Ok(Passage::default());
+        }
+        self.counted(line::connection(&self.shared, self.slot.lines()).await)
+    }
+
+    /// A place among the repeats under way, if there is one; the budget is asked besides.
+    pub fn repeat(&self) -> Option<Held> {
+        self.shared.circuit().retry().ok()
+    }
+
+    fn counted<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        if result.is_err() {
+            self.refused.inc();
+        }
+        result
+    }
+}

@@ -1,0 +1,253 @@
+//! A UDP door and the sessions of those who came in by it.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::task::spawn_local;
+
+use crate::datagram::batch::{Batch, PIECES, Path, ask_for_trains, is_gone};
+use crate::datagram::session::{Full, Opened, Session, SessionPlace, UNREACHABLE, Way, open};
+use crate::datagram::sessions::{Handle, Queue, Sessions};
+use crate::table::Table;
+use crate::timer::TICK;
+use crate::worker::{Door, Worker};
+
+/// A door and its sessions.
+pub struct Hall {
+    worker: Rc<Worker>,
+    door: Rc<Door>,
+    socket: UdpSocket,
+    sessions: RefCell<Sessions<Session>>,
+    /// The table that the way was made of.
+    way: RefCell<(Arc<Table>, Rc<Way>)>,
+}
+
+impl Hall {
+    /// Without sessions.
+    pub fn new(worker: Rc<Worker>, door: Rc<Door>, socket: std::net::UdpSocket) -> io::Result<Hall> {
+        let socket = UdpSocket::from_std(socket)?;
+        ask_for_trains(socket.as_raw_fd());
+        let table = Arc::clone(&door.table());
+        let way = RefCell::new((table.clone(), Rc::new(Way::new(&table))));
+        Ok(Hall { worker, door, socket, sessions: RefCell::default(), way })
+    }
+
+    /// Waits for datagrams of clients.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.borrow().is_empty()
+    }
+
+    /// Reads one batch from clients and passes it on.
+    pub fn take_in(self: &Rc<Self>) {
+        let way = self.current_way();
+        let mut room = self.worker.batch.borrow_mut();
+        let batch = room.get_or_insert_default();
+        let Ok(count) = receive(&self.socket, batch) else { return };
+        let mut first = 0;
+        while first < count {
+            let path = batch.piece(first).path;
+            let same = |index: &usize| batch.piece(*index).path == path;
+            let after = (first + 1..count).take_while(same).last().map_or(first + 1, |last| last + 1);
+            match path {
+                Some(path) if !self.is_own(&path) => self.pass_on(&way, &path, batch, first..after),
+                _ => self.drop_all(batch, first..after),
+            }
+            first = after;
+        }
+    }
+
+    /// A source that is this very socket, or that cannot be answered: it could only be forged.
+    fn is_own(&self, path: &Path) -> bool {
+        let port = path.peer.port();
+        port == 0 || (port == self.door.address.port() && path.peer.ip() == path.local)
+    }
+
+    fn current_way(&self) -> Rc<Way> {
+        let table = self.door.table();
+        let mut known = self.way.borrow_mut();
+        if !Arc::ptr_eq(&known.0, &table) {
+            *known = (Arc::clone(&table), Rc::new(Way::new(&table)));
+        }
+        known.1.clone()
+    }
+
+    fn drop_all(&self, batch: &Batch, which: Range<usize>) {
+        let count: usize = which.map(|index| batch.piece(index).datagrams()).sum();
+        self.worker.metrics.datagrams_dropped.inc_by(count as u64);
+    }
+
+    /// Passes pieces of one client on to its endpoint.
+    fn pass_on(self: &Rc<Self>, way: &Rc<Way>, path: &Path, batch: &mut Batch, which: Range<usize>) {
+        let length: usize = which.clone().map(|index| batch.piece(index).length).sum();
+        way.metrics.received.inc_by(length as u64);
+        let mut rest = which;
+        // What a socket is told of an earlier datagram costs the next: that one goes to another endpoint, once.
+        for _ in 0..2 {
+            let Some((handle, upstream)) = self.session(way, path) else { break };
+            let sent = batch.send(upstream.as_raw_fd(), rest.clone(), None);
+            self.worker.metrics.datagrams_dropped.inc_by(sent.dropped);
+            self.asked(handle, (sent.next - rest.start) as u64, sent.bytes);
+            if sent.gone.is_none() {
+                return;
+            }
+            rest.start = sent.next;
+            self.end(handle, UNREACHABLE);
+        }
+        self.drop_all(batch, rest);
+    }
+
+    fn asked(&self, handle: Handle, pieces: u64, bytes: u64) {
+        let mut sessions = self.sessions.borrow_mut();
+        if let Some(session) = sessions.get(handle) {
+            session.asked += pieces;
+            session.received += bytes;
+        }
+        sessions.touch(handle, Queue::Open, self.worker.clock.now());
+    }
+
+    /// The session of who asks, begun if there is none that may go on.
+    fn session(self: &Rc<Self>, way: &Rc<Way>, path: &Path) -> Option<(Handle, Rc<UdpSocket>)> {
+        let known = self.sessions.borrow().find(&(path.peer, path.local));
+        if let Some(handle) = known {
+            if let Some(session) = self.sessions.borrow_mut().get(handle)
+                && session.is_current(way)
+            {
+                return Some((handle, session.upstream.clone()));
+            }
+            self.end(handle, "EndpointRemoved");
+        }
+        self.begin(way, path)
+    }
+
+    fn begin(self: &Rc<Self>, way: &Rc<Way>, path: &Path) -> Option<(Handle, Rc<UdpSocket>)> {
+        let client = path.peer.ip().to_canonical();
+        let Ok(Opened { backend, pick, socket }) = open(&self.worker, way, client) else { return None };
+        let Ok(place) = self.place(way, path) else {
+            self.worker.metrics.sessions_refused.inc();
+            return None;
+        };
+        way.metrics.flows.inc();
+        let upstream = Rc::new(socket);
+        let handle =
+            self.sessions.borrow_mut().insert((path.peer, path.local), self.worker.clock.now(), |handle| {
+                let replies = spawn_local(replies(self.clone(), handle, upstream.clone())).abort_handle();
+                Session {
+                    way: way.clone(),
+                    path: *path,
+                    backend,
+                    pick,
+                    upstream: upstream.clone(),
+                    asked: 0,
+                    received: 0,
+                    sent: 0,
+                    started: Instant::now(),
+                    replies,
+                    _place: place,
+                }
+            });
+        Some((handle, upstream))
+    }
+
+    /// A place for one more; if there is none, whoever was silent longest makes room.
+    fn place(&self, way: &Way, path: &Path) -> Result<SessionPlace, Full> {
+        match SessionPlace::take(&self.worker.shared, way, path.peer) {
+            Err(Full::Room) => {}
+            taken => return taken,
+        }
+        let oldest = self.sessions.borrow().oldest().ok_or(Full::Room)?;
+        self.worker.metrics.sessions_evicted.inc();
+        self.end(oldest, "Evicted");
+        SessionPlace::take(&self.worker.shared, way, path.peer)
+    }
+
+    /// Reads one batch from an endpoint and passes it to the client; why the session is over.
+    fn answer(&self, handle: Handle, upstream: &UdpSocket) -> Result<(), &'static str> {
+        let mut room = self.worker.batch.borrow_mut();
+        let batch = room.get_or_insert_default();
+        let count = match receive(upstream, batch) {
+            Ok(count) => count,
+            Err(error) if is_gone(&error) => return Err(UNREACHABLE),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(());
+            }
+            Err(_) => return Err("UpstreamError"),
+        };
+        let mut sessions = self.sessions.borrow_mut();
+        let Some(session) = sessions.get(handle) else { return Err("") };
+        let sent = batch.send(self.socket.as_raw_fd(), 0..count, Some(&session.path));
+        session.sent += sent.bytes;
+        session.way.metrics.sent.inc_by(sent.bytes);
+        self.worker.metrics.datagrams_dropped.inc_by(sent.dropped);
+        let queue = if session.asked <= 1 { Queue::Answered } else { Queue::Open };
+        sessions.touch(handle, queue, self.worker.clock.now());
+        Ok(())
+    }
+
+    fn end(&self, handle: Handle, reason: &str) {
+        let gone = self.sessions.borrow_mut().remove(handle);
+        if let Some((_, session)) = gone {
+            session.end(&self.worker, reason);
+        }
+    }
+
+    /// Ends sessions that were silent for too long.
+    pub fn sweep(&self) {
+        let limits = &self.worker.limits;
+        for (queue, wait) in [(Queue::Answered, limits.udp_answered_idle), (Queue::Open, limits.udp_idle)] {
+            let Some(until) = self.worker.clock.now().checked_sub(ticks(wait)) else { continue };
+            loop {
+                let silent = self.sessions.borrow().silent_since(queue, until);
+                let Some(handle) = silent else { break };
+                self.end(handle, "");
+            }
+        }
+    }
+
+    /// Ends all.
+    pub fn end_all(&self, reason: &str) {
+        loop {
+            let oldest = self.sessions.borrow().oldest();
+            let Some(handle) = oldest else { break };
+            self.end(handle, reason);
+        }
+    }
+}
+
+fn ticks(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX)
+}
+
+/// Passes on what the endpoint sends, until the session is over.
+async fn replies(hall: Rc<Hall>, handle: Handle, upstream: Rc<UdpSocket>) {
+    loop {
+        // Errors show when the socket is read.
+        let _ = upstream.readable().await;
+        let _ = hall.socket.writable().await;
+        if let Err(reason) = hall.answer(handle, &upstream) {
+            return hall.end(handle, reason);
+        }
+    }
+}
+
+/// Reads one batch. One that is not full has emptied the socket: the next datagram raises readiness again, so the read
+/// that would find nothing is saved.
+fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<usize> {
+    let count = socket.try_io(Interest::READABLE, || batch.receive(socket.as_raw_fd()))?;
+    if count < PIECES {
+        let _ =
+            socket.try_io(Interest::READABLE, || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) });
+    }
+    Ok(count)
+}

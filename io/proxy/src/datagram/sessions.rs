@@ -1,0 +1,209 @@
+//! The sessions of a door, found by who asks whom, and by who was silent longest.
+//!
+//! Two queues in order of last use: those that were answered after asking once (a DNS query, a forged source) and all
+//! others. The first make room first. Every operation takes constant time.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use slab::Slab;
+
+/// Who asks, and the address asked.
+pub type Key = (SocketAddr, IpAddr);
+
+/// Which queue a session waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Asked once, and answered.
+    Answered = 0,
+    /// Everything else.
+    Open = 1,
+}
+
+/// Names a session, also after it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    place: usize,
+    serial: u64,
+}
+
+/// Sessions, and the order in which they were used.
+pub struct Sessions<T> {
+    entries: Slab<Entry<T>>,
+    places: HashMap<Key, usize>,
+    /// Used longest ago and last, of each queue.
+    ends: [(usize, usize); 2],
+    serial: u64,
+}
+
+struct Entry<T> {
+    key: Key,
+    serial: u64,
+    queue: Queue,
+    used: u64,
+    before: usize,
+    after: usize,
+    value: T,
+}
+
+/// No place.
+const NONE: usize = usize::MAX;
+
+impl<T> Default for Sessions<T> {
+    fn default() -> Self {
+        Sessions { entries: Slab::new(), places: HashMap::new(), ends: [(NONE, NONE); 2], serial: 0 }
+    }
+}
+
+impl<T> Sessions<T> {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The session of a key.
+    pub fn find(&self, key: &Key) -> Option<Handle> {
+        let &place = self.places.get(key)?;
+        Some(Handle { place, serial: self.entries.get(place)?.serial })
+    }
+
+    /// A session, if it is still there.
+    pub fn get(&mut self, handle: Handle) -> Option<&mut T> {
+        let entry = self.entries.get_mut(handle.place)?;
+        (entry.serial == handle.serial).then_some(&mut entry.value)
+    }
+
+    /// Adds a session under a key that has none; `make` is told its name.
+    pub fn insert(&mut self, key: Key, now: u64, make: impl FnOnce(Handle) -> T) -> Handle {
+        self.serial += 1;
+        let handle = Handle { place: self.entries.vacant_key(), serial: self.serial };
+        let value = make(handle);
+        let (queue, serial) = (Queue::Open, self.serial);
+        self.entries.insert(Entry { key, serial, queue, used: now, before: NONE, after: NONE, value });
+        self.places.insert(key, handle.place);
+        self.append(handle.place, queue);
+        handle
+    }
+
+    /// Says that it was used now, and where it waits from now on.
+    pub fn touch(&mut self, handle: Handle, queue: Queue, now: u64) {
+        if self.get(handle).is_some() {
+            self.unlink(handle.place);
+            self.entries[handle.place].used = now;
+            self.append(handle.place, queue);
+        }
+    }
+
+    /// Takes a session out.
+    pub fn remove(&mut self, handle: Handle) -> Option<(Key, T)> {
+        self.get(handle)?;
+        self.unlink(handle.place);
+        let entry = self.entries.remove(handle.place);
+        self.places.remove(&entry.key);
+        Some((entry.key, entry.value))
+    }
+
+    /// Who makes room: who was silent longest, of those answered first.
+    pub fn oldest(&self) -> Option<Handle> {
+        [Queue::Answered, Queue::Open].into_iter().find_map(|queue| self.first(queue))
+    }
+
+    /// A session of the queue that was last used at `until` or before.
+    pub fn silent_since(&self, queue: Queue, until: u64) -> Option<Handle> {
+        self.first(queue).filter(|handle| self.entries[handle.place].used <= until)
+    }
+
+    fn first(&self, queue: Queue) -> Option<Handle> {
+        let place = self.ends[queue as usize].0;
+        self.entries.get(place).map(|entry| Handle { place, serial: entry.serial })
+    }
+
+    fn append(&mut self, place: usize, queue: Queue) {
+        let last = std::mem::replace(&mut self.ends[queue as usize].1, place);
+        match self.entries.get_mut(last) {
+            Some(entry) => entry.after = place,
+            None => self.ends[queue as usize].0 = place,
+        }
+        let entry = &mut self.entries[place];
+        (entry.queue, entry.before, entry.after) = (queue, last, NONE);
+    }
+
+    fn unlink(&mut self, place: usize) {
+        let Entry { queue, before, after, .. } = self.entries[place];
+        match self.entries.get_mut(before) {
+            Some(entry) => entry.after = after,
+            None => self.ends[queue as usize].0 = after,
+        }
+        match self.entries.get_mut(after) {
+            Some(entry) => entry.before = before,
+            None => self.ends[queue as usize].1 = before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(port: u16) -> Key {
+        (([192, 0, 2, 1], port).into(), [192, 0, 2, 2].into())
+    }
+
+    proptest! {
+        /// After any history the queues hold what a plain list would, in its order, and stale names find nothing.
+        #[test]
+        fn as_a_plain_list_would(steps in prop::collection::vec((0u8..4, 0u16..12), 1..200)) {
+            let mut sessions = Sessions::default();
+            let mut plain: Vec<(u16, Queue)> = Vec::new();
+            let mut gone = Vec::new();
+            for (now, (step, port)) in steps.into_iter().enumerate() {
+                let queue = if step == 1 { Queue::Answered } else { Queue::Open };
+                let known = sessions.find(&key(port));
+                prop_assert_eq!(known.is_some(), plain.iter().any(|(known, _)| *known == port));
+                match (step, known) {
+                    (0, None) => {
+                        sessions.insert(key(port), now as u64, |_| port);
+                        plain.push((port, Queue::Open));
+                    }
+                    (1 | 2, Some(handle)) => {
+                        sessions.touch(handle, queue, now as u64);
+                        plain.retain(|(known, _)| *known != port);
+                        plain.push((port, queue));
+                    }
+                    (3, Some(handle)) => {
+                        prop_assert_eq!(sessions.remove(handle), Some((key(port), port)));
+                        plain.retain(|(known, _)| *known != port);
+                        gone.push(handle);
+                    }
+                    _ => {}
+                }
+                let first = |wanted| plain.iter().find(|(_, queue)| *queue == wanted).map(|(port, _)| *port);
+                let oldest = first(Queue::Answered).or(first(Queue::Open));
+                let found = sessions.oldest().and_then(|handle| sessions.get(handle).copied());
+                prop_assert_eq!(found, oldest);
+                prop_assert!(gone.iter().all(|handle| sessions.get(*handle).is_none()));
+            }
+            let mut order = Vec::new();
+            while let Some(handle) = sessions.oldest() {
+                order.extend(sessions.remove(handle).map(|(_, port)| port));
+            }
+            plain.sort_by_key(|(_, queue)| *queue as usize);
+            prop_assert_eq!(order, plain.iter().map(|(port, _)| *port).collect::<Vec<_>>());
+            prop_assert!(sessions.is_empty() && sessions.places.is_empty());
+        }
+    }
+
+    /// Who was used at the time asked for or before is found, later ones are not.
+    #[test]
+    fn silence() {
+        let mut sessions = Sessions::default();
+        let handle = sessions.insert(key(1), 5, |_| ());
+        assert_eq!(sessions.silent_since(Queue::Open, 4), None);
+        assert_eq!(sessions.silent_since(Queue::Open, 5), Some(handle));
+        sessions.touch(handle, Queue::Answered, 9);
+        assert_eq!(sessions.silent_since(Queue::Open, 9), None);
+        assert_eq!(sessions.silent_since(Queue::Answered, 9), Some(handle));
+    }
+}

@@ -1,0 +1,403 @@
+//! One attempt: a request sent to one endpoint, and its response to the client. Both bodies move at once in one task.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tidegate_model::traffic::HeaderChanges;
+use tidegate_traffic::balance::Ended;
+
+use crate::body::{Flow, Framing, RelayError, RequestBody, Sink, Tally, Trail, relay};
+use crate::buffer::Buffer;
+use crate::connection::After;
+use crate::framing::BodyLength;
+use crate::framing::chunked::Emit;
+use crate::framing::response::ResponseHead;
+use crate::outgoing::{self, HeadWriter, Persistence, RequestPlan, ResponsePlan};
+use crate::reply::Reply;
+use crate::timer::Expired;
+use crate::tunnel;
+use crate::upstream::{HeadPlace, Lease, NoResponse};
+
+use super::Exchange;
+use super::forward::Failure;
+use super::story::Story;
+
+/// Interim responses passed on for one request.
+const INTERIM_RESPONSES_MAX: usize = 16;
+
+/// One attempt on one upstream connection or stream.
+pub struct Attempt<'a> {
+    pub exchange: Exchange<'a>,
+    pub lease: &'a Lease,
+    pub plan: RequestPlan<'a>,
+    /// What becomes of the response: the rule's changes, then the backend's.
+    pub response_changes: [&'a HeaderChanges; 2],
+    /// Lines that the gateway adds to the response.
+    pub added: &'a [u8],
+    pub left_out: fn(&str) -> bool,
+    pub tally: &'a Tally,
+    /// Bytes sent to the client.
+    pub sent: &'a Cell<u64>,
+    pub began: Instant,
+    /// Statuses that may be repeated.
+    pub codes: Option<&'a BTreeSet<u16>>,
+    /// Without a byte of a body for so long it is given up.
+    pub stall: Duration,
+    /// From the end of the request to the end of the response's head.
+    pub head_limit: Duration,
+    /// The tick at which the attempt's own time is over.
+    pub cap: u64,
+    /// The tick at which all of the request must have come.
+    pub received_by: u64,
+}
+
+/// How an attempt ended.
+pub enum Outcome {
+    /// The client has its response.
+    Done(Done),
+    /// It has failed, and must not be repeated.
+    Failed(Failure, Ended),
+    /// A response with this status came, and is thrown away for another attempt.
+    Repeat(u16),
+    /// The upstream closed without a byte of response.
+    Silent,
+    /// The upstream says that it did nothing for the request.
+    Refused,
+    /// The attempt's time was over before a response began.
+    Late,
+}
+
+/// A response that was passed on.
+pub struct Done {
+    pub after: After,
+    /// Whether the upstream connection may serve another request.
+    pub reuse: bool,
+    pub ended: Ended,
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Outcome {
+        let ended = match failure {
+            Failure::ClientGone => Ended::Abandoned,
+            _ => Ended::LocalFailure,
+        };
+        Outcome::Failed(failure, ended)
+    }
+}
+
+/// A final response's head, written but not sent.
+struct Final<'c> {
+    sink: Sink<'c>,
+    status: u16,
+    body: BodyLength,
+    emit: Emit,
+    persistent: bool,
+    keep: bool,
+    /// Only the end of the connection ends it.
+    endless: bool,
+}
+
+enum Incoming<'c> {
+    Interim(Option<Sink<'c>>),
+    Switching(Sink<'c>),
+    Final(Final<'c>),
+    Repeat(u16),
+}
+
+/// A request's body on its way upstream, in the same task as the response.
+struct Pump<F> {
+    future: F,
+    /// Whether all of it was sent, once it is over.
+    sent: Option<bool>,
+}
+
+impl<F: Future<Output = Result<(), RelayError>> + Unpin> Pump<F> {
+    /// Moves it on. True when it has just ended; an error when that ends the exchange too.
+    fn poll(&mut self, context: &mut Context<'_>) -> Result<bool, Failure> {
+        if self.sent.is_some() {
+            return Ok(false);
+        }
+        let Poll::Ready(result) = Pin::new(&mut self.future).poll(context) else { return Ok(false) };
+        self.sent = Some(result.is_ok());
+        match result {
+            // An upstream that stops reading may have answered early: its response decides.
+            Ok(()) | Err(RelayError::To) => Ok(true),
+            Err(error) => Err(of_request(error)),
+        }
+    }
+}
+
+/// What a request's body that fails comes to.
+fn of_request(error: RelayError) -> Failure {
+    match error {
+        RelayError::From => Failure::ClientGone,
+        RelayError::Malformed(malformed) => Failure::Reply(malformed.into()),
+        RelayError::TooLarge => Failure::Reply(Reply::body_too_large()),
+        RelayError::To => Failure::Reply(Reply::upstream_closed()),
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// Sends the request and passes its response on. `judge` says whether a status that may be repeated is.
+    pub async fn run(
+        &self,
+        body: &mut RequestBody<'_>,
+        judge: impl FnOnce(u16) -> bool,
+        story: &mut Story<'_>,
+    ) -> Outcome {
+        let Exchange { caller, client, watch, head } = self.exchange;
+        let (upstream, buffers) = (&self.lease.upstream, &caller.worker.buffers);
+        let flow = self.flow(&self.tally.received, &self.tally.sent);
+        match body.begin(client.is_http1() && upstream.is_http1(), &flow) {
+            Ok(true) => {}
+            Ok(false) => return Failure::Reply(Reply::upstream_closed()).into(),
+            Err(error) => return Outcome::Failed(of_request(error), Ended::Abandoned),
+        }
+        let framing = Framing::of(head.body, body.is_content());
+        let mut room = buffers.text();
+        let mut sink = upstream.request(buffers, framing, |out| {
+            outgoing::request(head, &self.plan, head.body, &mut room, out);
+        });
+        watch.set(self.stall);
+        let mut outbox = None;
+        let mut switching = {
+            let mut pump = Pump { future: pin!(body.pump(&mut sink, &flow)), sent: None };
+            let mut judge = Some(judge);
+            let mut interim = 0;
+            loop {
+                let place = match self.await_head(&mut pump, &mut outbox).await {
+                    Ok(place) => place,
+                    Err(outcome) => return outcome,
+                };
+                let sent = pump.sent == Some(true);
+                let incoming = upstream.with_head(place, &mut outbox, head.method() == "HEAD", |response| {
+                    let listed = self.codes.is_some_and(|codes| codes.contains(&response.status));
+                    if listed && judge.take().is_some_and(|judge| judge(response.status)) {
+                        return Ok(Incoming::Repeat(response.status));
+                    }
+                    self.translate(response, sent)
+                });
+                match incoming {
+                    Err(_) | Ok(Err(_)) => return Failure::Reply(Reply::upstream_malformed()).into(),
+                    Ok(Ok(Incoming::Repeat(status))) => return Outcome::Repeat(status),
+                    Ok(Ok(Incoming::Interim(_))) if interim == INTERIM_RESPONSES_MAX => {
+                        return Failure::Reply(Reply::upstream_malformed()).into();
+                    }
+                    Ok(Ok(Incoming::Interim(out))) => {
+                        interim += 1;
+                        if let Some(out) = out
+                            && let Err(failure) = self.send(out).await
+                        {
+                            return failure.into();
+                        }
+                    }
+                    Ok(Ok(Incoming::Switching(out))) => break out,
+                    Ok(Ok(Incoming::Final(response))) => {
+                        (story.status, story.upstream) = (response.status, self.began.elapsed());
+                        return self.relay(&mut pump, &mut outbox, response).await;
+                    }
+                }
+            }
+        };
+        (story.status, story.upstream) = (101, self.began.elapsed());
+        watch.cap(u64::MAX);
+        let from = Cell::new(0);
+        let down = self.flow(&from, self.sent).with_stall(caller.worker.limits.tunnel_idle);
+        if switching.flush(&down).await.is_err() {
+            return Failure::ClientGone.into();
+        }
+        let mut from_upstream = upstream.body(&mut outbox, BodyLength::UntilClose, Emit::Content);
+        let up = flow.with_stall(caller.worker.limits.tunnel_idle);
+        let mut from_client = body.tunnel();
+        let (up, down) = ((&mut from_client, &mut sink, up), (&mut from_upstream, &mut switching, down));
+        // However a tunnel ends, both connections end with it.
+        let _ = tunnel::run(watch, up, down).await;
+        Outcome::Done(Done { after: After::Close, reuse: false, ended: Ended::Served })
+    }
+
+    fn flow<'f>(&self, taken: &'f Cell<u64>, given: &'f Cell<u64>) -> Flow<'f>
+    where
+        'a: 'f,
+    {
+        let Exchange { caller, watch, .. } = self.exchange;
+        Flow { watch, stall: self.stall, buffers: &caller.worker.buffers, taken, given }
+    }
+
+    /// Waits for a response's head while the request's body is sent.
+    async fn await_head(
+        &self,
+        pump: &mut Pump<impl Future<Output = Result<(), RelayError>> + Unpin>,
+        outbox: &mut Option<Buffer>,
+    ) -> Result<HeadPlace, Outcome> {
+        let Exchange { caller, client, watch, .. } = self.exchange;
+        let mut head = pin!(self.lease.upstream.await_head(outbox, &caller.worker.buffers));
+        let mut watching = true;
+        if pump.sent.is_none() {
+            watch.cap(self.cap.min(self.received_by));
+        }
+        poll_fn(|context| {
+            match pump.poll(context) {
+                Ok(true) => {
+                    watch.cap(self.cap);
+                    watch.set(self.head_limit);
+                }
+                Ok(false) => {}
+                Err(failure) => return Poll::Ready(Err(Outcome::Failed(failure, Ended::Abandoned))),
+            }
+            if let Poll::Ready(result) = head.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(|error| match error {
+                    NoResponse::Silent => Outcome::Silent,
+                    NoResponse::Refused => Outcome::Refused,
+                    NoResponse::Cut => Failure::Reply(Reply::upstream_closed()).into(),
+                    NoResponse::Malformed(malformed) => {
+                        tracing::debug!(reason = malformed.reason, "a backend's answer is no HTTP");
+                        Failure::Reply(Reply::upstream_malformed()).into()
+                    }
+                }));
+            }
+            if pump.sent.is_some() && watching && client.poll_gone(context, &mut watching).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone.into()));
+            }
+            watch.poll_expired(context).map(|Expired| Err(self.expired(pump.sent.is_some())))
+        })
+        .await
+    }
+
+    /// What an end of patience comes to before a response has begun.
+    fn expired(&self, is_sent: bool) -> Outcome {
+        if self.exchange.watch.clock().now() >= self.cap {
+            return Outcome::Late;
+        }
+        if is_sent {
+            return Failure::Reply(Reply::upstream_timeout()).into();
+        }
+        Outcome::Failed(Failure::Reply(Reply::client_timeout()), Ended::Abandoned)
+    }
+
+    /// Writes a response's head for the client; nothing is sent yet. `sent`: all of the request has left.
+    fn translate(&self, response: &ResponseHead<'_, '_>, sent: bool) -> Result<Incoming<'a>, Unexpected> {
+        let Exchange { caller, client, head, .. } = self.exchange;
+        let buffers = &caller.worker.buffers;
+        let none = &HeaderChanges::default();
+        let plain = ResponsePlan {
+            changes: [none, none],
+            left_out: |_| false,
+            added: b"",
+            body: BodyLength::None,
+            persistence: Persistence::Silent,
+        };
+        match response.status {
+            101 => {
+                if head.upgrade().is_none() || !response.upgrade {
+                    return Err(Unexpected);
+                }
+                let plan = ResponsePlan {
+                    persistence: Persistence::Upgrade,
+                    changes: self.response_changes,
+                    ..plain
+                };
+                let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
+                Ok(Incoming::Switching(client.respond(buffers, Framing::AsIs, write)))
+            }
+            100..=199 if head.http_1_0 => Ok(Incoming::Interim(None)),
+            100..=199 => {
+                let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plain, out);
+                Ok(Incoming::Interim(Some(client.respond(buffers, Framing::AsIs, write))))
+            }
+            status => {
+                let strip = head.http_1_0 && response.body == BodyLength::Chunked;
+                let raw = client.is_http1() && self.lease.upstream.is_http1() && !strip;
+                let body = if strip { BodyLength::UntilClose } else { response.body };
+                let endless = body == BodyLength::UntilClose && client.is_http1();
+                let keep = sent && !endless && self.exchange.may_keep();
+                let plan = ResponsePlan {
+                    changes: self.response_changes,
+                    left_out: self.left_out,
+                    added: self.added,
+                    body,
+                    persistence: Persistence::of(keep, head.http_1_0),
+                };
+                let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
+                Ok(Incoming::Final(Final {
+                    sink: client.respond(buffers, Framing::of(body, !raw), write),
+                    status,
+                    body: response.body,
+                    emit: if raw { Emit::Chunks } else { Emit::Content },
+                    persistent: response.persistent,
+                    keep,
+                    endless,
+                }))
+            }
+        }
+    }
+
+    /// Passes on the final response, while what is left of the request's body is sent.
+    async fn relay(
+        &self,
+        pump: &mut Pump<impl Future<Output = Result<(), RelayError>> + Unpin>,
+        outbox: &mut Option<Buffer>,
+        mut response: Final<'_>,
+    ) -> Outcome {
+        let watch = self.exchange.watch;
+        watch.cap(self.cap);
+        watch.set(self.stall);
+        let taken = Cell::new(0);
+        let flow = self.flow(&taken, self.sent);
+        let ended = Ended::with_status(response.status);
+        {
+            let mut source = self.lease.upstream.body(outbox, response.body, response.emit);
+            let mut relay = pin!(relay(&mut source, &mut response.sink, &flow));
+            let result = poll_fn(|context| {
+                if pump.poll(context).is_err() {
+                    return Poll::Ready(Err("ClientGone"));
+                }
+                if let Poll::Ready(result) = relay.as_mut().poll(context) {
+                    return Poll::Ready(result.map_err(broken));
+                }
+                watch.poll_expired(context).map(|Expired| {
+                    Err(if watch.clock().now() >= self.cap { "RequestTimeout" } else { "BodyStalled" })
+                })
+            });
+            if let Err(reason) = result.await {
+                // An end like any other would pass a part off as whole.
+                if response.endless {
+                    self.exchange.client.wire().cut();
+                }
+                return Outcome::Failed(Failure::Broken(reason), ended);
+            }
+        }
+        let whole = pump.sent == Some(true);
+        let surplus = outbox.as_ref().is_some_and(|buffer| !buffer.is_empty());
+        let after = match (whole, response.keep) {
+            (false, _) => After::Linger,
+            (true, true) => After::KeepAlive,
+            (true, false) => After::Close,
+        };
+        Outcome::Done(Done { after, reuse: whole && response.persistent && !surplus, ended })
+    }
+
+    /// Sends an interim response.
+    async fn send(&self, mut sink: Sink<'_>) -> Result<(), Failure> {
+        let taken = Cell::new(0);
+        let flow = self.flow(&taken, self.sent);
+        match self.exchange.watch.within(sink.end(Trail::Raw(b""), &flow)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Failure::ClientGone),
+        }
+    }
+}
+
+/// A response that does not answer the request.
+struct Unexpected;
+
+fn broken(error: RelayError) -> &'static str {
+    match error {
+        RelayError::From => "UpstreamClosed",
+        RelayError::Malformed(_) | RelayError::TooLarge => "UpstreamMalformed",
+        RelayError::To => "ClientGone",
+    }
+}

@@ -1,0 +1,175 @@
+//! The client's side of one exchange: who is there, where its answer goes, whether it has left.
+
+use std::cell::{Cell, OnceCell};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tidegate_http2::ErrorCode;
+
+use crate::body::{Framing, Sink};
+use crate::buffer::Buffers;
+use crate::http2::{BlockWriter, Sender, Stream};
+use crate::outgoing::HeadWriter;
+use crate::wire::{Glance, Wire};
+use crate::worker::{Door, Worker};
+
+/// Who is connected; shared by all requests of a connection.
+pub struct Caller {
+    /// The thread it belongs to.
+    pub worker: Rc<Worker>,
+    /// Where it came in.
+    pub door: Rc<Door>,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The client: the peer, or who its PROXY protocol header names.
+    pub client: SocketAddr,
+    /// Of TLS; nothing in the clear.
+    pub tls: Option<TlsFacts>,
+    /// The address the client connected to.
+    local: OnceCell<SocketAddr>,
+    peer_text: OnceCell<String>,
+    /// Requests so far.
+    requests: Cell<u32>,
+    /// It has had as many as it may.
+    worn: Cell<bool>,
+}
+
+/// What is known of a TLS connection.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFacts {
+    /// The server name that the client asked for, lower case; empty: none.
+    pub server_name: String,
+    /// The version, as the log has it: `TLSv1.3`.
+    pub version: &'static str,
+}
+
+impl Caller {
+    /// Somebody new; `client` is the peer unless a PROXY protocol header says otherwise.
+    pub fn new(
+        worker: Rc<Worker>,
+        door: Rc<Door>,
+        peer: SocketAddr,
+        client: SocketAddr,
+        tls: Option<TlsFacts>,
+    ) -> Caller {
+        let (local, peer_text) = (OnceCell::new(), OnceCell::new());
+        Caller {
+            worker,
+            door,
+            peer,
+            client,
+            tls,
+            local,
+            peer_text,
+            requests: Cell::new(0),
+            worn: Cell::new(false),
+        }
+    }
+
+    /// Counts a request; the connection ends with the last of `max`.
+    pub fn count(&self, max: Option<u32>) {
+        self.requests.set(self.requests.get().saturating_add(1));
+        self.worn.set(max.is_some_and(|max| self.requests.get() >= max));
+    }
+
+    /// Whether it has asked nothing yet.
+    pub fn is_new(&self) -> bool {
+        self.requests.get() == 0
+    }
+
+    /// Whether the connection is to end with the request at hand.
+    pub fn is_closing(&self) -> bool {
+        self.worn.get() || self.door.is_closing()
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The peer as text.
+    pub fn peer_text(&self) -> &str {
+        self.peer_text.get_or_init(|| self.peer.to_string())
+    }
+
+    /// The address the client connected to.
+    pub fn local(&self, wire: &Wire) -> SocketAddr {
+        let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        *self.local.get_or_init(|| wire.tcp().local_addr().unwrap_or(unknown))
+    }
+}
+
+/// The client's side of one exchange.
+#[derive(Clone, Copy)]
+pub enum Client<'c> {
+    /// A whole connection, for as long as the exchange lasts.
+    Http1(&'c Wire),
+    /// One of its streams.
+    Http2(&'c Stream),
+}
+
+impl<'c> Client<'c> {
+    /// Whether bodies may pass with HTTP/1's framing.
+    pub fn is_http1(self) -> bool {
+        matches!(self, Client::Http1(_))
+    }
+
+    /// The connection below.
+    pub fn wire(self) -> &'c Wire {
+        match self {
+            Client::Http1(wire) => wire,
+            Client::Http2(stream) => stream.session().wire(),
+        }
+    }
+
+    /// Writes a head, interim or final. It leaves with what follows it in the sink.
+    pub fn respond(
+        self,
+        buffers: &Rc<Buffers>,
+        framing: Framing,
+        write: impl FnOnce(&mut HeadWriter<'_>),
+    ) -> Sink<'c> {
+        match self {
+            Client::Http1(wire) => {
+                let mut first = buffers.text();
+                write(&mut HeadWriter::Http1(&mut first));
+                Sink::Http1 { wire, first, framing }
+            }
+            Client::Http2(stream) => {
+                let mut lines = buffers.text();
+                let mut writer = HeadWriter::Http2(BlockWriter::new(&mut lines));
+                write(&mut writer);
+                let facts = writer.facts();
+                Sink::Http2(Sender::response(stream, lines, facts))
+            }
+        }
+    }
+
+    /// Gives up a response that has begun. HTTP/1 says so by the end of the connection.
+    pub fn abort(self) {
+        match self {
+            Client::Http1(_) => {}
+            Client::Http2(stream) => stream.reset(ErrorCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// Ready when the client has left; `watching` ends when it sends something instead.
+    pub fn poll_gone(self, context: &mut Context<'_>, watching: &mut bool) -> Poll<()> {
+        let wire = match self {
+            Client::Http1(wire) => wire,
+            Client::Http2(stream) => return stream.poll_gone(context).map(|_| ()),
+        };
+        while wire.poll_readable(context).is_ready() {
+            match wire.glance() {
+                Glance::Quiet => {}
+                Glance::Over => return Poll::Ready(()),
+                Glance::Bytes => {
+                    *watching = false;
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,532 @@
+//! A request on its way to a backend: which one, which of its endpoints, how often, how long.
+//!
+//! What is repeated, and when, is decided by [`Attempts`]: without settings only what is certain not to have been carried
+//! out, or may be twice.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tidegate_model::traffic::{Backend, Balancing, ClientPolicy, Retry, Target, WeightedBackend};
+use tidegate_traffic::balance::key::{self, FreshCookie};
+use tidegate_traffic::balance::{self, Ended, Held, Pick};
+use tidegate_traffic::client::Believed;
+use tidegate_traffic::retry::{AttemptEnd, Attempts, Next, Repeatable, attempt_limit};
+use tidegate_traffic::rewrite::Rewritten;
+use tidegate_traffic::{Matched, Refusal, cors, session};
+
+use crate::backends::Passage;
+use crate::body::{RequestBody, Source, Tally};
+use crate::buffer::Text;
+use crate::connection::After;
+use crate::outgoing::{REQUEST_ID, RequestPlan};
+use crate::relay::preface;
+use crate::reply::Reply;
+use crate::timer::Expired;
+use crate::upstream::{Lease, OpenError, Service, since_start};
+use crate::worker::Worker;
+
+use super::attempt::{Attempt, Done, Outcome};
+use super::story::Story;
+use super::{Exchange, answer, mirror};
+
+/// Endpoints tried because they could not be connected to, where nothing is said about repeats.
+const ENDPOINTS_TRIED_MAX: usize = 3;
+
+/// Bytes of a request's body that are kept for a repeat.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// nginx's number for a client that left before it was answered; only the log knows it.
+const STATUS_CLIENT_GONE: u16 = 499;
+
+/// A request that matched, and who sent it.
+pub struct Asked<'a, 't> {
+    pub matched: Matched<'t>,
+    pub believed: &'a Believed<'a>,
+    pub policy: &'a ClientPolicy,
+}
+
+/// How a request failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing was answered yet: this is.
+    Reply(Reply),
+    /// Nobody is there to be answered.
+    ClientGone,
+    /// The response had begun; all one can do is close.
+    Broken(&'static str),
+}
+
+/// Sends a request to one of these backends, and its answer to the client.
+pub async fn forward<'t>(
+    exchange: Exchange<'_>,
+    asked: &Asked<'_, 't>,
+    backends: &'t [WeightedBackend],
+    source: Source<'_>,
+    story: &mut Story<'t>,
+) -> After {
+    let worker = &exchange.caller.worker;
+    let now = since_start(story.started);
+    let session =
+        asked.matched.rule.session.as_ref().map(|settings| Session::of(settings, &exchange, backends));
+    let kept = session.as_ref().and_then(|session| session.place);
+    let chosen = match kept {
+        Some((share, backend, _)) => Ok((share, backend)),
+        None => balance::backend(backends, worker.random()),
+    };
+    let (share, backend) = match chosen {
+        Ok(chosen) => chosen,
+        Err(refusal) => return answer::refuse(exchange, &refusal.into(), story).await,
+    };
+    story.backend = Some(backend);
+    let service = worker.pool.service(backend, &worker.shared.backends, worker.random(), now);
+    let tally = Tally::default();
+    let mut body = RequestBody::new(source, &tally, &worker.buffers);
+    if let Some(max) = asked.policy.limits.body_bytes {
+        body.limit(max);
+    }
+    let told = told(&exchange, asked, story);
+    for filters in [&asked.matched.rule.filters, &share.filters] {
+        mirror::send(&exchange, &asked.matched, &filters.mirrors, &told, &mut body, story);
+    }
+    let retry = asked.matched.rule.retry.as_ref().or(backend.policy.retry.as_ref());
+    let mut forward = Forward {
+        exchange,
+        asked,
+        share,
+        service,
+        told,
+        starts_trace: story.trace.parent_id.is_none(),
+        local_host: local_host(&exchange),
+        retry,
+        session,
+        tally: &tally,
+        sent: Cell::new(0),
+        tried: Vec::new(),
+        repeat: RefCell::default(),
+        cookie: Cell::default(),
+    };
+    let result = forward.attempts(&mut body, story).await;
+    story.received = tally.received.get();
+    story.sent += forward.sent.get();
+    match result {
+        Ok(after) => after,
+        Err(Failure::Reply(reply)) => answer::refuse(exchange, &reply, story).await,
+        Err(Failure::ClientGone) => {
+            (story.status, story.reason) = (STATUS_CLIENT_GONE, "ClientGone");
+            exchange.client.abort();
+            After::Close
+        }
+        Err(Failure::Broken(reason)) => {
+            story.reason = reason;
+            exchange.client.abort();
+            After::Close
+        }
+    }
+}
+
+fn local_host(exchange: &Exchange<'_>) -> String {
+    match exchange.head.authority() {
+        "" => exchange.caller.local(exchange.client.wire()).to_string(),
+        _ => String::new(),
+    }
+}
+
+/// What the gateway tells the backend about the request.
+fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Text {
+    let mut told = exchange.caller.worker.buffers.text();
+    asked.believed.write(asked.policy.forwarded, &mut told);
+    for part in [REQUEST_ID, ": ", story.request_id.text(), "\r\n"] {
+        told.extend_from_slice(part.as_bytes());
+    }
+    // A trace that the client began is carried on as it is: the gateway records no span of its own yet.
+    if story.trace.parent_id.is_none() {
+        story.trace.write(&mut told);
+    }
+    told
+}
+
+/// A client that stays with its endpoint.
+struct Session<'t> {
+    held: Option<session::Held>,
+    /// Where it belongs, if that endpoint is still there.
+    place: Option<(&'t WeightedBackend, &'t Arc<Backend>, SocketAddr)>,
+}
+
+impl<'t> Session<'t> {
+    fn of(
+        settings: &tidegate_model::traffic::SessionPersistence,
+        exchange: &Exchange<'_>,
+        backends: &'t [WeightedBackend],
+    ) -> Session<'t> {
+        let key = &exchange.caller.worker.shared.backends.session_key;
+        let held = session::held(settings, key, exchange.head, unix_secs());
+        let place = held.as_ref().and_then(|held| {
+            backends.iter().find_map(|share| {
+                let Target::Backend(backend) = &share.target else { return None };
+                let endpoints = backend.endpoints.load();
+                let address = endpoints.addresses().find(|&address| key.tag(address) == held.endpoint)?;
+                Some((share, backend, address))
+            })
+        });
+        Session { held, place }
+    }
+}
+
+fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A request that is being forwarded.
+struct Forward<'f, 't> {
+    exchange: Exchange<'f>,
+    asked: &'f Asked<'f, 't>,
+    share: &'t WeightedBackend,
+    service: Rc<Service>,
+    told: Text,
+    starts_trace: bool,
+    /// The host that is told where the client names none.
+    local_host: String,
+    retry: Option<&'t Retry>,
+    session: Option<Session<'t>>,
+    tally: &'f Tally,
+    /// Bytes sent to the client.
+    sent: Cell<u64>,
+    /// Endpoints that failed.
+    tried: Vec<SocketAddr>,
+    /// The attempt under way counts among the repeats.
+    repeat: RefCell<Option<Held>>,
+    /// The client had no cookie to be told by.
+    cookie: Cell<Option<FreshCookie>>,
+}
+
+impl<'t> Forward<'_, 't> {
+    async fn attempts(
+        &mut self,
+        body: &mut RequestBody<'_>,
+        story: &mut Story<'_>,
+    ) -> Result<After, Failure> {
+        let worker = self.exchange.caller.worker.clone();
+        let backend = self.service.backend.clone();
+        let place = self.admit(&worker).await?;
+        let mut attempts = Attempts::new(self.retry);
+        if attempts.may_repeat() && self.retry.is_some() {
+            body.keep(KEPT_BYTES_MAX);
+        }
+        let timeouts = &self.asked.matched.rule.timeouts;
+        let total = timeouts.request.or(backend.policy.request_timeout).filter(|limit| !limit.is_zero());
+        let limited = total.is_some() || timeouts.request.is_some() || timeouts.backend_request.is_some();
+        let head_limit = if limited { Duration::MAX } else { worker.limits.response_head };
+        let client = &self.asked.policy.timeouts;
+        let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
+        let stall = client.stream_idle.map_or(worker.limits.body_stall, unless_zero);
+        let received_by =
+            client.request_received.map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit)));
+        let started = story.started;
+        let mut fresh = false;
+        loop {
+            let pick = self.pick(&worker, started)?;
+            let endpoint = pick.address();
+            story.endpoint = Some(endpoint);
+            let remaining = total.map(|total| total.saturating_sub(started.elapsed()));
+            let began = if total.is_some() || !self.tried.is_empty() { Instant::now() } else { started };
+            let mut refused = false;
+            let limit = attempt_limit(self.retry, timeouts, remaining);
+            let cap = limit.map_or(u64::MAX, |limit| worker.clock.after(limit));
+            self.exchange.watch.cap(cap);
+            let outcome = match self.lease(&worker, endpoint, fresh).await {
+                Ok(lease) => {
+                    let reused = lease.is_used;
+                    let mut asked_repeat = None;
+                    let judge = |status: u16| {
+                        let request = Repeatable::of(self.exchange.head.method(), !self.tally.streamed.get());
+                        let next = self.next(
+                            &mut attempts,
+                            AttemptEnd::Status(status),
+                            request,
+                            remaining_of(total, started),
+                        );
+                        asked_repeat = next;
+                        next.is_some()
+                    };
+                    let attempt = Attempt {
+                        exchange: self.exchange,
+                        lease: &lease,
+                        plan: self.plan(),
+                        response_changes: [
+                            &self.asked.matched.rule.filters.response_headers,
+                            &self.share.filters.response_headers,
+                        ],
+                        added: &self.added(endpoint),
+                        left_out: self.left_out(),
+                        tally: self.tally,
+                        sent: &self.sent,
+                        began,
+                        codes: self.retry.map(|retry| &retry.codes),
+                        stall,
+                        head_limit,
+                        cap,
+                        received_by,
+                    };
+                    match attempt.run(body, judge, story).await {
+                        Outcome::Done(Done { after, reuse, ended }) => {
+                            pick.finished(ended, story.upstream, since_start(began) + story.upstream);
+                            drop(place);
+                            if reuse && backend.policy.proxy_protocol.is_none() {
+                                let idle = backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
+                                let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
+                                self.service.put(&worker.pool, endpoint, lease, until);
+                            }
+                            return Ok(after);
+                        }
+                        Outcome::Failed(failure, ended) => {
+                            pick.finished(ended, began.elapsed(), since_start(Instant::now()));
+                            return Err(failure);
+                        }
+                        Outcome::Repeat(status) => {
+                            pick.finished(
+                                Ended::with_status(status),
+                                began.elapsed(),
+                                since_start(Instant::now()),
+                            );
+                            drop(pick);
+                            self.tried.push(endpoint);
+                            self.pause(asked_repeat.unwrap_or_default()).await;
+                            continue;
+                        }
+                        Outcome::Refused => {
+                            refused = true;
+                            (AttemptEnd::StaleConnection, Reply::upstream_closed())
+                        }
+                        Outcome::Silent if reused => (AttemptEnd::StaleConnection, Reply::upstream_closed()),
+                        Outcome::Silent => (AttemptEnd::Broken, Reply::upstream_closed()),
+                        Outcome::Late if is_over(total, started) => {
+                            pick.finished(Ended::LocalFailure, began.elapsed(), since_start(Instant::now()));
+                            return Err(Failure::Reply(Reply::request_timeout()));
+                        }
+                        Outcome::Late => (AttemptEnd::TimedOut, Reply::attempt_timeout()),
+                    }
+                }
+                Err(Unopened::Refused(refusal)) => return Err(Failure::Reply(refusal.into())),
+                Err(Unopened::Failed(reply)) => (AttemptEnd::NotConnected, reply),
+            };
+            let (end, reply) = outcome;
+            let stale = end == AttemptEnd::StaleConnection;
+            if !stale {
+                pick.finished(Ended::LocalFailure, began.elapsed(), since_start(Instant::now()));
+                self.tried.push(endpoint);
+            }
+            drop(pick);
+            // A new connection to the endpoint that closed the old one, and no third.
+            fresh = stale;
+            let untouched = refused || self.tally.sent.get() == 0;
+            let request = Repeatable::of(self.exchange.head.method(), !self.tally.streamed.get());
+            let request = Repeatable { idempotent: request.idempotent || untouched, ..request };
+            let unopened = end == AttemptEnd::NotConnected && self.retry.is_none();
+            let next = if unopened {
+                (self.tried.len() < ENDPOINTS_TRIED_MAX.min(backend.endpoints.load().usable.len()))
+                    .then_some(Duration::ZERO)
+            } else {
+                self.next(&mut attempts, end, request, remaining_of(total, started))
+            };
+            match next {
+                Some(pause) => self.pause(pause).await,
+                None => return Err(Failure::Reply(reply)),
+            }
+        }
+    }
+
+    /// A place among the backend's requests, waited for as long as for a response, and while the client is there.
+    async fn admit(&self, worker: &Worker) -> Result<Passage, Failure> {
+        let Exchange { client, watch, .. } = self.exchange;
+        let own = self.asked.matched.rule.timeouts.request.or(self.service.backend.policy.request_timeout);
+        watch.set(own.filter(|own| !own.is_zero()).unwrap_or(worker.limits.response_head));
+        let mut place = pin!(self.service.gate.admit());
+        let mut watching = true;
+        poll_fn(|context| {
+            if let Poll::Ready(place) = place.as_mut().poll(context) {
+                return Poll::Ready(place.map_err(|refusal| Failure::Reply(refusal.into())));
+            }
+            if watching && client.poll_gone(context, &mut watching).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            watch.poll_expired(context).map(|Expired| Err(Failure::Reply(Refusal::CIRCUIT_OPEN.into())))
+        })
+        .await
+    }
+
+    fn connect_timeout(&self, worker: &Worker) -> Duration {
+        let own = self.service.backend.policy.connect_timeout;
+        own.filter(|own| !own.is_zero()).unwrap_or(worker.limits.upstream_connect)
+    }
+
+    /// The endpoint of the next attempt.
+    fn pick(&self, worker: &Worker, started: Instant) -> Result<Pick, Failure> {
+        let now = since_start(started);
+        let kept = self.session.as_ref().and_then(|session| session.place);
+        if let Some((_, _, address)) = kept
+            && self.tried.is_empty()
+            && let Some(pick) = self.service.balancer.stay(address, now)
+        {
+            return Ok(pick);
+        }
+        let key = self.hash_key(worker);
+        self.service
+            .balancer
+            .pick(key, worker.random(), now, &self.tried)
+            .map_err(|refusal| Failure::Reply(refusal.into()))
+    }
+
+    /// What a consistent hash is taken over; a client without the cookie is given one.
+    fn hash_key(&self, worker: &Worker) -> Option<u64> {
+        let Balancing::ConsistentHash { key, .. } = &self.service.backend.policy.balancing else {
+            return None;
+        };
+        let hash = key::of_request(key, self.exchange.head, self.asked.believed.origin.client);
+        hash.or_else(|| {
+            let cookie = self.cookie.get().or_else(|| FreshCookie::new(key, worker.random()));
+            self.cookie.set(cookie);
+            cookie.map(|cookie| cookie.hash())
+        })
+    }
+
+    /// A connection to the endpoint: one that is kept, or a new one.
+    async fn lease(&self, worker: &Rc<Worker>, endpoint: SocketAddr, fresh: bool) -> Result<Lease, Unopened> {
+        let service = &self.service;
+        // A connection that speaks for one client serves no other.
+        let Exchange { caller, client, .. } = self.exchange;
+        let preface = match service.backend.policy.proxy_protocol {
+            None => Vec::new(),
+            version => preface(version, caller.client, caller.local(client.wire())),
+        };
+        let kept = if fresh || !preface.is_empty() {
+            None
+        } else {
+            service.take(&worker.pool, endpoint, !self.exchange.head.is_idempotent())
+        };
+        if let Some(lease) = kept {
+            worker.metrics.upstream_reuses.inc();
+            return Ok(lease);
+        }
+        let watch = self.exchange.watch;
+        watch.set(self.connect_timeout(worker));
+        // The watch ends TLS too: connecting sets it anew for the handshake.
+        match watch.within(service.open(worker, endpoint, &preface, watch)).await {
+            Ok(Ok(lease)) => {
+                worker.metrics.upstream_connects.inc();
+                Ok(lease)
+            }
+            Ok(Err(OpenError::Refused(refusal))) => Err(Unopened::Refused(refusal)),
+            Ok(Err(OpenError::Failed(error))) => {
+                worker.metrics.upstream_connect_failures.inc();
+                tracing::debug!(%endpoint, %error, "an endpoint cannot be reached");
+                Err(Unopened::Failed(Reply::unreachable()))
+            }
+            Ok(Err(OpenError::Insecure(error))) => {
+                worker.metrics.upstream_connect_failures.inc();
+                tracing::debug!(%endpoint, ?error, "no TLS with an endpoint");
+                Err(Unopened::Failed(Reply::insecure(error.reason())))
+            }
+            Err(Expired) => {
+                worker.metrics.upstream_connect_failures.inc();
+                Err(Unopened::Failed(Reply::connect_timeout()))
+            }
+        }
+    }
+
+    /// The pause before another attempt, if there is to be one.
+    fn next(
+        &self,
+        attempts: &mut Attempts<'_>,
+        end: AttemptEnd,
+        request: Repeatable,
+        remaining: Option<Duration>,
+    ) -> Option<Duration> {
+        let budget = || match self.retry {
+            Some(retry) => {
+                let held = self.service.repeat(retry, since_start(Instant::now()));
+                let may = held.is_some();
+                self.repeat.replace(held);
+                may
+            }
+            None => true,
+        };
+        match attempts.after(end, request, self.exchange.caller.worker.random(), remaining, budget) {
+            Next::Repeat(pause) => Some(pause),
+            Next::GiveUp(_) => None,
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn plan(&self) -> RequestPlan<'_> {
+        let (rule, share) = (&self.asked.matched.rule.filters, &self.share.filters);
+        RequestPlan {
+            changes: [&rule.request_headers, &share.request_headers],
+            rewritten: Rewritten::of(rule.rewrite.as_ref(), share.rewrite.as_ref()),
+            matched: &self.asked.matched.matched.path,
+            scheme: if self.service.backend.tls.is_some() { "https" } else { "http" },
+            told: &self.told,
+            traced: self.starts_trace,
+            host_fallback: &self.local_host,
+        }
+    }
+
+    /// Lines that the gateway adds to the response.
+    fn added(&self, endpoint: SocketAddr) -> Text {
+        let Exchange { caller, head, .. } = self.exchange;
+        let mut added = caller.worker.buffers.text();
+        for filters in [&self.asked.matched.rule.filters, &self.share.filters] {
+            if let Some(cors) = &filters.cors {
+                cors::write_response_lines(cors, cors::origin(head), &mut added);
+            }
+        }
+        if let (Some(session), Some(settings)) = (&self.session, &self.asked.matched.rule.session) {
+            let key = &caller.worker.shared.backends.session_key;
+            let secure = self.asked.believed.origin.scheme == "https";
+            session::write_line(
+                settings,
+                key,
+                session.held.as_ref(),
+                endpoint,
+                unix_secs(),
+                secure,
+                &mut added,
+            );
+        }
+        if let (Some(cookie), Balancing::ConsistentHash { key, .. }) =
+            (self.cookie.get(), &self.service.backend.policy.balancing)
+        {
+            cookie.write_line(key, self.asked.believed.origin.scheme == "https", &mut added);
+        }
+        added
+    }
+
+    fn left_out(&self) -> fn(&str) -> bool {
+        let filters = [&self.asked.matched.rule.filters, &self.share.filters];
+        if filters.iter().any(|filters| filters.cors.is_some()) { cors::is_cors_line } else { |_| false }
+    }
+}
+
+/// Why there is no connection.
+enum Unopened {
+    Refused(Refusal),
+    Failed(Reply),
+}
+
+fn remaining_of(total: Option<Duration>, started: Instant) -> Option<Duration> {
+    total.map(|total| total.saturating_sub(started.elapsed()))
+}
+
+fn is_over(total: Option<Duration>, started: Instant) -> bool {
+    remaining_of(total, started).is_some_and(|left| left.is_zero())
+}

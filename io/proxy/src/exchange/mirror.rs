@@ -1,0 +1,194 @@
+//! Copies of requests for other backends (HTTPRequestMirrorFilter). Nobody waits for a mirror, and nobody hears its answer:
+//! a copy that cannot be sent, or not fast enough, is dropped.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_model::traffic::{Backend, HeaderChanges, HttpRule, Mirror, Target};
+use tidegate_traffic::Matched;
+use tidegate_traffic::rewrite::Rewritten;
+use tokio::task::spawn_local;
+
+use crate::body::{Flow, Framing, RequestBody, Source, Trail, relay};
+use crate::framing::BodyLength;
+use crate::framing::chunked::Emit;
+use crate::framing::request::RequestHead;
+use crate::outgoing::{self, RequestPlan};
+use crate::upstream::{Lease, since_start};
+use crate::worker::Worker;
+
+use super::Exchange;
+use super::copy::Copy;
+use super::story::Story;
+
+/// Copies under way, for each worker; more are dropped.
+const MIRRORS_MAX: usize = 1024;
+
+thread_local! {
+    /// Copies under way on this thread, which is one worker's.
+    static UNDER_WAY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A copy under way.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Place> {
+        let taken = UNDER_WAY.get();
+        (taken < MIRRORS_MAX).then(|| {
+            UNDER_WAY.set(taken + 1);
+            Place
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get() - 1);
+    }
+}
+
+/// What a mirror needs of the request, which may be over before the mirror is.
+struct Duplicate {
+    worker: Rc<Worker>,
+    head: RequestHead,
+    rule: Arc<HttpRule>,
+    matched: tidegate_model::traffic::PathMatch,
+    told: Vec<u8>,
+    backend: Arc<Backend>,
+    copy: Option<Rc<Copy>>,
+}
+
+/// Sends copies to those mirrors whose share the request falls into.
+pub fn send(
+    exchange: &Exchange<'_>,
+    matched: &Matched<'_>,
+    mirrors: &[Mirror],
+    told: &[u8],
+    body: &mut RequestBody<'_>,
+    story: &Story<'_>,
+) {
+    if mirrors.is_empty() {
+        return;
+    }
+    let Exchange { caller, head, .. } = exchange;
+    for mirror in tidegate_traffic::mirror::chosen(mirrors, caller.worker.random()) {
+        let Target::Backend(backend) = &mirror.target else { continue };
+        let Some(place) = Place::take() else {
+            caller.worker.metrics.mirror_drops.inc();
+            continue;
+        };
+        let copy = (!head.is_bodiless()).then(|| Copy::new(&caller.worker.buffers));
+        if let Some(copy) = &copy {
+            body.copy_to(copy.clone());
+        }
+        let duplicate = Duplicate {
+            worker: caller.worker.clone(),
+            head: (*head).clone(),
+            rule: matched.rule.clone(),
+            matched: matched.matched.path.clone(),
+            told: told.to_vec(),
+            backend: backend.clone(),
+            copy,
+        };
+        let started = story.started;
+        spawn_local(async move {
+            if duplicate.run(started).await.is_none() {
+                duplicate.worker.metrics.mirror_drops.inc();
+            }
+            drop(place);
+        });
+    }
+}
+
+impl Duplicate {
+    /// Sends the request and throws the response away; nothing if that fails.
+    async fn run(&self, started: Instant) -> Option<()> {
+        let worker = &self.worker;
+        let now = since_start(started);
+        let service = worker.pool.service(&self.backend, &worker.shared.backends, worker.random(), now);
+        let pick = service.balancer.pick(None, worker.random(), now, &[]).ok()?;
+        let endpoint = pick.address();
+        let watch = worker.clock.watch();
+        watch.set(worker.limits.upstream_connect);
+        let lease = match service.take(&worker.pool, endpoint, true) {
+            Some(lease) => lease,
+            None => watch.within(service.open(worker, endpoint, &[], &watch)).await.ok()?.ok()?,
+        };
+        watch.set(worker.limits.response_head);
+        if watch.within(self.exchange(&lease, &watch)).await.ok()?? {
+            service.put(&worker.pool, endpoint, lease, worker.clock.after(worker.limits.upstream_idle));
+        }
+        Some(())
+    }
+
+    /// Whether the connection may serve another request.
+    async fn exchange(&self, lease: &Lease, watch: &crate::timer::Watch) -> Option<bool> {
+        let (worker, none) = (&self.worker, &HeaderChanges::default());
+        let (taken, given) = (Cell::new(0), Cell::new(0));
+        let stall = worker.limits.body_stall;
+        let flow = Flow { watch, stall, buffers: &worker.buffers, taken: &taken, given: &given };
+        let plan = RequestPlan {
+            changes: [&self.rule.filters.request_headers, none],
+            rewritten: Rewritten::of(self.rule.filters.rewrite.as_ref(), None),
+            matched: &self.matched,
+            scheme: if self.backend.tls.is_some() { "https" } else { "http" },
+            told: &self.told,
+            traced: self.told.windows(12).any(|part| part == b"traceparent:"),
+            host_fallback: "",
+        };
+        let mut room = worker.buffers.text();
+        let framing = Framing::of(self.head.body, true);
+        let mut sink = lease.upstream.request(&worker.buffers, framing, |out| {
+            outgoing::request(&self.head, &plan, self.head.body, &mut room, out);
+        });
+        match &self.copy {
+            None => sink.end(Trail::Raw(b""), &flow).await.ok()?,
+            Some(copy) => {
+                let mut source = Source::Copy { copy: copy.clone(), buffer: None, done: false };
+                relay(&mut source, &mut sink, &flow).await.ok()?;
+            }
+        }
+        let mut outbox = None;
+        loop {
+            let place = lease.upstream.await_head(&mut outbox, &worker.buffers).await.ok()?;
+            let to_head = self.head.method() == "HEAD";
+            let read = |response: &crate::framing::response::ResponseHead<'_, '_>| {
+                (response.status, response.body, response.persistent)
+            };
+            let (status, body, persistent) =
+                lease.upstream.with_head(place, &mut outbox, to_head, read).ok()?;
+            if matches!(status, 100..=199) {
+                continue;
+            }
+            self.throw_away(lease, &mut outbox, body, &flow).await?;
+            return Some(
+                persistent
+                    && body != BodyLength::UntilClose
+                    && outbox.as_ref().is_none_or(|rest| rest.is_empty()),
+            );
+        }
+    }
+
+    async fn throw_away(
+        &self,
+        lease: &Lease,
+        outbox: &mut Option<crate::buffer::Buffer>,
+        body: BodyLength,
+        flow: &Flow<'_>,
+    ) -> Option<()> {
+        let mut source = lease.upstream.body(outbox, body, Emit::Content);
+        loop {
+            if let Some(step) = source.step(flow).ok()?
+                && let Some(buffer) = source.buffer()
+            {
+                buffer.consume(step.consumed);
+            }
+            if source.is_done() || !source.fill(flow).await.ok()? {
+                return Some(());
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is known of a request once it is over: for the metrics and the access log.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_model::traffic::Backend;
+use tidegate_traffic::trace::{Sampling, Trace};
+use tidegate_traffic::{HeaderLines, Matched};
+
+use crate::access_log::Record;
+use crate::framing::lines::Kind;
+use crate::framing::request::RequestHead;
+use crate::outgoing::REQUEST_ID;
+use crate::table::{ListenerEntry, Table};
+use crate::worker::Worker;
+
+use super::Exchange;
+
+/// The longest request id that is kept from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// A request and what became of it.
+pub struct Story<'t> {
+    /// When its head was complete.
+    pub started: Instant,
+    /// The listener that decided.
+    pub listener: &'t ListenerEntry,
+    /// The client that is believed to have sent it.
+    pub client: IpAddr,
+    /// The rule.
+    pub matched: Option<Matched<'t>>,
+    /// The backend.
+    pub backend: Option<&'t Arc<Backend>>,
+    /// The endpoint it was sent to last.
+    pub endpoint: Option<SocketAddr>,
+    /// The status the client got.
+    pub status: u16,
+    /// Why, if no backend gave it, or what went wrong after it.
+    pub reason: &'static str,
+    /// What names it.
+    pub request_id: RequestId,
+    /// Its place in a trace.
+    pub trace: Trace,
+    /// From the first attempt to the head of the response.
+    pub upstream: Duration,
+    /// Bytes of its body.
+    pub received: u64,
+    /// Bytes of the response.
+    pub sent: u64,
+}
+
+impl<'t> Story<'t> {
+    /// Nothing has happened yet.
+    pub fn new(exchange: &Exchange<'_>, table: &'t Table, started: Instant) -> Story<'t> {
+        let Exchange { caller, head, .. } = exchange;
+        let random = || caller.worker.random();
+        Story {
+            started,
+            listener: table.entry(None),
+            client: caller.client.ip(),
+            matched: None,
+            backend: None,
+            endpoint: None,
+            status: 0,
+            reason: "",
+            request_id: RequestId::of(head, &caller.worker),
+            trace: trace(head, [random(), random(), random()]),
+            upstream: Duration::ZERO,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Counts and logs the request.
+    pub fn tell(&self, exchange: &Exchange<'_>) {
+        let Exchange { caller, head, .. } = exchange;
+        let duration = self.started.elapsed();
+        let received = head.len() as u64 + self.received;
+        self.listener.metrics.record(self.status, duration);
+        caller.worker.metrics.received.inc_by(received);
+        caller.worker.metrics.sent.inc_by(self.sent);
+        if caller.worker.logs() {
+            self.log(exchange, received, duration);
+        }
+    }
+
+    fn log(&self, exchange: &Exchange<'_>, received: u64, duration: Duration) {
+        let Exchange { caller, head, .. } = exchange;
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let name = |value: Option<String>| value.unwrap_or_default();
+        let mut trace_id = Vec::with_capacity(32);
+        self.trace.write_trace_id(&mut trace_id);
+        let user_agent = String::from_utf8_lossy(head.header("user-agent").unwrap_or_default());
+        caller.worker.log(&Record {
+            client: &self.client.to_canonical().to_string(),
+            peer: caller.peer_text(),
+            listener: &self.listener.name,
+            host: head.authority(),
+            method: head.method(),
+            path: head.path(),
+            protocol: head.protocol(),
+            status: self.status,
+            reason: self.reason,
+            route: &name(self.matched.map(|matched| matched.route.name.to_string())),
+            backend: &name(self.backend.map(|backend| backend.id.to_string())),
+            endpoint: &name(self.endpoint.map(|endpoint| endpoint.to_string())),
+            bytes_in: received,
+            bytes_out: self.sent,
+            duration_us: micros(duration),
+            upstream_us: micros(self.upstream),
+            request_id: self.request_id.text(),
+            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+            tls: caller.tls.as_ref().map_or("", |tls| tls.version),
+            user_agent: &user_agent,
+        });
+    }
+}
+
+/// The trace of a request. Most name none, and their lines need no second look.
+fn trace(head: &RequestHead, random: [u64; 3]) -> Trace {
+    let none = Vec::<(&str, &str)>::new();
+    let fields = head.fields();
+    let names_one = (0..fields.len()).any(|index| fields.kind(index) == Some(Kind::Trace));
+    let lines: &dyn HeaderLines = if names_one { head } else { &none };
+    Trace::of(lines, Sampling::default(), random)
+}
+
+/// What names a request: the client's word for it if it is well-formed, else a new one.
+pub struct RequestId {
+    text: [u8; REQUEST_ID_BYTES_MAX],
+    len: usize,
+}
+
+impl RequestId {
+    fn of(head: &RequestHead, worker: &Worker) -> RequestId {
+        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
+        let mut text = [0; REQUEST_ID_BYTES_MAX];
+        let len = match head.header(REQUEST_ID) {
+            Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(fine) => {
+                text[..id.len()].copy_from_slice(id);
+                id.len()
+            }
+            _ => {
+                push_hex(&mut text[..16], worker.random());
+                push_hex(&mut text[16..32], worker.random());
+                32
+            }
+        };
+        RequestId { text, len }
+    }
+
+    /// The id; ASCII.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    }
+}
+
+fn push_hex(out: &mut [u8], number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (index, digit) in out.iter_mut().enumerate() {
+        *digit = DIGITS[(number >> (60 - 4 * index)) as usize & 15];
+    }
+}

@@ -1,0 +1,161 @@
+//! Field lines in one run of bytes, and where each stands in it; for heads and trailers of either version of HTTP.
+
+use std::ops::Range;
+
+use tidegate_traffic::HeaderLines;
+
+use super::lines::Kind;
+
+/// Where something stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    /// From `at`, so many bytes. Heads are far smaller than 4 GiB.
+    pub fn new(at: usize, len: usize) -> Span {
+        Span { at: at as u32, len: len as u32 }
+    }
+
+    fn range(self) -> Range<usize> {
+        self.at as usize..self.at as usize + self.len as usize
+    }
+}
+
+/// One line; `end` is where the next begins.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: Span,
+    value: Span,
+    end: u32,
+    kind: Kind,
+}
+
+/// Field lines, and the bytes that hold them and whatever else belongs to a head.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+impl Fields {
+    /// Empties the list and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+    }
+
+    /// Bytes of memory held.
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there are no lines.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Bytes held.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds bytes that belong to no line.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> Span {
+        self.bytes.extend_from_slice(bytes);
+        Span::new(self.bytes.len() - bytes.len(), bytes.len())
+    }
+
+    /// Adds a line. The name is a token and the value has no control characters but tabs.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name_span = self.push_bytes(name);
+        self.bytes.extend_from_slice(b": ");
+        let value_span = self.push_bytes(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        let kind = Kind::of(name);
+        self.lines.push(Line { name: name_span, value: value_span, end: self.bytes.len() as u32, kind });
+    }
+
+    /// Names a line that stands in the bytes already, after all lines before it; `end` is behind its line break.
+    pub fn place(&mut self, name: Span, value: Span, end: usize, kind: Kind) {
+        self.lines.push(Line { name, value, end: end as u32, kind });
+    }
+
+    /// What stands there.
+    pub fn at(&self, span: Span) -> &[u8] {
+        &self.bytes[span.range()]
+    }
+
+    /// What stands there as text; empty if it is not UTF-8.
+    pub fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(self.at(span)).unwrap_or_default()
+    }
+
+    /// Kind, name and value of a line.
+    pub fn entry(&self, index: usize) -> Option<(Kind, &str, &[u8])> {
+        let line = self.lines.get(index)?;
+        Some((line.kind, self.text(line.name), self.at(line.value)))
+    }
+
+    /// Which kind a line is.
+    pub fn kind(&self, index: usize) -> Option<Kind> {
+        self.lines.get(index).map(|line| line.kind)
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.lines.iter().map(|line| (self.text(line.name), self.at(line.value)))
+    }
+
+    /// Lines as HTTP/1 writes them, each with its line break, in one piece.
+    pub fn run(&self, range: Range<usize>) -> &[u8] {
+        match self.lines.get(range).map(|lines| (lines.first(), lines.last())) {
+            Some((Some(first), Some(last))) => &self.bytes[first.name.at as usize..last.end as usize],
+            _ => &[],
+        }
+    }
+
+    /// The value of the first line of that name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let same = |line: &&Line| {
+            line.name.len as usize == name.len() && self.at(line.name).eq_ignore_ascii_case(name.as_bytes())
+        };
+        self.lines.iter().find(same).map(|line| self.at(line.value))
+    }
+}
+
+impl HeaderLines for Fields {
+    fn line(&self, index: usize) -> Option<(&str, &[u8])> {
+        let line = self.lines.get(index)?;
+        Some((self.text(line.name), self.at(line.value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines are found by name in any case, and a run of them is what HTTP/1 writes.
+    #[test]
+    fn lines_and_runs() {
+        let mut fields = Fields::default();
+        fields.push_bytes(b"GET");
+        for (name, value) in [("A", "1"), ("b", "2"), ("a", "3")] {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(fields.get("B"), Some(b"2".as_slice()));
+        assert_eq!(fields.get("c"), None);
+        assert_eq!(fields.run(1..3), b"b: 2\r\na: 3\r\n");
+        assert_eq!((fields.run(1..1), fields.run(2..9)), (b"".as_slice(), b"".as_slice()));
+        assert_eq!(fields.lines().last(), Some(("a", b"3".as_slice())));
+        fields.clear();
+        assert!(fields.is_empty() && fields.bytes_len() == 0);
+    }
+}

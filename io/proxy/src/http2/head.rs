@@ -1,0 +1,105 @@
+//! A head on its way into a header block: lines are compressed where they are written, and leave with the frame that begins
+//! the message.
+
+use std::ops::Range;
+
+use tidegate_http2::{FieldWriter, RequestLine};
+
+use crate::framing::BodyLength;
+use crate::framing::fields::Fields;
+use crate::outgoing::{Ending, Persistence, push_number};
+
+/// What the frame needs to know of a head beside its lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Of a response.
+    pub status: u16,
+    /// A request with HEAD.
+    pub to_head: bool,
+    /// Nothing follows it.
+    pub is_all: bool,
+}
+
+/// Writes lines at the end of some bytes, as HPACK has them.
+pub struct BlockWriter<'w> {
+    out: FieldWriter<'w>,
+    facts: Facts,
+    /// HTTP/1 says 101: the stream becomes a tunnel (RFC 8441 section 5), and says 200.
+    switches: bool,
+    is_request: bool,
+}
+
+impl<'w> BlockWriter<'w> {
+    /// Nothing is written yet.
+    pub fn new(out: &'w mut Vec<u8>) -> BlockWriter<'w> {
+        BlockWriter { out: FieldWriter::new(out), facts: Facts::default(), switches: false, is_request: false }
+    }
+
+    /// What the frame needs to know.
+    pub fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    /// The pseudo-headers of a request.
+    pub fn request(&mut self, method: &str, scheme: &str, authority: &str, target: &[u8]) {
+        self.is_request = true;
+        self.facts.to_head = method == "HEAD";
+        self.out.request(&RequestLine {
+            method: method.as_bytes(),
+            scheme: Some(scheme.as_bytes()),
+            authority: Some(authority.as_bytes()),
+            path: Some(target),
+            protocol: None,
+        });
+    }
+
+    /// The status of a response.
+    pub fn status(&mut self, status: u16) {
+        self.switches = status == 101;
+        self.facts.status = if self.switches { 200 } else { status };
+    }
+
+    /// One line.
+    pub fn line(&mut self, name: &str, value: &[u8]) {
+        // HTTP/2 has no handshake of its own for WebSocket (RFC 8441 section 5).
+        if !(self.switches && name.eq_ignore_ascii_case("sec-websocket-accept")) {
+            self.out.field(name.as_bytes(), value.trim_ascii());
+        }
+    }
+
+    /// Lines of a list, one after the other.
+    pub fn run(&mut self, fields: &Fields, range: Range<usize>) {
+        for index in range {
+            if let Some((_, name, value)) = fields.entry(index) {
+                self.line(name, value);
+            }
+        }
+    }
+
+    /// Lines in HTTP/1's spelling.
+    pub fn text(&mut self, lines: &[u8]) {
+        for line in lines.split(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if let Some(colon) = line.iter().position(|&byte| byte == b':') {
+                self.out.field(&line[..colon], line[colon + 1..].trim_ascii());
+            }
+        }
+    }
+
+    /// The head is over.
+    pub fn end(&mut self, ending: &Ending<'_>) {
+        if let BodyLength::Length(length) = ending.body {
+            let mut digits = [0; 20];
+            let mut text = Vec::from(&mut digits[..0]);
+            push_number(&mut text, length);
+            self.out.field(b"content-length", &text);
+        }
+        if self.is_request {
+            // Trailers are passed on, to whoever takes them; gRPC asks for this line.
+            self.out.field(b"te", b"trailers");
+        }
+        let stays_open = self.switches || ending.persistence == Persistence::Upgrade;
+        let is_interim = !self.is_request && self.facts.status < 200;
+        self.facts.is_all = ending.body == BodyLength::None && !stays_open && !is_interim;
+    }
+}

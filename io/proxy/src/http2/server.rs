@@ -1,0 +1,240 @@
+//! A client that speaks HTTP/2: its session, and a task for each of its requests.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_http2::{Fault, Fields, Role};
+use tokio::task::spawn_local;
+
+use super::session::{End, Host, Patience, Session};
+use super::stream::Stream;
+use crate::access_log::Record;
+use crate::body::{Flow, Framing, Source, Trail};
+use crate::buffer::Buffer;
+use crate::census::Place;
+use crate::exchange::client::{Caller, Client};
+use crate::exchange::{self, Exchange};
+use crate::framing::request::{Pseudo, RequestHead};
+use crate::framing::{BodyLength, Malformed};
+use crate::outgoing::Persistence;
+use crate::reply::Reply;
+use crate::wire::Wire;
+
+use super::TAG;
+use super::message::Receiver;
+
+/// What the connection preface is to an HTTP/1 parser: a head (RFC 9113 section 3.4).
+pub const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// A client that has begun, or agreed, to speak HTTP/2.
+pub struct Newcomer {
+    caller: Caller,
+    wire: Wire,
+    /// What was read already.
+    first: Option<Buffer>,
+}
+
+impl Newcomer {
+    /// Somebody new; `first` is what was read already.
+    pub fn new(caller: Caller, wire: Wire, first: Option<Buffer>) -> Newcomer {
+        Newcomer { caller, wire, first }
+    }
+
+    /// Serves a newcomer, if there is one, in a task of its own; gives the place back at its end.
+    pub fn settle(newcomer: Option<Newcomer>, place: Place) {
+        if let Some(newcomer) = newcomer {
+            spawn_local(async move {
+                newcomer.run().await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Serves requests until the connection is over.
+    async fn run(self) {
+        let Newcomer { caller, wire, first } = self;
+        let worker = caller.worker.clone();
+        let (limits, patience) = {
+            let table = caller.door.table();
+            let policy = &table.entrance.client;
+            let idle = policy.timeouts.idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+            let patience = Patience {
+                settle: worker.limits.request_head,
+                idle: idle.unwrap_or(worker.limits.keep_alive),
+                stall: worker.limits.body_stall,
+                grace: worker.limits.close_grace,
+                tag: caller.door.id | TAG,
+            };
+            (worker.http2.limits(policy), patience)
+        };
+        let session = Session::new(worker.clone(), wire, Role::Server, limits);
+        let front = Front { caller: Rc::new(caller) };
+        let end = {
+            let bytes = first.as_ref().map_or(&[][..], Buffer::filled);
+            session.begin(bytes, &front, &patience)
+        };
+        drop(first);
+        let end = session.drive(end, &front, &patience).await;
+        front.account(end);
+    }
+}
+
+/// What a session asks of its client's side.
+struct Front {
+    caller: Rc<Caller>,
+}
+
+impl Front {
+    fn account(&self, end: End) {
+        let metrics = &self.caller.worker.metrics;
+        match end {
+            End::Fault(Fault::Flood(flood)) => metrics.flood(flood.name()),
+            End::Fault(_) | End::Unsettled => drop(metrics.http2_errors.inc()),
+            End::Stalled => metrics.flood("slow_read"),
+            End::Drained | End::Closed => {}
+        }
+        let reason = match end {
+            End::Fault(Fault::Flood(_)) => "Http2Flood",
+            End::Fault(_) => "Http2Error",
+            End::Unsettled => "Http2Settings",
+            End::Stalled => "SlowRead",
+            End::Drained | End::Closed => return,
+        };
+        self.log(reason, 0);
+    }
+
+    fn log(&self, reason: &'static str, status: u16) {
+        let caller = &self.caller;
+        if caller.worker.logs() {
+            caller.worker.log(&Record {
+                client: &caller.client.ip().to_string(),
+                peer: caller.peer_text(),
+                protocol: "HTTP/2",
+                status,
+                reason,
+                tls: caller.tls.as_ref().map_or("", |tls| tls.version),
+                ..Record::default()
+            });
+        }
+    }
+}
+
+impl Host for Front {
+    fn serve(&self, stream: Stream, head: Fields, end: bool) {
+        spawn_local(serve(self.caller.clone(), stream, head, end));
+    }
+
+    fn refused(&self, fault: Fault) {
+        match fault {
+            Fault::StreamLimit => drop(self.caller.worker.metrics.http2_refused.inc()),
+            Fault::HeaderList => self.log("HeadTooLarge", 431),
+            Fault::Malformed(_) => self.log("Http2Malformed", 400),
+            _ => {}
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.caller.is_closing()
+    }
+}
+
+/// Serves one request.
+async fn serve(caller: Rc<Caller>, stream: Stream, fields: Fields, end: bool) {
+    let worker = &caller.worker;
+    let watch = worker.clock.watch();
+    let head = request_head(&caller, &fields, end);
+    worker.http2.keep_fields(fields);
+    match head {
+        Ok(head) => {
+            let source = Source::Http2(Receiver::new(&stream));
+            let exchange = Exchange { caller: &caller, client: Client::Http2(&stream), watch: &watch, head: &head };
+            exchange::serve(exchange, source).await;
+            worker.buffers.give_back(head.into_fields());
+        }
+        Err(malformed) => turn_away(&caller, &stream, &malformed.into()).await,
+    }
+}
+
+/// The head of a request, as every version of HTTP has it.
+fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHead, Malformed> {
+    let body = match (end, fields.content_length()) {
+        (true, _) => BodyLength::None,
+        (false, Some(length)) => BodyLength::Length(length),
+        (false, None) => BodyLength::Chunked,
+    };
+    let protocol = fields.protocol();
+    let method = fields.method().unwrap_or_default();
+    if protocol.is_some_and(|protocol| protocol != b"websocket") || (method == b"CONNECT" && protocol.is_none()) {
+        return Err(Malformed::METHOD);
+    }
+    let pseudo = Pseudo {
+        method,
+        authority: fields.authority().unwrap_or_default(),
+        path: fields.path().unwrap_or_default(),
+        protocol,
+        body,
+        bytes: fields.list_bytes() as usize,
+    };
+    // The key is HTTP/1's; over HTTP/2 a client sends none (RFC 8441 section 5).
+    let key = protocol.map(|_| websocket_key(caller.worker.random(), caller.worker.random()));
+    let key = key.as_ref().map(|key| (&b"sec-websocket-key"[..], &key[..]));
+    let lines = fields.lines().map(|line| (line.name, line.value));
+    let lines = lines.filter(|(name, _)| key.is_none() || *name != b"sec-websocket-key");
+    RequestHead::from_http2(&pseudo, lines.chain(key), caller.worker.buffers.fields())
+}
+
+/// 16 random bytes in base64.
+fn websocket_key(high: u64, low: u64) -> [u8; 24] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = u128::from(high) << 64 | u128::from(low);
+    let mut key = [b'='; 24];
+    for (index, digit) in key[..22].iter_mut().enumerate() {
+        let shifted = if index < 21 { bits >> (122 - 6 * index) } else { bits << 4 };
+        *digit = ALPHABET[(shifted & 63) as usize];
+    }
+    key
+}
+
+/// Answers what is no request.
+async fn turn_away(caller: &Caller, stream: &Stream, reply: &Reply) {
+    let worker = &caller.worker;
+    let (taken, given) = Default::default();
+    let watch = worker.clock.watch();
+    let stall = worker.limits.body_stall;
+    watch.set(stall);
+    let flow = Flow { watch: &watch, stall, buffers: &worker.buffers, taken: &taken, given: &given };
+    let mut sink = Client::Http2(stream)
+        .respond(&worker.buffers, Framing::AsIs, |out| reply.write_head(Persistence::Silent, out));
+    let mut content = worker.buffers.text();
+    reply.write_content(&mut content);
+    sink.hold(&content);
+    let _ = watch.within(sink.end(Trail::Raw(b""), &flow)).await;
+    caller.door.table().entry(None).metrics.record(reply.status, Duration::ZERO);
+    worker.metrics.sent.inc_by(given.get());
+    if worker.logs() {
+        worker.log(&Record {
+            client: &caller.client.ip().to_string(),
+            peer: caller.peer_text(),
+            protocol: "HTTP/2",
+            status: reply.status,
+            reason: reply.reason,
+            bytes_out: given.get(),
+            tls: caller.tls.as_ref().map_or("", |tls| tls.version),
+            ..Record::default()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key is 16 bytes in base64, as RFC 4648 section 4 has it.
+    #[test]
+    fn websocket_keys() {
+        assert_eq!(&websocket_key(0, 0), b"AAAAAAAAAAAAAAAAAAAAAA==");
+        assert_eq!(&websocket_key(u64::MAX, u64::MAX), b"/////////////////////w==");
+        let text = u128::from_be_bytes(*b"the sample nonce");
+        assert_eq!(&websocket_key((text >> 64) as u64, text as u64), b"dGhlIHNhbXBsZSBub25jZQ==");
+    }
+}

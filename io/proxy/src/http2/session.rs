@@ -1,0 +1,517 @@
+//! One HTTP/2 connection, either role: a wire, the machine, and the tasks of its streams.
+//!
+//! One task, the driver, reads and writes; it holds a buffer only while there are bytes. Stream tasks put frames into the
+//! machine's output and arm the driver: it runs after all of them, so that the frames of many streams leave in one write.
+//! Nothing here waits for a stream: what a stream does not take stays in its inbox, which its window bounds.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tidegate_http2::{
+    Connection, ErrorCode, Event, Fault, FieldWriter, Fields, Limits, OpenError, ResetBy, Role, StreamId,
+};
+
+use super::stream::{Gone, Shared, Stream};
+use crate::buffer::Size;
+use crate::timer::{TICK, Watch};
+use crate::wire::Wire;
+use crate::worker::Worker;
+
+/// Reads in a row before others get their turn.
+const READS_MAX: usize = 4;
+
+/// How long a closed connection is still read, so that the peer sees our last frames.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How much of it is read then.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Never, in ticks.
+const NEVER: u64 = u64::MAX;
+
+/// What a session asks of whom it belongs to; as a client only `is_closing` is asked.
+pub trait Host {
+    /// A new stream with its request's head.
+    fn serve(&self, stream: Stream, head: Fields, end: bool);
+
+    /// A stream that was turned away by the machine, for the metrics; a head too large was answered with 431.
+    fn refused(&self, fault: Fault);
+
+    /// Whether no more streams are wanted.
+    fn is_closing(&self) -> bool;
+}
+
+/// How long a session waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the peer's SETTINGS and its word on ours.
+    pub settle: Duration,
+    /// Without a stream.
+    pub idle: Duration,
+    /// For the peer to read.
+    pub stall: Duration,
+    /// For its answer to our goodbye.
+    pub grace: Duration,
+    /// The tag under which the clock hastens the end.
+    pub tag: u64,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything was said.
+    Drained,
+    /// The peer closed the connection, or it broke.
+    Closed,
+    /// The peer did not send or acknowledge SETTINGS in time.
+    Unsettled,
+    /// The peer does not read.
+    Stalled,
+    /// The peer broke the protocol, or a budget.
+    Fault(Fault),
+}
+
+/// A connection and its streams.
+pub struct Session {
+    pub worker: Rc<Worker>,
+    wire: Wire,
+    machine: RefCell<Connection>,
+    /// The streams by slot, as long as their handles live.
+    streams: RefCell<Vec<Option<Rc<Shared>>>>,
+    driver: RefCell<Option<Waker>>,
+    /// The driver is about to run.
+    armed: Cell<bool>,
+    /// The socket takes no more for now; it wakes the driver itself.
+    blocked: Cell<bool>,
+    /// The machine's output has memory of the pool.
+    lent: Cell<bool>,
+    /// Handles that live.
+    live: Cell<usize>,
+    over: Cell<Option<End>>,
+    settle_by: Cell<u64>,
+    stall_by: Cell<u64>,
+    idle_by: Cell<u64>,
+    finish_by: Cell<u64>,
+}
+
+impl Session {
+    /// A session on a wire that is ready, as a server or a client.
+    pub fn new(worker: Rc<Worker>, wire: Wire, role: Role, limits: Arc<Limits>) -> Rc<Session> {
+        let machine = match role {
+            Role::Server => Connection::server(limits),
+            Role::Client => Connection::client(limits),
+        };
+        Rc::new(Session {
+            worker,
+            wire,
+            machine: RefCell::new(machine),
+            streams: RefCell::default(),
+            driver: RefCell::default(),
+            armed: Cell::new(false),
+            blocked: Cell::new(false),
+            lent: Cell::new(true),
+            live: Cell::new(0),
+            over: Cell::new(None),
+            settle_by: Cell::new(NEVER),
+            stall_by: Cell::new(NEVER),
+            idle_by: Cell::new(NEVER),
+            finish_by: Cell::new(NEVER),
+        })
+    }
+
+    /// The wire below.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Stream handles that live.
+    pub fn live(&self) -> usize {
+        self.live.get()
+    }
+
+    /// Why the session is over, if it is.
+    pub fn over(&self) -> Option<End> {
+        self.over.get()
+    }
+
+    /// As a client: how many streams may be opened now.
+    pub fn open_room(&self) -> usize {
+        if self.over.get().is_some() { 0 } else { self.machine.borrow().open_room() }
+    }
+
+    /// Whether new streams cannot be opened any more.
+    pub fn is_ending(&self) -> bool {
+        self.over.get().is_some() || self.machine.borrow().is_closing()
+    }
+
+    /// As a client: whether an extended CONNECT may be sent.
+    pub fn takes_extended_connect(&self) -> bool {
+        self.machine.borrow().peer_settings().extended_connect
+    }
+
+    /// As a client: opens a stream with the request's head, written whole by `fill`. `end`: no body follows.
+    pub fn open(
+        self: &Rc<Self>,
+        method: &[u8],
+        end: bool,
+        fill: impl FnOnce(&mut FieldWriter<'_>),
+    ) -> Result<Stream, OpenError> {
+        if self.over.get().is_some() {
+            return Err(OpenError::Ending);
+        }
+        let id = self.with(|machine| machine.open_with(method, end, fill))?;
+        Ok(self.handle(id, end))
+    }
+
+    /// Ends the session once its streams are done; new ones are not taken.
+    pub fn begin_shutdown(&self) {
+        if self.finish_by.get() == NEVER {
+            self.finish_by.set(self.worker.clock.after(self.worker.limits.close_grace));
+            self.with(Connection::begin_shutdown);
+            self.nudge();
+        }
+    }
+
+    /// Does something with the machine, and has the driver write what came of it.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Connection) -> T) -> T {
+        let mut machine = self.machine.borrow_mut();
+        if !self.lent.replace(true) {
+            machine.lend_output_buffer(self.worker.http2.take_output());
+        }
+        let outcome = act(&mut machine);
+        let idle = machine.output().is_empty();
+        drop(machine);
+        if !idle && !self.blocked.get() {
+            self.nudge();
+        }
+        outcome
+    }
+
+    /// Has the driver run soon.
+    fn nudge(&self) {
+        if !self.armed.replace(true)
+            && let Some(driver) = self.driver.borrow().as_ref()
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    fn handle(self: &Rc<Self>, id: StreamId, sent_end: bool) -> Stream {
+        let shared = Rc::new(Shared::new(id));
+        let mut streams = self.streams.borrow_mut();
+        if streams.len() <= id.slot() {
+            streams.resize(id.slot() + 1, None);
+        }
+        streams[id.slot()] = Some(shared.clone());
+        self.live.set(self.live.get() + 1);
+        Stream::new(self.clone(), shared, sent_end)
+    }
+
+    /// A handle is gone.
+    pub(super) fn forget(&self, id: StreamId) {
+        if let Some(slot) = self.streams.borrow_mut().get_mut(id.slot())
+            && slot.as_ref().is_some_and(|shared| shared.id == id)
+        {
+            *slot = None;
+        }
+        self.live.set(self.live.get() - 1);
+        if self.live.get() == 0 {
+            self.nudge();
+        }
+    }
+
+    fn find(&self, id: StreamId) -> Option<Rc<Shared>> {
+        self.streams.borrow().get(id.slot())?.as_ref().filter(|shared| shared.id == id).cloned()
+    }
+
+    /// Begins with what was read already; an end at once is to be passed to `drive`.
+    pub fn begin(self: &Rc<Self>, first: &[u8], host: &impl Host, patience: &Patience) -> Option<End> {
+        self.settle_by.set(self.worker.clock.after(patience.settle));
+        self.take_in(first, host).err()
+    }
+
+    /// Runs the session to its end.
+    pub async fn drive(self: Rc<Self>, end: Option<End>, host: &impl Host, patience: &Patience) -> End {
+        let watch = self.worker.clock.watch();
+        let end = match end {
+            Some(end) => end,
+            None => poll_fn(|context| self.poll(context, host, patience, &watch)).await,
+        };
+        self.over.set(Some(end));
+        for shared in self.streams.borrow().iter().flatten() {
+            shared.lose(Gone::Closed);
+        }
+        if end != End::Closed {
+            watch.set(LINGER);
+            let _ = watch.within(self.say_goodbye(end)).await;
+        }
+        end
+    }
+
+    fn poll(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        host: &impl Host,
+        patience: &Patience,
+        watch: &Watch,
+    ) -> Poll<End> {
+        self.register(context);
+        self.armed.set(false);
+        if let Err(end) = self.write(context, patience) {
+            return Poll::Ready(end);
+        }
+        if host.is_closing() {
+            self.begin_shutdown();
+        }
+        if let Err(end) = self.read(context, host) {
+            return Poll::Ready(end);
+        }
+        if self.machine.borrow().is_drained() {
+            return Poll::Ready(End::Drained);
+        }
+        self.watch_over(context, patience, watch)
+    }
+
+    fn register(&self, context: &Context<'_>) {
+        let mut driver = self.driver.borrow_mut();
+        if !driver.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *driver = Some(context.waker().clone());
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&self, context: &mut Context<'_>, patience: &Patience) -> Result<(), End> {
+        loop {
+            let written = {
+                let machine = self.machine.borrow();
+                if machine.output().is_empty() {
+                    break;
+                }
+                self.wire.try_write(machine.output())
+            };
+            match written {
+                Ok(count) => {
+                    self.machine.borrow_mut().advance_output(count);
+                    self.wake_writable();
+                    self.stall_by.set(NEVER);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.wire.poll_writable(context).is_pending() {
+                        self.blocked.set(true);
+                        if self.stall_by.get() == NEVER {
+                            self.stall_by.set(self.worker.clock.after(patience.stall));
+                        }
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(End::Closed),
+            }
+        }
+        self.blocked.set(false);
+        if let Some(memory) = self.machine.borrow_mut().take_output_buffer() {
+            self.worker.http2.keep_output(memory);
+        }
+        self.lent.set(false);
+        Ok(())
+    }
+
+    /// Reads what there is and shows it to the machine.
+    fn read(self: &Rc<Self>, context: &mut Context<'_>, host: &impl Host) -> Result<(), End> {
+        let worker = &self.worker;
+        for _ in 0..READS_MAX {
+            if !self.machine.borrow().wants_input() {
+                return Ok(());
+            }
+            match self.wire.poll_readable(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(End::Closed),
+            }
+            let mut buffer = worker.buffers.take(Size::Large);
+            match self.wire.try_read(buffer.space()) {
+                Ok(0) => return Err(End::Closed),
+                Ok(count) => {
+                    buffer.advance(count);
+                    self.take_in(buffer.filled(), host)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(End::Closed),
+            }
+        }
+        self.nudge();
+        Ok(())
+    }
+
+    /// Shows bytes to the machine, and hands out what it says.
+    fn take_in(self: &Rc<Self>, mut input: &[u8], host: &impl Host) -> Result<(), End> {
+        let worker = &self.worker;
+        let mut fields = worker.http2.take_fields();
+        let now = TICK.saturating_mul(u32::try_from(worker.clock.now()).unwrap_or(u32::MAX));
+        let outcome = loop {
+            // Borrowed anew for each event: who hears of one may ask the machine.
+            let event = self.machine.borrow_mut().receive(&mut input, &mut fields, now);
+            match event {
+                Ok(Some(event)) => self.hear(event, &mut fields, host),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(End::Fault(error.fault)),
+            }
+        };
+        worker.http2.keep_fields(fields);
+        self.wake_writable();
+        if !self.machine.borrow().output().is_empty() && !self.blocked.get() {
+            self.nudge();
+        }
+        outcome
+    }
+
+    fn hear(self: &Rc<Self>, event: Event<'_>, fields: &mut Fields, host: &impl Host) {
+        match event {
+            Event::Head { stream, end } => {
+                let head = std::mem::replace(fields, self.worker.http2.take_fields());
+                match self.find(stream) {
+                    Some(shared) => shared.head(head, end),
+                    None => {
+                        let handle = self.handle(stream, false);
+                        handle.begin(end);
+                        host.serve(handle, head, end);
+                    }
+                }
+            }
+            Event::Interim { stream } => {
+                let head = std::mem::replace(fields, self.worker.http2.take_fields());
+                if let Some(shared) = self.find(stream) {
+                    shared.head(head, false);
+                }
+            }
+            Event::Data { stream, data, end } => match self.find(stream) {
+                Some(shared) => shared.data(data, end, &self.worker.buffers),
+                None => self.with(|machine| machine.release(stream, data.len())),
+            },
+            Event::Trailers { stream } => {
+                if let Some(shared) = self.find(stream) {
+                    shared.trailers(std::mem::replace(fields, self.worker.http2.take_fields()));
+                }
+            }
+            Event::Reset { stream, by } => {
+                if let Some(shared) = self.find(stream) {
+                    shared.lose(Gone::Reset(by));
+                }
+                if let ResetBy::Us(fault) = by {
+                    host.refused(fault);
+                }
+            }
+            Event::HeadTooLarge { stream, end } => {
+                host.refused(Fault::HeaderList);
+                self.with(|machine| {
+                    let _ = machine.respond(stream, 431, true, |_| {});
+                    if !end {
+                        machine.reset(stream, ErrorCode::NO_ERROR);
+                    }
+                });
+            }
+            Event::Refused { fault, .. } => host.refused(fault),
+            Event::SettingsAcked | Event::Settings => self.settled(),
+            Event::GoAway { .. } | Event::Pong { .. } => {}
+        }
+    }
+
+    /// The peer's settings, or its word on ours, have come.
+    fn settled(&self) {
+        if self.machine.borrow().is_settled() {
+            self.settle_by.set(NEVER);
+        }
+    }
+
+    fn wake_writable(&self) {
+        let mut machine = self.machine.borrow_mut();
+        while let Some(id) = machine.next_writable() {
+            if let Some(shared) = self.find(id) {
+                shared.wake();
+            }
+        }
+    }
+
+    /// Looks after the deadlines.
+    fn watch_over(&self, context: &Context<'_>, patience: &Patience, watch: &Watch) -> Poll<End> {
+        loop {
+            let clock = &self.worker.clock;
+            match self.live.get() {
+                0 if self.idle_by.get() == NEVER => {
+                    self.idle_by.set(clock.after(patience.idle));
+                    self.machine.borrow_mut().shrink();
+                    self.lent.set(!self.machine.borrow().output().is_empty());
+                }
+                0 => {}
+                _ => self.idle_by.set(NEVER),
+            }
+            let due = |cell: &Cell<u64>| cell.get() <= clock.now();
+            if due(&self.settle_by) {
+                self.machine.borrow_mut().go_away(ErrorCode::SETTINGS_TIMEOUT);
+                return Poll::Ready(End::Unsettled);
+            }
+            if due(&self.stall_by) {
+                return Poll::Ready(End::Stalled);
+            }
+            if due(&self.finish_by) && !self.machine.borrow().is_drained() {
+                self.finish_by.set(NEVER - 1);
+                self.with(Connection::finish_shutdown);
+            }
+            if due(&self.idle_by) {
+                if self.finish_by.get() != NEVER {
+                    return Poll::Ready(End::Drained);
+                }
+                self.idle_by.set(clock.after(patience.grace * 2));
+                self.begin_shutdown();
+            }
+            let deadlines = [&self.settle_by, &self.stall_by, &self.idle_by, &self.finish_by];
+            let next = deadlines.into_iter().map(Cell::get).min().unwrap_or(NEVER);
+            watch.set_at(next, patience.tag);
+            if watch.poll_expired(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Writes what is left, GOAWAY last, and reads on for a moment: a socket closed with bytes unread resets the connection,
+    /// and the peer would never see why.
+    async fn say_goodbye(&self, end: End) -> io::Result<()> {
+        if end != End::Stalled {
+            loop {
+                let written = {
+                    let machine = self.machine.borrow();
+                    if machine.output().is_empty() {
+                        break;
+                    }
+                    self.wire.try_write(machine.output())
+                };
+                match written {
+                    Ok(count) => self.machine.borrow_mut().advance_output(count),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        poll_fn(|context| self.wire.poll_writable(context)).await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.wire.shutdown_write()?;
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            self.wire.readable().await?;
+            let mut buffer = self.worker.buffers.take(Size::Large);
+            match self.wire.try_read(buffer.space()) {
+                Ok(0) => return Ok(()),
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

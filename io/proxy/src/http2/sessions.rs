@@ -1,0 +1,185 @@
+//! The HTTP/2 sessions of one backend on one worker: requests share them, new ones are opened when all are full.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_http2::{Fault, Fields, Limits, Role};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::session::{Host, Patience, Session};
+use super::stream::Stream;
+use crate::backends::Passage;
+use crate::framing::HEADER_LINES_MAX;
+use crate::upstream::Quick;
+use crate::wire::Wire;
+use crate::worker::Worker;
+
+/// Requests that wait for one connection that is being opened; more open another.
+const WAITING_MAX: usize = 100;
+
+/// The sessions of one backend.
+#[derive(Default)]
+pub struct Sessions {
+    shelves: RefCell<HashMap<SocketAddr, Rc<Shelf>, Quick>>,
+}
+
+/// The sessions to one endpoint.
+#[derive(Default)]
+struct Shelf {
+    sessions: RefCell<Vec<Rc<Session>>>,
+    dials: RefCell<Dials>,
+    /// Told when a connection was opened, or could not be.
+    dialled: Notify,
+}
+
+#[derive(Default)]
+struct Dials {
+    under_way: usize,
+    waiting: usize,
+    failures: u64,
+    last: Option<io::ErrorKind>,
+}
+
+/// What a session to an endpoint needs of its owner: nothing but a word on whether it may go on.
+struct Origin;
+
+impl Host for Origin {
+    fn serve(&self, _: Stream, _: Fields, _: bool) {}
+
+    fn refused(&self, _: Fault) {}
+
+    fn is_closing(&self) -> bool {
+        false
+    }
+}
+
+impl Sessions {
+    /// A session with room for one more stream.
+    pub fn find(&self, endpoint: SocketAddr) -> Option<Rc<Session>> {
+        let shelves = self.shelves.borrow();
+        let mut sessions = shelves.get(&endpoint)?.sessions.borrow_mut();
+        sessions.retain(|session| !session.is_ending());
+        sessions.iter().find(|session| session.open_room() > 0).cloned()
+    }
+
+    /// Takes in a connection on which HTTP/2 is spoken, and begins. `place` is given back when it ends.
+    pub fn begin(&self, worker: &Rc<Worker>, endpoint: SocketAddr, wire: Wire, place: Passage) -> Rc<Session> {
+        let session = Session::new(worker.clone(), wire, Role::Client, limits());
+        let shelf = self.shelf(endpoint);
+        shelf.sessions.borrow_mut().push(session.clone());
+        let patience = Patience {
+            settle: worker.limits.request_head,
+            idle: worker.limits.upstream_idle,
+            stall: worker.limits.body_stall,
+            grace: worker.limits.close_grace,
+            tag: u64::MAX,
+        };
+        let driven = session.clone();
+        spawn_local(async move {
+            let end = driven.begin(&[], &Origin, &patience);
+            driven.drive(end, &Origin, &patience).await;
+            drop(place);
+        });
+        session
+    }
+
+    /// Waits for somebody else who opens a connection to this endpoint. `Ok`: look again; an error: it cannot be reached.
+    /// None: nobody does, or too many wait; then the caller opens one, and holds the `Dial` meanwhile.
+    pub async fn join(&self, endpoint: SocketAddr) -> Result<Option<Dial>, io::Error> {
+        let shelf = self.shelf(endpoint);
+        let failures = {
+            let mut dials = shelf.dials.borrow_mut();
+            if dials.waiting >= dials.under_way * WAITING_MAX {
+                dials.under_way += 1;
+                drop(dials);
+                return Ok(Some(Dial { shelf, error: None }));
+            }
+            dials.waiting += 1;
+            dials.failures
+        };
+        let waiting = Waiting(&shelf);
+        shelf.dialled.notified().await;
+        drop(waiting);
+        let dials = shelf.dials.borrow();
+        match dials.last.filter(|_| dials.failures > failures) {
+            Some(kind) => Err(kind.into()),
+            None => Ok(None),
+        }
+    }
+
+    fn shelf(&self, endpoint: SocketAddr) -> Rc<Shelf> {
+        self.shelves.borrow_mut().entry(endpoint).or_default().clone()
+    }
+
+    /// Forgets sessions that are over, and ends those whose endpoint is gone once their streams are done; how many are left.
+    pub fn sweep(&self, has: impl Fn(SocketAddr) -> bool) -> usize {
+        let mut left = 0;
+        self.shelves.borrow_mut().retain(|&endpoint, shelf| {
+            let mut sessions = shelf.sessions.borrow_mut();
+            if !has(endpoint) {
+                sessions.drain(..).for_each(|session| session.begin_shutdown());
+            }
+            sessions.retain(|session| !session.is_ending());
+            left += sessions.len();
+            !sessions.is_empty() || shelf.dials.borrow().under_way > 0
+        });
+        left
+    }
+}
+
+/// Sessions of a backend that is forgotten end with their streams.
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.sweep(|_| false);
+    }
+}
+
+/// A connection that is being opened; whoever waits is told when this is dropped.
+pub struct Dial {
+    shelf: Rc<Shelf>,
+    error: Option<io::ErrorKind>,
+}
+
+impl Dial {
+    /// The connection could not be opened.
+    pub fn fail(&mut self, error: &io::Error) {
+        self.error = Some(error.kind());
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        let mut dials = self.shelf.dials.borrow_mut();
+        dials.under_way -= 1;
+        if let Some(kind) = self.error {
+            dials.failures += 1;
+            dials.last = Some(kind);
+        }
+        self.shelf.dialled.notify_waiters();
+    }
+}
+
+struct Waiting<'s>(&'s Shelf);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dials.borrow_mut().waiting -= 1;
+    }
+}
+
+/// What an endpoint may cost us.
+fn limits() -> Arc<Limits> {
+    thread_local! {
+        static LIMITS: Arc<Limits> = Arc::new(Limits {
+            header_lines_max: HEADER_LINES_MAX as u32,
+            concurrent_streams_max: 1000,
+            ..Limits::default()
+        });
+    }
+    LIMITS.with(Arc::clone)
+}

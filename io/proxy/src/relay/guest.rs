@@ -1,0 +1,173 @@
+//! Who came in at a TCP door, before it is known what for.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_model::traffic::{Listener, Serves};
+use tokio::net::TcpStream;
+
+use crate::census::Place;
+use crate::connection::Connection;
+use crate::exchange::client::{Caller, TlsFacts};
+use crate::http2::Newcomer;
+use crate::relay::header::{Unwelcome, receive};
+use crate::relay::{Relay, named};
+use crate::table::{Kind, Table};
+use crate::wire::{Hello, Wire, accept_tls};
+use crate::worker::{Door, Worker};
+
+/// A connection that was accepted.
+pub struct Guest {
+    pub worker: Rc<Worker>,
+    pub door: Rc<Door>,
+    pub stream: TcpStream,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// Who the client is: the peer, or whom a trusted one named.
+    pub client: SocketAddr,
+    /// The address the client asked for, if it is not the connection's own.
+    pub asked: Option<SocketAddr>,
+}
+
+impl Guest {
+    /// Reads the PROXY protocol header, and serves on behalf of whom it names.
+    #[expect(clippy::redundant_allocation, reason = "see Door::table")]
+    pub async fn introduce(mut self, table: Rc<Arc<Table>>, mut place: Place) {
+        let policy = &table.entrance.client;
+        let watch = self.worker.clock.watch();
+        watch.set(self.worker.limits.proxy_header);
+        match receive(&self.stream, self.peer, policy, &watch).await {
+            Ok(None) => {}
+            Ok(Some((client, asked))) => {
+                self.client = SocketAddr::new(client.ip().to_canonical(), client.port());
+                self.asked = Some(asked);
+            }
+            Err(Unwelcome(reason)) => {
+                tracing::debug!(peer = %self.peer, reason, "no PROXY protocol header");
+                self.worker.metrics.proxy_headers_refused.inc();
+                return;
+            }
+        }
+        drop(watch);
+        if place.name(self.client.ip(), &policy.limits) {
+            let newcomer = self.serve(table).await;
+            Newcomer::settle(newcomer, place);
+        }
+    }
+
+    /// A client that speaks HTTP in the clear.
+    pub fn into_http(self) -> Connection {
+        let Guest { worker, door, stream, peer, client, .. } = self;
+        Connection::new(Caller::new(worker, door, peer, client, None), Wire::Plain(stream))
+    }
+
+    /// Does what the door is for; who turns out to speak HTTP/2 is left to the caller. The table is let go of before: a connection may outlive many.
+    #[expect(clippy::redundant_allocation, reason = "see Door::table")]
+    pub async fn serve(self, table: Rc<Arc<Table>>) -> Option<Newcomer> {
+        match table.kind {
+            Kind::Http => {
+                drop(table);
+                return self.into_http().run().await;
+            }
+            Kind::Tls => return self.shake(table).await,
+            Kind::Tcp => {
+                let listener = table.entrance.listeners.first();
+                let listener = listener?;
+                let asked = self.asked.or_else(|| self.stream.local_addr().ok());
+                let entered = Entered { peer: self.peer, client: self.client, asked };
+                let relay =
+                    entered.relay(&self.worker, &table, listener, String::new(), Wire::Plain(self.stream));
+                drop(table);
+                if let Some(relay) = relay {
+                    relay.run().await;
+                }
+            }
+            Kind::Udp => {}
+        }
+        None
+    }
+
+    /// TLS: ended here, or passed through by the server name.
+    #[expect(clippy::redundant_allocation, reason = "see Door::table")]
+    async fn shake(self, table: Rc<Arc<Table>>) -> Option<Newcomer> {
+        let Guest { worker, door, stream, peer, client, asked } = self;
+        let entered = Entered { peer, client, asked: asked.or_else(|| stream.local_addr().ok()) };
+        let watch = worker.clock.watch();
+        let listeners = &table.entrance.listeners;
+        let hello = accept_tls(
+            stream,
+            Vec::new(),
+            &table.router,
+            &table.configs,
+            listeners,
+            &worker.handshakes,
+            &watch,
+        );
+        let hello = hello.await?;
+        drop(watch);
+        let relay = match hello {
+            Hello::Terminated { wire, listener } if matches!(listener.serves, Serves::Http(_)) => {
+                drop(table);
+                let told = wire
+                    .tls()
+                    .map(|facts| TlsFacts { server_name: facts.server_name.clone(), version: facts.version });
+                let caller = Caller::new(worker, door, peer, client, told);
+                return Connection::new(caller, wire).run().await;
+            }
+            Hello::Terminated { wire, listener } => {
+                let server_name = wire.tls().map(|facts| facts.server_name.clone()).unwrap_or_default();
+                entered.relay(&worker, &table, &listener, server_name, wire)
+            }
+            Hello::Passthrough { stream, listener, server_name, first } => {
+                let relay = entered.relay(&worker, &table, &listener, server_name, Wire::Plain(stream));
+                relay.map(|relay| Relay { first, ..relay })
+            }
+        };
+        drop(table);
+        if let Some(relay) = relay {
+            relay.run().await;
+        }
+        None
+    }
+}
+
+/// Who came in, and for whom.
+struct Entered {
+    peer: SocketAddr,
+    client: SocketAddr,
+    asked: Option<SocketAddr>,
+}
+
+impl Entered {
+    /// The relay that a listener asks for; nothing if it carries something else.
+    fn relay(
+        self,
+        worker: &Rc<Worker>,
+        table: &Table,
+        listener: &Arc<Listener>,
+        server_name: String,
+        client: Wire,
+    ) -> Option<Relay> {
+        let entry = table.entry(Some(listener));
+        let route = match &listener.serves {
+            Serves::Tcp(route) => route.clone(),
+            Serves::Tls(_) => entry.names.find(&server_name).cloned(),
+            Serves::Http(_) | Serves::Udp(_) => return None,
+        };
+        let (name, metrics) = named(entry);
+        Some(Relay {
+            client,
+            peer: self.peer,
+            source: self.client,
+            destination: self.asked?,
+            listener: name,
+            metrics,
+            route,
+            server_name,
+            idle: listener.client.timeouts.tcp_idle.unwrap_or(worker.limits.tcp_idle),
+            first: Vec::new(),
+            worker: worker.clone(),
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! How a listener treats clients: whom it believes, what it allows.
+
+use tidegate_model::traffic::*;
+
+use super::harness::*;
+use super::rules::serving;
+
+fn gateway(origin: &Origin, policy: ClientPolicy) -> Gateway {
+    let web = backend("web", &[origin.address]);
+    let gateway = Gateway::start(&[(1, &web)]);
+    let matched =
+        RequestMatch { path: PathMatch::Prefix(String::new()), method: None, headers: vec![], query: vec![] };
+    let forward = Action::Forward(vec![WeightedBackend::plain(1, Target::Backend(web))]);
+    gateway.apply(serving(&gateway, vec![HttpRule::plain(0, vec![matched], forward)], policy));
+    gateway
+}
+
+fn limited(limits: ClientLimits) -> ClientPolicy {
+    ClientPolicy { limits, ..ClientPolicy::default() }
+}
+
+/// A trusted proxy's word about the client is believed: in the origin's head and in the log; who forged the rest is not.
+#[test]
+fn trusted_hops() {
+    let origin = Origin::text("a");
+    let trust = Trust { hops: 1, cidrs: vec![] };
+    let gateway = gateway(&origin, ClientPolicy { trust, forwarded: true, ..ClientPolicy::default() });
+    gateway.client().ask(
+        "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\r\n",
+    );
+    let head = origin.last_head();
+    assert_eq!(field(&head, "x-forwarded-for"), Some("192.0.2.7, 127.0.0.1"));
+    assert_eq!(field(&head, "x-forwarded-proto"), Some("https"));
+    assert!(field(&head, "forwarded").unwrap().contains("for=192.0.2.7"), "{head}");
+    let line = &gateway.log(1)[0];
+    assert_eq!(line["client"], "192.0.2.7");
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+}
+
+/// A body that is too large is 413, whether its length is told before or not.
+#[test]
+fn large_bodies() {
+    let origin = Origin::start(|head, wire| {
+        let body = wire.body(head);
+        wire.try_send(ok(&body))
+    });
+    let gateway = gateway(&origin, limited(ClientLimits { body_bytes: Some(5), ..ClientLimits::default() }));
+    let post = |lines: &str| format!("POST / HTTP/1.1\r\nHost: shop.example\r\n{lines}");
+    let chunks = post("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
+    for request in [post("Content-Length: 6\r\n\r\nabcdef"), chunks] {
+        let (head, _) = gateway.client().ask(&request);
+        assert_eq!((status(&head), field(&head, "connection")), (413, Some("close")), "{request}");
+    }
+    for (request, body) in [
+        (post("Content-Length: 5\r\n\r\nabcde"), "abcde"),
+        (
+            post("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n"),
+            "5\r\nabcde\r\n0\r\nX-T: 1\r\n",
+        ),
+    ] {
+        assert_eq!(gateway.client().ask(&request).1, body);
+    }
+}
+
+/// Heads may be larger or smaller than the proxy's own limit, where the listener says so.
+#[test]
+fn heads() {
+    let origin = Origin::text("a");
+    let wide =
+        ClientLimits { header_bytes: Some(60_000), header_lines: Some(200), ..ClientLimits::default() };
+    let gateway = gateway(&origin, limited(wide));
+    let long = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nX: {}\r\n\r\n", "a".repeat(50_000));
+    assert_eq!(status(&gateway.client().ask(&long).0), 200);
+    let many = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{}\r\n", "a: b\r\n".repeat(150));
+    assert_eq!(status(&gateway.client().ask(&many).0), 200);
+    let narrow = ClientLimits { header_bytes: Some(200), ..ClientLimits::default() };
+    let gateway = self::gateway(&origin, limited(narrow));
+    assert_eq!(status(&gateway.client().ask(&many).0), 431);
+}
+
+/// A connection ends with the last request that it may have, and says so.
+#[test]
+fn requests_of_a_connection() {
+    let origin = Origin::text("a");
+    let gateway = gateway(
+        &origin,
+        limited(ClientLimits { requests_per_connection: Some(2), ..ClientLimits::default() }),
+    );
+    let mut client = gateway.client();
+    assert_eq!(field(&client.ask(GET).0, "connection"), None);
+    assert_eq!(field(&client.ask(GET).0, "connection"), Some("close"));
+    assert!(client.is_closed());
+}
+
+/// A request that is not whole in time is 408, whatever bytes trickle in.
+#[test]
+fn slow_requests() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        wire.try_send(ok("a"))
+    });
+    let timeouts = ClientTimeouts {
+        request_received: Some(std::time::Duration::from_millis(500)),
+        ..ClientTimeouts::default()
+    };
+    let gateway = gateway(&origin, ClientPolicy { timeouts, ..ClientPolicy::default() });
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1000\r\n\r\n");
+    let mut writer = client.writer();
+    let trickle = std::thread::spawn(move || {
+        while std::io::Write::write_all(&mut writer, b"a").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    assert_eq!(status(&client.head().unwrap()), 408);
+    drop(client);
+    trickle.join().unwrap();
+}
+
+/// A trace that a client begins is carried on; where there is none, or a broken one, it is begun here; the log knows it.
+#[test]
+fn traces() {
+    let origin = Origin::text("a");
+    let gateway = gateway(&origin, ClientPolicy::default());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut client = gateway.client();
+    client.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: shop.example\r\nTraceparent: {parent}\r\nTracestate: a=b\r\n\r\n"
+    ));
+    let head = origin.last_head();
+    assert_eq!((field(&head, "traceparent"), field(&head, "tracestate")), (Some(parent), Some("a=b")));
+    client.ask("GET / HTTP/1.1\r\nHost: shop.example\r\nTraceparent: nonsense\r\nTracestate: a=b\r\n\r\n");
+    let head = origin.last_head();
+    let begun = field(&head, "traceparent").unwrap().to_owned();
+    assert_eq!((head.matches("raceparent").count(), field(&head, "tracestate")), (1, None));
+    let log = gateway.log(2);
+    assert_eq!(log[0]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(log[1]["trace_id"], begun.split('-').nth(1).unwrap());
+    assert_eq!(log[1]["protocol"], "HTTP/1.1");
+}
+
+/// Where memory is short, requests are refused with a word on when to come again, and that is counted.
+#[test]
+fn overload() {
+    let origin = Origin::text("a");
+    let limits = crate::Limits { memory_bytes_max: Some(1), ..crate::Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    until("the process has looked at itself", || gateway.metric("tidegate_overload_steps") == 3);
+    let (head, _) = gateway.client().ask(GET);
+    assert_eq!((status(&head), field(&head, "retry-after")), (503, Some("5")));
+    assert_eq!(field(&head, "connection"), Some("close"));
+    assert_eq!((gateway.metric("tidegate_overload_refusals_total"), origin.requests()), (1, 0));
+}

@@ -1,0 +1,138 @@
+//! Peers that cost more than they are worth are cut and counted, while others go on.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::Limits;
+use tidegate_http2::ErrorCode;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// `GET /` for `shop.example`: 0x82 and so on by the static table, the authority as a literal.
+fn get() -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x84, 0x01, 12];
+    block.extend(b"shop.example");
+    block
+}
+
+/// Each flood ends its own connection with ENHANCE_YOUR_CALM, is counted by its kind, and somebody else's requests are answered
+/// all the while.
+#[test]
+fn floods_are_cut_and_counted() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::before(&origin);
+    let mut other = Peer::connect(gateway.address);
+    let rapid_reset = |at: u32| {
+        let stream = at * 2 + 1;
+        [frame(1, 5, stream, &get()), frame(3, 0, stream, &8u32.to_be_bytes())].concat()
+    };
+    let provoked = |at: u32| {
+        let stream = at * 2 + 1;
+        [frame(1, 4, stream, &get()), frame(8, 0, stream, &0u32.to_be_bytes())].concat()
+    };
+    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 9] = [
+        ("rapid_reset", &rapid_reset),
+        ("provoked_reset", &provoked),
+        ("continuation", &|at| if at == 0 { frame(1, 1, 1, &get()) } else { frame(9, 0, 1, b"") }),
+        ("ping", &|_| frame(6, 0, 0, b"12345678")),
+        ("settings", &|_| frame(4, 0, 0, b"")),
+        ("priority", &|_| frame(2, 0, 3, &[0, 0, 0, 0, 1])),
+        ("empty_data", &|at| if at == 0 { frame(1, 4, 1, &get()) } else { frame(0, 0, 1, b"") }),
+        ("window_update", &|_| frame(8, 0, 0, &1u32.to_be_bytes())),
+        ("ignored_frames", &|_| frame(77, 0, 0, b"")),
+    ];
+    for (kind, step) in floods {
+        let mut client = Peer::connect(gateway.address);
+        client.turn();
+        let began = Instant::now();
+        for at in 0..20_000 {
+            if !client.raw(&step(at)) || began.elapsed() > Duration::from_secs(8) {
+                break;
+            }
+            if at % 500 == 499 {
+                client.turn();
+                if client.closed || client.goaway.is_some() {
+                    break;
+                }
+                let id = other.ask("GET", "/", &[], None);
+                assert_eq!(other.response(id).status(), 200);
+            }
+        }
+        until(kind, || {
+            client.turn();
+            client.closed || client.goaway.is_some()
+        });
+        if let Some((_, code)) = client.goaway {
+            assert_eq!(code, ErrorCode::ENHANCE_YOUR_CALM, "{kind}");
+        }
+        let label = format!("tidegate_http2_floods_total{{kind=\"{kind}\"}}");
+        until(kind, || gateway.has_metric(&label));
+        let id = other.ask("GET", "/", &[], None);
+        assert_eq!(other.response(id).status(), 200);
+    }
+}
+
+/// Streams beyond the limit are refused, and the requests within it are answered.
+#[test]
+fn streams_beyond_the_limit() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        std::thread::sleep(Duration::from_millis(300));
+        wire.try_send(ok("slow"))
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let ids: Vec<_> = (0..130).map(|_| client.ask("GET", "/", &[], None)).collect();
+    let answers: Vec<_> = ids.into_iter().map(|id| client.response(id)).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.status() == 200).count(), 100);
+    assert_eq!(answers.iter().filter(|answer| answer.reset.is_some_and(|by| by.retry_is_safe())).count(), 30);
+    assert_eq!(gateway.metric("tidegate_http2_refused_streams_total"), 30);
+}
+
+/// A peer that never opens its window loses the stream; one that does not read at all loses the connection.
+#[test]
+fn stalls_are_cut() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        wire.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n{}", "x".repeat(5_000_000)));
+        false
+    });
+    let limits = Limits { body_stall: Duration::from_millis(400), ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    let mut hoarder = Peer::connect(gateway.address);
+    hoarder.hoards = true;
+    let id = hoarder.ask("GET", "/", &[], None);
+    let answer = hoarder.response(id);
+    assert!(answer.reset.is_some() && answer.body.len() < 1_000_000, "{}", answer.body.len());
+    assert_eq!(gateway.log(1)[0]["reason"], "BodyStalled");
+    let wide = tidegate_http2::Limits {
+        stream_window_bytes: 1 << 30,
+        connection_window_bytes: 1 << 30,
+        ..tidegate_http2::Limits::default()
+    };
+    let mut deaf = Peer::with_limits(gateway.address, wide);
+    for _ in 0..4 {
+        deaf.ask("GET", "/", &[], None);
+    }
+    deaf.raw(b"");
+    until("the connection is cut", || gateway.has_metric("tidegate_http2_floods_total{kind=\"slow_read\"}"));
+    until("all is over", || gateway.proxy.connections() <= 1);
+}
+
+/// Who does not take our settings in time is let go.
+#[test]
+fn silence_after_the_preface() {
+    let origin = Origin::text("fine");
+    let limits = Limits { request_head: Duration::from_millis(300), ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    let mut wire = gateway.client();
+    wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    wire.send(frame(4, 0, 0, b""));
+    until("it is counted", || gateway.has_metric("tidegate_http2_errors_total 1"));
+}

@@ -1,0 +1,127 @@
+//! How connections and streams begin, rest and end.
+
+use std::time::Duration;
+
+use super::*;
+use crate::Limits;
+use tidegate_http2::ErrorCode;
+
+/// Draining says GOAWAY and loses nothing: what is under way is answered, and then the connection closes.
+#[test]
+fn draining_loses_nothing() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        std::thread::sleep(Duration::from_millis(500));
+        wire.try_send(ok("late"))
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let mut idle = Peer::connect(gateway.address);
+    let first = idle.ask("GET", "/", &[], None);
+    assert_eq!(idle.response(first).text(), "late");
+    let ids = [(); 10].map(|()| client.ask("GET", "/", &[], None));
+    client.turn();
+    until("the requests have arrived", || origin.requests() >= 11);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| runtime.block_on(gateway.proxy.drain(Duration::from_secs(8))));
+        for id in ids {
+            assert_eq!(client.response(id).text(), "late");
+        }
+        client.until_closed();
+        idle.until_closed();
+        assert_eq!(drained.join().unwrap(), 0);
+    });
+    for peer in [client, idle] {
+        assert_eq!(peer.goaway.map(|(_, code)| code), Some(ErrorCode::NO_ERROR));
+    }
+}
+
+/// A connection that rests too long is closed with GOAWAY.
+#[test]
+fn idle_connections_close() {
+    let origin = Origin::text("fine");
+    let limits = Limits { keep_alive: Duration::from_millis(300), ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).text(), "fine");
+    client.until_closed();
+    assert_eq!(client.goaway.map(|(_, code)| code), Some(ErrorCode::NO_ERROR));
+    until("its place is free", || gateway.proxy.connections() == 0);
+}
+
+/// A request that the client resets is cancelled at the origin, and the connection goes on.
+#[test]
+fn cancellation_reaches_the_origin() {
+    let origin = Origin::start(|head, wire| {
+        if head.starts_with("GET /wait") {
+            return !wire.is_closed();
+        }
+        wire.try_send(ok("fine"))
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("GET", "/wait", &[], None);
+    client.turn();
+    until("the origin has the request", || origin.requests() == 1);
+    client.machine.reset(id, ErrorCode::CANCEL);
+    client.turn();
+    let next = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(next).text(), "fine");
+    let log = gateway.log(2);
+    assert!(log.iter().any(|line| line["status"] == 499 && line["reason"] == "ClientGone"), "{log:?}");
+}
+
+/// An answer before the request's end ends the stream in both directions without an error.
+#[test]
+fn an_early_answer() {
+    let origin = Origin::start(|_, wire| {
+        wire.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+        false
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.open("POST", "/", &[], false);
+    client.send(id, "begin", false);
+    client.until("the answer", |peer| peer.messages[&id].reset.is_some() || peer.messages[&id].ended);
+    let answer = client.messages[&id].clone();
+    assert_eq!((answer.status(), answer.text().as_str()), (413, "no"));
+    let next = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(next).status(), 413);
+}
+
+/// WebSocket over HTTP/2: the origin sees HTTP/1's handshake with a key, the client 200, and bytes pass both ways.
+#[test]
+fn websocket() {
+    let origin = Origin::start(|head, wire| {
+        assert_eq!(field(head, "sec-websocket-key").map(str::len), Some(24), "{head}");
+        assert_eq!((field(head, "upgrade"), field(head, "connection")), (Some("websocket"), Some("upgrade")));
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhi ");
+        let heard = wire.exactly(5);
+        wire.send(format!("you said {heard}"));
+        false
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    client.until("settings", |peer| peer.machine.peer_settings().extended_connect);
+    let id = client.open("CONNECT", "/chat", &[(":protocol", "websocket"), ("sec-websocket-version", "13")], false);
+    client.until("the tunnel", |peer| peer.messages[&id].body == b"hi ");
+    assert_eq!(client.messages[&id].statuses, [200]);
+    assert_eq!(client.messages[&id].line("sec-websocket-accept"), None);
+    client.send(id, "hello", false);
+    client.until("the echo", |peer| peer.messages[&id].text() == "hi you said hello");
+    client.send(id, "", true);
+    client.response(id);
+}
+
+/// HTTP/1 is not disturbed: a preface on a connection that has asked before is no HTTP/2, and TLS-less HTTP/1 goes on.
+#[test]
+fn http1_beside_it() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::before(&origin);
+    let mut wire = gateway.client();
+    assert_eq!(wire.ask(GET).1, "fine");
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(status(&wire.head().unwrap()), 505);
+}

@@ -1,0 +1,108 @@
+//! What the TLS handshakes of one worker share: how many there may be, and how fast they go.
+//!
+//! A handshake costs as much as many requests. So that a flood of them does not delay everyone else, only a few go on
+//! before whoever is ready otherwise gets a turn; the others queue.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{spawn_local, yield_now};
+
+use crate::buffer::Buffers;
+use crate::limits::Limits;
+use crate::wire::connect::Clients;
+use crate::wire::metrics::TlsMetrics;
+
+/// Handshakes that go on before others get their turn: some milliseconds.
+const TURNS_MAX: u32 = 16;
+
+/// The handshakes of one worker.
+pub struct Handshakes {
+    pub buffers: Rc<Buffers>,
+    pub metrics: TlsMetrics,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// TLS towards backends.
+    pub clients: Clients,
+    under_way: Rc<Cell<usize>>,
+    under_way_max: usize,
+    turns: Rc<Turns>,
+}
+
+#[derive(Default)]
+struct Turns {
+    taken: Cell<u32>,
+    renewing: Cell<bool>,
+}
+
+/// A handshake under way.
+pub struct UnderWay(Rc<Cell<usize>>);
+
+impl Handshakes {
+    /// None is under way.
+    pub fn new(limits: &Limits, metrics: TlsMetrics, buffers: Rc<Buffers>) -> Handshakes {
+        Handshakes {
+            buffers,
+            metrics,
+            timeout: limits.tls_handshake,
+            clients: Clients::default(),
+            under_way: Rc::default(),
+            under_way_max: limits.tls_handshakes,
+            turns: Rc::default(),
+        }
+    }
+
+    /// A place among the handshakes; none if there are too many.
+    pub fn begin(&self) -> Option<UnderWay> {
+        let count = self.under_way.get();
+        if count >= self.under_way_max {
+            return None;
+        }
+        self.under_way.set(count + 1);
+        Some(UnderWay(self.under_way.clone()))
+    }
+
+    /// Waits for a turn to compute.
+    pub async fn turn(&self) {
+        while self.turns.taken.get() >= TURNS_MAX {
+            yield_now().await;
+        }
+        self.turns.taken.set(self.turns.taken.get() + 1);
+        if !self.turns.renewing.replace(true) {
+            let turns = self.turns.clone();
+            spawn_local(async move {
+                // The runtime looks at all sockets before it goes on.
+                yield_now().await;
+                turns.taken.set(0);
+                turns.renewing.set(false);
+            });
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The clock and the dice of this machine.
+pub struct Machine;
+
+impl tidegate_tls::World for Machine {
+    fn now_secs(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn fill(&self, bytes: &mut [u8]) -> bool {
+        aws_lc_rs::rand::fill(bytes).is_ok()
+    }
+}
+
+/// The machine, to be given to others.
+pub fn machine() -> Arc<dyn tidegate_tls::World> {
+    Arc::new(Machine)
+}

@@ -1,0 +1,206 @@
+//! BackendTrafficPolicy: which one holds where (GEP-713), and what it says.
+//!
+//! The most specific policy holds, as a whole: a rule's before its route's, then the Service port's, the Service's, the
+//! Gateway's. Among equals the oldest does. What cannot be used in it is left out and named; the rest holds.
+
+mod balance;
+mod health;
+pub(crate) mod retry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_model::traffic::{BackendPolicy, Breaker, Coding, ProxyProtocolOut};
+use tidegate_objects::policy::{
+    BackendHttpTimeout, BackendTimeout, BackendTrafficPolicy, CircuitBreaker, Compression, Compressor,
+    ProxyProtocolVersion,
+};
+use tidegate_objects::{Key, Kind, Snapshot};
+
+use crate::backend::From;
+use crate::duration;
+use crate::policy_target::{self, Target};
+use crate::report::Report;
+use crate::verdicts::Verdicts;
+
+/// What "no limit" comes to for a connection that nobody uses.
+const IDLE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The policies, by what they are for.
+pub(crate) struct Policies {
+    by_target: BTreeMap<Target, Key>,
+    read: BTreeMap<Key, Arc<BackendPolicy>>,
+    none: Arc<BackendPolicy>,
+    used: BTreeSet<Key>,
+}
+
+impl Policies {
+    pub fn new(snapshot: &Snapshot, verdicts: &mut Verdicts) -> Self {
+        let policies = policy_target::Policies {
+            kind: Kind::BackendTrafficPolicy,
+            all: &snapshot.backend_traffic_policies,
+            targets: |policy: &BackendTrafficPolicy| &policy.target_refs,
+            snapshot,
+            attaches_to: &[
+                Kind::Service,
+                Kind::HTTPRoute,
+                Kind::GRPCRoute,
+                Kind::TLSRoute,
+                Kind::TCPRoute,
+                Kind::UDPRoute,
+                Kind::Gateway,
+            ],
+        };
+        let settled = policies.settle(verdicts);
+        let by_target = settled.into_iter().map(|(target, policy)| (target, policy.key().clone())).collect();
+        let mut read = BTreeMap::new();
+        for (key, policy) in &snapshot.backend_traffic_policies {
+            let mut report = Report::new(Kind::BackendTrafficPolicy, key, "spec", verdicts);
+            note_listeners(&policy.spec, &mut report);
+            read.insert(key.clone(), Arc::new(self::read(&policy.spec, &mut report)));
+        }
+        Policies { by_target, read, none: Arc::default(), used: BTreeSet::new() }
+    }
+
+    /// What holds for traffic of a rule, through a Gateway, to a port of a Service.
+    pub fn of(&mut self, from: &From<'_>, service: &Key, port: &str, gateway: &Key) -> Arc<BackendPolicy> {
+        if self.by_target.is_empty() {
+            return Arc::clone(&self.none);
+        }
+        let target = |kind, key: &Key, section: Option<&str>| Target {
+            kind,
+            key: key.clone(),
+            section: section.map(str::to_owned),
+        };
+        let places = [
+            from.rule.map(|rule| target(from.kind, from.key, Some(rule))),
+            Some(target(from.kind, from.key, None)),
+            Some(target(Kind::Service, service, Some(port))),
+            Some(target(Kind::Service, service, None)),
+            Some(target(Kind::Gateway, gateway, None)),
+        ];
+        let Some(key) = places.iter().flatten().find_map(|place| self.by_target.get(place)) else {
+            return Arc::clone(&self.none);
+        };
+        self.used.insert(key.clone());
+        Arc::clone(self.read.get(key).unwrap_or(&self.none))
+    }
+
+    /// Says of the policies that no backend has asked for that they do nothing yet.
+    pub fn note_unused(&self, verdicts: &mut Verdicts) {
+        for key in self.read.keys().filter(|key| !self.used.contains(key)) {
+            if !verdicts.is_rejected(Kind::BackendTrafficPolicy, key) {
+                let message =
+                    "no route of ours goes by its targets, or each has a more specific policy; it does nothing yet"
+                        .to_owned();
+                verdicts.warn(Kind::BackendTrafficPolicy, key, "NoEffect", "spec.targetRefs", message);
+            }
+        }
+    }
+}
+
+fn note_listeners(policy: &BackendTrafficPolicy, report: &mut Report<'_>) {
+    for (index, target) in policy.target_refs.iter().enumerate() {
+        if target.kind == Kind::Gateway.name() && target.section_name.is_some() {
+            let consequence =
+                "a policy for one listener has no effect; target the whole Gateway, or its routes";
+            report.not_served(&format!("targetRefs[{index}].sectionName"), consequence);
+        }
+    }
+}
+
+fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy {
+    let mut read = BackendPolicy::default();
+    if let Some(balancer) = &policy.load_balancer {
+        balance::read(balancer, &mut read, &mut report.at("loadBalancer"));
+    }
+    if let Some(check) = &policy.health_check {
+        health::read(check, &mut read, &mut report.at("healthCheck"));
+    }
+    if let Some(limits) = &policy.circuit_breaker {
+        read.breaker = breaker(limits, &mut report.at("circuitBreaker"));
+    }
+    if let Some(limits) = &policy.timeout {
+        timeouts(limits, &mut read, &mut report.at("timeout"));
+    }
+    if let Some(asked) = &policy.retry {
+        read.retry = Some(retry::read(asked, &mut report.at("retry")));
+    }
+    read.proxy_protocol = policy.proxy_protocol.as_ref().map(|out| match out.version {
+        ProxyProtocolVersion::V1 => ProxyProtocolOut::V1,
+        ProxyProtocolVersion::V2 => ProxyProtocolOut::V2,
+    });
+    read.compression = codings(&policy.compression, report);
+    if let Some(http2) = &policy.http2 {
+        let fields = [
+            ("maxConcurrentStreams", http2.max_concurrent_streams.is_some()),
+            ("initialStreamWindowSize", http2.initial_stream_window_size.is_some()),
+            ("initialConnectionWindowSize", http2.initial_connection_window_size.is_some()),
+        ];
+        for (field, _) in fields.iter().filter(|(_, asked)| *asked) {
+            report.at("http2").not_served(field, "our own value holds");
+        }
+    }
+    read
+}
+
+fn breaker(limits: &CircuitBreaker, report: &mut Report<'_>) -> Breaker {
+    let mut at_least_one = |field: &str, limit: u32| match limit {
+        0 => {
+            let why = "0 would let nothing through; it must be at least 1".to_owned();
+            report.sound(field, Err(why))
+        }
+        limit => Some(limit),
+    };
+    Breaker {
+        connections: at_least_one("maxConnections", limits.max_connections),
+        // Nothing may wait, nothing may be repeated: both can be meant.
+        pending_requests: Some(limits.max_pending_requests),
+        requests: at_least_one("maxParallelRequests", limits.max_parallel_requests),
+        retries: Some(limits.max_parallel_retries),
+        requests_per_connection: limits
+            .max_requests_per_connection
+            .and_then(|limit| at_least_one("maxRequestsPerConnection", limit)),
+    }
+}
+
+fn timeouts(limits: &BackendTimeout, read: &mut BackendPolicy, report: &mut Report<'_>) {
+    let connect = limits.tcp.as_ref().and_then(|tcp| tcp.connect_timeout.as_deref());
+    read.connect_timeout =
+        connect.and_then(|text| report.sound("tcp.connectTimeout", duration::above_zero(text)));
+    let Some(BackendHttpTimeout { request_timeout, connection_idle_timeout, max_connection_duration }) =
+        &limits.http
+    else {
+        return;
+    };
+    let mut report = report.at("http");
+    let request = request_timeout.as_deref();
+    read.request_timeout = request.and_then(|text| report.sound("requestTimeout", duration::gep2257(text)));
+    let idle = connection_idle_timeout.as_deref();
+    read.idle_timeout = idle
+        .and_then(|text| report.sound("connectionIdleTimeout", duration::gep2257(text)))
+        .map(|time| if time.is_zero() { IDLE_MAX } else { time });
+    if max_connection_duration.is_some() {
+        report.not_served("maxConnectionDuration", "connections live as long as they are used");
+    }
+}
+
+fn codings(asked: &[Compression], report: &mut Report<'_>) -> Vec<Coding> {
+    let mut codings = Vec::new();
+    for (index, compression) in asked.iter().enumerate() {
+        let coding = match compression.compressor {
+            Compressor::Gzip => Coding::Gzip,
+            Compressor::Brotli => Coding::Brotli,
+            Compressor::Zstd => Coding::Zstd,
+        };
+        if compression.min_content_length.is_some() {
+            let field = format!("compression[{index}].minContentLength");
+            report.not_served(&field, "our own bound holds");
+        }
+        if !codings.contains(&coding) {
+            codings.push(coding);
+        }
+    }
+    codings
+}

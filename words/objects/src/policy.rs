@@ -1,0 +1,34 @@
+//! Our policies, `tidegate.dev/v1alpha1`, attached by `targetRefs` (GEP-713): ClientTrafficPolicy, BackendTrafficPolicy;
+//! and HTTPRouteFilter, which an `ExtensionRef` names.
+//!
+//! Field names are Envoy Gateway's where it has the same thing; what is ours alone says so. Durations are GEP-2257 text
+//! (`500ms`, `1m30s`). An absent field leaves the choice to a policy attached further out, and then to us: where no
+//! number is named here, it is not this room's.
+
+mod backend;
+mod balance;
+mod client;
+mod filter;
+mod health;
+mod retry;
+
+pub use backend::{
+    BackendHttp2, BackendHttpTimeout, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicy,
+    CircuitBreaker, Compression, Compressor, ProxyProtocolOut, ProxyProtocolVersion,
+};
+pub use balance::{
+    ConsistentHash, ConsistentHashType, ForceLocal, HashCookie, HashHeader, LoadBalancer, LoadBalancerType,
+    PreferLocal, SlowStart, ZoneAware,
+};
+pub use client::{
+    ClientConnection, ClientHeaders, ClientHttp1, ClientHttp2, ClientHttpTimeout, ClientIpDetection,
+    ClientLimits, ClientTcpTimeout, ClientTimeout, ClientTls, ClientTlsSession, ClientTrafficPolicy,
+    ConnectionLimit, Empty, Http10, ProxyProtocolIn, RequestIdAction, TlsResumption, TlsVersion,
+    XForwardedFor,
+};
+pub use filter::{DirectResponse, ResponseBody, ResponseBodyType, RouteFilter};
+pub use health::{
+    ActiveCheck, ActiveCheckType, CheckPayload, GrpcCheck, HealthCheck, HttpCheck, PassiveCheck, PayloadType,
+    TcpCheck,
+};
+pub use retry::{BackOff, PerRetry, Retry, RetryBudget, RetryOn, RetryTrigger};

@@ -1,0 +1,157 @@
+//! BackendTrafficPolicy: how traffic goes to backends. Balancing, health and retries are beside this file.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Empty, HealthCheck, LoadBalancer, Retry};
+use crate::Quantity;
+use crate::reference::TargetRef;
+
+/// BackendTrafficPolicy `spec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTrafficPolicy {
+    /// Services, routes of every kind, or Gateways; with `sectionName` a rule, a listener or a port name.
+    pub target_refs: Vec<TargetRef>,
+    /// How an endpoint is chosen.
+    #[serde(default)]
+    pub load_balancer: Option<LoadBalancer>,
+    /// Which endpoints are chosen from.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+    /// How much may be under way.
+    #[serde(default)]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Time limits.
+    #[serde(default)]
+    pub timeout: Option<BackendTimeout>,
+    /// Retries.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// A PROXY protocol header before every connection; absent: none.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocolOut>,
+    /// How responses may be compressed, preferred first; empty: not at all.
+    #[serde(default)]
+    pub compression: Vec<Compression>,
+    /// HTTP/2.
+    #[serde(default)]
+    pub http2: Option<BackendHttp2>,
+}
+
+/// How much may be under way to one Service port from one gateway; beyond it requests are answered with 503.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CircuitBreaker {
+    /// Connections open; default 1,024.
+    pub max_connections: u32,
+    /// Requests that wait for a connection; default 1,024.
+    pub max_pending_requests: u32,
+    /// Requests under way; default 1,024.
+    pub max_parallel_requests: u32,
+    /// Retries under way; default 1,024.
+    pub max_parallel_retries: u32,
+    /// Requests that one connection carries before it is closed; absent: no limit.
+    pub max_requests_per_connection: Option<u32>,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        CircuitBreaker {
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_parallel_requests: 1024,
+            max_parallel_retries: 1024,
+            max_requests_per_connection: None,
+        }
+    }
+}
+
+/// Time limits towards backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackendTimeout {
+    /// Of connections.
+    pub tcp: Option<BackendTcpTimeout>,
+    /// Of HTTP.
+    pub http: Option<BackendHttpTimeout>,
+}
+
+/// Time limits of connections to backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendTcpTimeout {
+    /// Until a connection stands.
+    pub connect_timeout: Option<String>,
+}
+
+/// Time limits of HTTP to backends. `0s` is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendHttpTimeout {
+    /// From the whole request to the whole response; a route's own `timeouts.request` wins.
+    pub request_timeout: Option<String>,
+    /// How long a connection may have no request.
+    pub connection_idle_timeout: Option<String>,
+    /// How long a connection may live.
+    pub max_connection_duration: Option<String>,
+}
+
+/// A PROXY protocol header to backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyProtocolOut {
+    /// Which version.
+    pub version: ProxyProtocolVersion,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyProtocolVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A way to compress responses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compression {
+    /// Which.
+    #[serde(rename = "type")]
+    pub compressor: Compressor,
+    /// Settings of Brotli; it has none.
+    #[serde(default)]
+    pub brotli: Option<Empty>,
+    /// Settings of gzip; it has none.
+    #[serde(default)]
+    pub gzip: Option<Empty>,
+    /// Settings of zstd; it has none.
+    #[serde(default)]
+    pub zstd: Option<Empty>,
+    /// The shortest body worth it, in bytes.
+    #[serde(default)]
+    pub min_content_length: Option<Quantity>,
+}
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Compressor {
+    /// `gzip` (RFC 1952).
+    Gzip,
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878).
+    Zstd,
+}
+
+/// HTTP/2 to backends (RFC 9113 section 6.5.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendHttp2 {
+    /// How many streams we open on one connection, at least 1; the backend's own limit holds too.
+    pub max_concurrent_streams: Option<u32>,
+    /// SETTINGS_INITIAL_WINDOW_SIZE in bytes, 65,535 to 2^31 - 1.
+    pub initial_stream_window_size: Option<Quantity>,
+    /// The connection's window in bytes, 65,535 to 2^31 - 1.
+    pub initial_connection_window_size: Option<Quantity>,
+}
