@@ -36,6 +36,11 @@ lint: ## Formatter and linter
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+.PHONY: suites
+suites: build ## h2spec, gRPC interoperability and WebSocket frames through the daemon (Go)
+	cd lab/suites && go build -o $(CARGO_TARGET_DIR)/suites .
+	$(CARGO_TARGET_DIR)/suites -tidegate $(BIN)/tidegate
+
 .PHONY: deny
 deny: ## Licences and duplicate crates (installs cargo-deny once)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -45,7 +45,7 @@ func runAll(program string, names []string, verbose bool) int {
 		return 2
 	}
 	defer gw.stop(verbose)
-	failed := 0
+	passedAll, failedAll := 0, 0
 	for _, s := range suites {
 		if len(names) > 0 && !slices.Contains(names, s.name) {
 			continue
@@ -55,15 +55,15 @@ func runAll(program string, names []string, verbose bool) int {
 		took := time.Since(began).Round(time.Millisecond)
 		if err != nil {
 			fmt.Printf("%-12s failed after %s: %v\n", s.name, took, err)
-			failed++
+			failedAll++
 			continue
 		}
-		fmt.Printf("%-12s %d of %d passed, in %s\n", s.name, passed, total, took)
-		if passed != total || total == 0 {
-			failed++
-		}
+		fmt.Printf("%-12s %d of %d, in %s\n", s.name, passed, total, took)
+		passedAll += passed
+		failedAll += max(total, 1) - passed
 	}
-	if failed > 0 {
+	fmt.Printf("suites: %d passed, %d failed\n", passedAll, failedAll)
+	if failedAll > 0 {
 		return 1
 	}
 	return 0

@@ -34,6 +34,8 @@ pub struct Intent {
 pub struct Changed {
     /// The Model: every shell must follow.
     pub model: bool,
+    /// Endpoints, in the cells of the Model that stands.
+    pub endpoints: bool,
     /// What the kernel must know of pods.
     pub pods: bool,
 }
@@ -57,9 +59,9 @@ impl Intent {
             && same(&self.snapshot.namespaces, &snapshot.namespaces)
             && self.snapshot.same_intent(&snapshot);
         let changed = if same_meaning {
-            self.membership.apply(&snapshot, &self.model);
+            let endpoints = self.membership.apply(&snapshot, &self.model) > 0;
             let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
-            Changed { model: false, pods }
+            Changed { model: false, endpoints, pods }
         } else {
             let compiled = compile(&snapshot, machine, &self.model);
             let egress = self.model.egress != compiled.model.egress || !self.compiled;
@@ -75,7 +77,7 @@ impl Intent {
                 self.snapshot.pods.clear();
             }
             let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
-            Changed { model: true, pods: pods || egress || namespaces }
+            Changed { model: true, endpoints: true, pods: pods || egress || namespaces }
         };
         self.sources = sources.to_vec();
         self.machine = machine.clone();

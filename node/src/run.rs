@@ -89,7 +89,7 @@ impl Daemon {
                 workers: settings.workers,
                 access_log: settings.access_log.settled(),
                 limits: limits(),
-                ticket_secret: Vec::new(),
+                shared_secret: settings.peers_secret.0.clone(),
             },
             &mut registry,
         )?;
@@ -199,6 +199,9 @@ impl Daemon {
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
             self.eligible &= self.learned.borrow().carries;
             self.log_verdicts();
+        }
+        if changed.endpoints && !changed.model {
+            self.proxy.endpoints_changed();
         }
         let learned = self.learned.borrow_and_update().clone();
         if changed.model || changed.pods || !Arc::ptr_eq(&learned, &self.installed) {
@@ -313,10 +316,16 @@ fn die_of_panics() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        if !std::thread::current().name().is_some_and(|name| name.starts_with("proxy-")) {
+        if !std::thread::current().name().is_some_and(is_worker) {
             std::process::abort();
         }
     }));
+}
+
+/// Whether a thread of this name is a worker of the proxy: `proxy-0`, but not `proxy-control`.
+fn is_worker(thread: &str) -> bool {
+    let number = thread.strip_prefix("proxy-").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Waits until one of the sources says something new. One whose task has ended says nothing any more.
@@ -327,4 +336,16 @@ async fn any_changed(sources: &mut [watch::Receiver<Arc<SourceState>>]) {
         return std::future::pending().await;
     }
     futures_util::future::select_all(changes).await.0.unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic is survived by workers only: the proxy's other threads would leave a gateway that looks alive.
+    #[test]
+    fn only_workers_may_panic() {
+        let threads = ["proxy-0", "proxy-12", "proxy-control", "proxy-health", "proxy-", "kernel", "main"];
+        assert_eq!(threads.map(is_worker), [true, true, false, false, false, false, false]);
+    }
 }

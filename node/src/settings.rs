@@ -1,5 +1,7 @@
 //! The bootstrap file and the flags of `run`, settled: one value for each setting, checked once, here.
 
+mod peers;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 
+use self::peers::{Peers, Secret};
 use crate::args;
 
 /// Where the daemon answers when nothing else is said.
@@ -33,6 +36,8 @@ pub struct Settings {
     pub sources: Vec<(String, PathBuf)>,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// What the gateways of a set share.
+    pub peers_secret: Secret,
 }
 
 /// `accessLog` of the bootstrap file.
@@ -79,7 +84,7 @@ struct Bootstrap {
     workers: usize,
     sources: Vec<Source>,
     access_log: AccessLog,
-    peers: Option<Value>,
+    peers: Peers,
     tracing: Option<Value>,
     load_balancer: Option<Value>,
     ingress_nginx: Option<Value>,
@@ -146,6 +151,7 @@ impl Settings {
             workers: if file.workers == 0 { cores } else { file.workers },
             sources,
             access_log: file.access_log,
+            peers_secret: file.peers.secret().with_context(name)?,
         })
     }
 }
@@ -186,7 +192,6 @@ impl Bootstrap {
             bail!("accessLog.output: syslog is not served by this version; use stderr, off or a file");
         }
         let unserved = [
-            ("peers", &self.peers),
             ("tracing", &self.tracing),
             ("loadBalancer", &self.load_balancer),
             ("ingressNginx", &self.ingress_nginx),

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use tidegate_model::Traffic;
-use tidegate_model::traffic::{Backend, BackendId, BackendPolicy, Balancing, Breaker};
-use tidegate_traffic::balance::{EndpointFacts, Home, Shared};
+use tidegate_model::traffic::{Backend, BackendId, BackendPolicy, Balancing, Breaker, Home};
+use tidegate_traffic::balance::{EndpointFacts, Shared};
+use tidegate_traffic::hash::Quick;
 use tidegate_traffic::session::SessionKey;
 use tokio::sync::{Notify, watch};
 
@@ -30,7 +31,7 @@ pub use facts::Gauges;
 pub use gate::Gate;
 pub use line::Passage;
 
-use crate::upstream::{Quick, since_start};
+use crate::upstream::since_start;
 use line::Lines;
 
 /// The backends of the process.
@@ -52,9 +53,8 @@ impl Backends {
         Backends { roll, drained, touched, refused, session_key }
     }
 
-    /// Takes in a new Traffic: what is new gets a slot, what changed a successor, what is gone is dropped. `home` is where
-    /// this gateway stands.
-    pub fn follow(&self, traffic: &Traffic, home: Option<&Home>) -> Arc<Roll> {
+    /// Takes in a new Traffic: what is new gets a slot, what changed a successor, what is gone is dropped.
+    pub fn follow(&self, traffic: &Traffic) -> Arc<Roll> {
         let before = self.roll.borrow().clone();
         let mut roll = Roll::default();
         let mut fresh = Vec::new();
@@ -62,7 +62,7 @@ impl Backends {
             if roll.by_address.contains_key(&address(backend)) {
                 return;
             }
-            let home = home.filter(|_| backend.policy.zone_aware.is_some());
+            let home = traffic.home.as_ref().filter(|_| backend.policy.zone_aware.is_some());
             let fits = |slot: &&Arc<Slot>| *slot.backend == **backend && slot.home.as_ref() == home;
             let (slot, is_kept) = match (roll.of(&backend.id).find(fits), before.of(&backend.id).find(fits)) {
                 (Some(slot), _) => (slot.clone(), true),

@@ -15,6 +15,7 @@ use crate::framing::chunked::{ChunkScanner, Emit, Step};
 use crate::framing::fields::Fields;
 use crate::framing::{BodyLength, Malformed};
 use crate::http2::{Receiver, Sender};
+use crate::pace::Pace;
 use crate::timer::Watch;
 use crate::wire::Wire;
 
@@ -89,6 +90,8 @@ pub enum RelayError {
     To,
     /// It is larger than its listener allows.
     TooLarge,
+    /// The client sends or takes it too slowly.
+    TooSlow,
 }
 
 /// What the two ends of a body share.
@@ -102,12 +105,50 @@ pub struct Flow<'f> {
     pub taken: &'f Cell<u64>,
     /// Bytes given to the receiver.
     pub given: &'f Cell<u64>,
+    /// The pace of the sender, if it is looked at.
+    pub sender: Option<&'f Pace>,
+    /// The pace of the receiver, if it is looked at.
+    pub receiver: Option<&'f Pace>,
 }
 
 impl<'f> Flow<'f> {
-    /// With another patience.
+    /// With another patience, and at any pace.
     pub fn with_stall(self, stall: Duration) -> Flow<'f> {
-        Flow { stall, ..self }
+        Flow { stall, sender: None, receiver: None, ..self }
+    }
+
+    /// The sender is waited for.
+    pub fn await_sender(&self) {
+        if let Some(pace) = self.sender {
+            pace.wait(self.watch.clock().now());
+        }
+    }
+
+    /// The receiver is waited for.
+    pub fn await_receiver(&self) {
+        if let Some(pace) = self.receiver {
+            pace.wait(self.watch.clock().now());
+        }
+    }
+
+    /// So many bytes came; that puts the deadline off. `sharers`: the streams of the connection.
+    pub fn came(&self, bytes: usize, sharers: usize) -> Result<(), RelayError> {
+        self.watch.set(self.stall);
+        self.keeps_pace(self.sender, bytes, sharers)
+    }
+
+    /// So many bytes were taken by the receiver; that puts the deadline off. `sharers`: the streams of the connection.
+    pub fn went(&self, bytes: usize, sharers: usize) -> Result<(), RelayError> {
+        Flow::add(self.given, bytes);
+        self.watch.set(self.stall);
+        self.keeps_pace(self.receiver, bytes, sharers)
+    }
+
+    fn keeps_pace(&self, pace: Option<&Pace>, bytes: usize, sharers: usize) -> Result<(), RelayError> {
+        match pace {
+            Some(pace) if pace.moved(self.watch.clock().now(), bytes, sharers) => Err(RelayError::TooSlow),
+            _ => Ok(()),
+        }
     }
 
     fn add(count: &Cell<u64>, bytes: usize) {
@@ -195,11 +236,12 @@ impl Source<'_> {
                 if buffer.as_ref().is_some_and(Buffer::is_empty) {
                     **buffer = None;
                 }
+                flow.await_sender();
                 wire.readable().await.map_err(|_| RelayError::From)?;
                 let filling = buffer.get_or_insert_with(|| flow.buffers.take(Size::Large));
                 filling.grow();
                 let count = wire.read(filling).await.map_err(|_| RelayError::From)?;
-                flow.watch.set(flow.stall);
+                flow.came(count, 1)?;
                 Ok(count > 0)
             }
             Source::Copy { copy, buffer, done } => {
@@ -362,10 +404,10 @@ async fn write(wire: &Wire, mut bytes: &[u8], flow: &Flow<'_>) -> Result<(), Rel
         match wire.try_write(bytes) {
             Ok(count) => {
                 bytes = &bytes[count..];
-                Flow::add(flow.given, count);
-                flow.watch.set(flow.stall);
+                flow.went(count, 1)?;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                flow.await_receiver();
                 poll_fn(|context| wire.poll_writable(context)).await.map_err(|_| RelayError::To)?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

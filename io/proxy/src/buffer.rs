@@ -26,7 +26,7 @@ const TAILROOM: usize = 2;
 const FREE_MAX: [usize; 3] = [256, 64, 64];
 
 /// Free texts and field lists kept.
-const FREE_TEXTS_MAX: usize = 256;
+const FREE_TEXTS_MAX: usize = 1024;
 
 /// A text or field list that has grown beyond this is not kept.
 const TEXT_BYTES_KEPT_MAX: usize = 16 * 1024;

@@ -19,6 +19,9 @@ use crate::reply::Reply;
 use crate::timer::{Expired, Watch};
 use crate::wire::{Alpn, Glance, Wire};
 
+/// Empty lines skipped before a request.
+const EMPTY_LINES_MAX: usize = 4;
+
 /// Bytes of an unread request that are still taken before a connection is closed, so that the answer is not lost in a reset.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -82,7 +85,13 @@ impl Connection {
             };
             match after {
                 After::KeepAlive => {}
-                After::Close => return None,
+                After::Close => {
+                    // The end of a response may be that of the connection: within TLS it has to be said.
+                    if self.wire.tls().is_some() {
+                        let _ = self.watch.within(self.wire.shutdown()).await;
+                    }
+                    return None;
+                }
                 After::Linger => {
                     self.linger().await;
                     return None;
@@ -119,10 +128,15 @@ impl Connection {
         let bytes_max = limit(policy.limits.header_bytes, HEAD_BYTES_MAX, HEAD_CEILING.0);
         let lines_max = limit(policy.limits.header_lines, HEADER_LINES_MAX, HEAD_CEILING.1);
         let mut scan = HeadScan::new(bytes_max);
+        let mut empty_lines = 0;
         loop {
             let inbox = inbox.get_or_insert_with(|| worker.buffers.take(Size::Small));
-            // An empty line before a request is skipped (RFC 9112 section 2.2).
+            // An empty line before a request is skipped (RFC 9112 section 2.2); who sends no end of them is no client.
             while inbox.filled().starts_with(b"\r\n") {
+                empty_lines += 1;
+                if empty_lines > EMPTY_LINES_MAX {
+                    return Err(NoHead::Malformed(Malformed::SYNTAX));
+                }
                 inbox.consume(2);
                 scan = HeadScan::new(bytes_max);
             }
@@ -133,9 +147,15 @@ impl Connection {
                     return Err(NoHead::Http2);
                 }
                 let fields = worker.buffers.fields();
-                let head = RequestHead::parse_into(&inbox.filled()[..length], fields, lines_max);
+                // What is no head stays: the answer depends on its method.
+                let bytes = &inbox.filled()[..length];
+                let head = RequestHead::parse_into(bytes, fields, lines_max).map_err(|malformed| {
+                    // Who begins with another protocol would not understand an answer (RFC 9113 section 3.4).
+                    let is_foreign = caller.is_new() && is_foreign(bytes);
+                    if is_foreign { NoHead::Over } else { NoHead::Malformed(malformed) }
+                })?;
                 inbox.consume(length);
-                return head.map_err(NoHead::Malformed);
+                return Ok(head);
             }
             if inbox.space().is_empty() {
                 inbox.grow();
@@ -168,7 +188,10 @@ impl Connection {
         let table = caller.door.table();
         let mut bytes = worker.buffers.text();
         reply.write_head(Persistence::Close, &mut HeadWriter::Http1(&mut bytes));
-        reply.write_content(&mut bytes);
+        // No answer to HEAD has content (RFC 9110 section 9.3.2), and a client that asked so would misread it.
+        if !self.inbox.as_ref().is_some_and(|inbox| inbox.filled().starts_with(b"HEAD ")) {
+            reply.write_content(&mut bytes);
+        }
         let _ = watch.within(wire.write_all(&bytes, watch, worker.limits.body_stall)).await;
         table.entry(None).metrics.record(reply.status, Duration::ZERO);
         worker.metrics.sent.inc_by(bytes.len() as u64);
@@ -201,4 +224,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether the first line of what came looks like that of another protocol: three words, but the second is no target and the
+/// others name no version. A request with one of them wrong gets its 400 (RFC 9112 section 3).
+fn is_foreign(bytes: &[u8]) -> bool {
+    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ');
+    let (first, second, third, more) = (words.next(), words.next(), words.next(), words.next());
+    let plain = |word: Option<&[u8]>| {
+        word.is_some_and(|word| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric))
+    };
+    plain(first) && plain(second) && plain(third) && more.is_none()
 }

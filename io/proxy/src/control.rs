@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::Traffic;
-use tidegate_traffic::balance::Home;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::listener;
@@ -26,8 +25,6 @@ pub struct Wish {
     pub generation: u64,
     pub traffic: Arc<Traffic>,
     pub draining: bool,
-    /// Where this gateway stands, and the others.
-    pub home: Option<Home>,
 }
 
 /// The control thread's state.
@@ -70,7 +67,7 @@ impl Control {
     /// Carries out a wish; whether a socket could not be opened.
     async fn apply(&mut self, wish: &Wish) -> bool {
         // Before any worker serves the new tables.
-        self.shared.backends.follow(&wish.traffic, wish.home.as_ref());
+        self.shared.backends.follow(&wish.traffic);
         let before = std::mem::take(&mut self.tables);
         let mut states = BTreeMap::new();
         let mut orders: Vec<Vec<DoorOrder>> = self.workers.iter().map(|_| Vec::new()).collect();

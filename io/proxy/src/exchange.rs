@@ -80,7 +80,7 @@ async fn run<'t>(
     let decision = table.router.route(&view);
     let listener = decision.listener();
     let policy = listener.map_or(&*table.entrance.client, |listener| &*listener.client);
-    story.listener = table.entry(listener);
+    story.listener = table.entry_of(&decision);
     caller.count(policy.limits.requests_per_connection);
     let believed = Believed::of(seen(&exchange), &policy.trust, head);
     story.client = believed.origin.client;

@@ -8,7 +8,7 @@ pub struct Limits {
     /// Client connections of the process; one more is closed at once.
     pub connections: usize,
     /// Memory of the process: when it comes near, connections are no longer kept, then requests are refused. None: nine
-    /// tenths of the cgroup's limit, if it has one.
+    /// tenths of the cgroup's limit, or half of the machine's memory.
     pub memory_bytes_max: Option<u64>,
     /// From the start of a TLS connection, a client's or one to an endpoint, to the end of its handshake.
     pub tls_handshake: Duration,
@@ -24,6 +24,12 @@ pub struct Limits {
     pub response_head: Duration,
     /// Without a byte in either direction of a body.
     pub body_stall: Duration,
+    /// The least pace of a client that is waited for, in bytes per second: while it sends a body that its backend has not
+    /// begun to answer, and while it takes a response. What is slower is cut: 408, or in the middle of the response. The
+    /// streams of an HTTP/2 connection share it; gRPC calls may send as slowly as they like. 0: any pace will do.
+    pub body_bytes_per_sec: u64,
+    /// The waiting over which that pace is taken, at least; where a listener allows longer silence, as long as that.
+    pub body_pace_window: Duration,
     /// A tunnel (WebSocket) without a byte in either direction.
     pub tunnel_idle: Duration,
     /// How long an unused upstream connection is kept.
@@ -56,6 +62,8 @@ impl Default for Limits {
             upstream_connect: Duration::from_secs(1),
             response_head: Duration::from_secs(60),
             body_stall: Duration::from_secs(60),
+            body_bytes_per_sec: 1024,
+            body_pace_window: Duration::from_secs(30),
             tunnel_idle: Duration::from_secs(3600),
             upstream_idle: Duration::from_secs(60),
             upstream_idle_connections: 256,

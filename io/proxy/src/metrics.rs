@@ -58,6 +58,8 @@ pub struct Metrics {
     pub http2_errors: Counter,
     /// HTTP/2 streams refused because so many were open.
     pub http2_refused: Counter,
+    /// HTTP/2 requests reset before anything was done for them.
+    pub http2_taken_back: Counter,
     relayed: FlowFamilies,
     datagrams: FlowFamilies,
     /// Bytes that passed from socket to socket without being copied.
@@ -126,6 +128,8 @@ impl Metrics {
         registry.register_with_unit("tidegate_http2", help, count("errors"), m.http2_errors);
         let help = "HTTP/2 streams refused because as many were open as the listener allows";
         registry.register_with_unit("tidegate_http2_refused", help, count("streams"), m.http2_refused);
+        let help = "HTTP/2 requests reset before anything was done for them";
+        registry.register_with_unit("tidegate_http2_taken_back", help, count("requests"), m.http2_taken_back);
         let help = "TCP and TLS connections passed on, by listener";
         registry.register_with_unit("tidegate_tcp", help, count("connections"), m.relayed.flows);
         let help = "Bytes received from clients of TCP and TLS listeners, by listener";

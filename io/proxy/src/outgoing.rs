@@ -207,14 +207,21 @@ pub fn request(
         Some((Kind::Expect, ..)) => !head.http_1_0,
         _ => false,
     };
-    let count = head.fields().len();
+    let fields = head.fields();
     let mut index = 0;
-    while index < count {
+    while index < fields.len() {
         let first = index;
-        while index < count && (passes(index) || looks(index)) {
+        while fields.is_tidy(index) && (passes(index) || looks(index)) {
             index += 1;
         }
-        out.run(head.fields(), first..index);
+        out.run(fields, first..index);
+        // What is left here does not pass, or not as it was written.
+        if let Some((_, name, value)) = fields.entry(index)
+            && !fields.is_tidy(index)
+            && looks(index)
+        {
+            out.line(name, value);
+        }
         index += 1;
     }
     changed(&plan.changes, |name| !is_hop_by_hop(name) && name != "host", out);
@@ -347,7 +354,8 @@ mod tests {
         HeaderChanges { set: vec![(name.into(), value.into())], ..HeaderChanges::default() }
     }
 
-    /// Lines that pass are copied as they are, in their order; what belongs to the connection ends here.
+    /// Lines that pass are copied as they are but for white space around values, in their order; what belongs to the
+    /// connection ends here.
     #[test]
     fn lines_that_pass() {
         let none = HeaderChanges::default();
@@ -355,7 +363,7 @@ mod tests {
                     Content-Length: 3\r\nConnection: x-3\r\nX-3: gone\r\nX-4: y\r\n\r\n";
         assert_eq!(
             written(head, [&none, &none]),
-            "POST /b?q HTTP/1.1\r\nhost: A\r\nX-1:  v \r\nX-2: w\r\nX-4: y\r\nx-told: 1\r\ncontent-length: 3\r\n\r\n"
+            "POST /b?q HTTP/1.1\r\nhost: A\r\nX-1: v\r\nX-2: w\r\nX-4: y\r\nx-told: 1\r\ncontent-length: 3\r\n\r\n"
         );
     }
 
@@ -372,5 +380,23 @@ mod tests {
             written("GET / HTTP/1.1\r\nHost: h\r\nX-1: c\r\nX-2: c\r\n\r\n", [&rule, &backend]),
             "GET / HTTP/1.1\r\nhost: b\r\nX-2: c\r\nx-2: r\r\nx-told: 1\r\n\r\n"
         );
+    }
+    /// Names that a server takes for framing do not pass to the client.
+    #[test]
+    fn aliases_of_framing_end_here() {
+        let text = b"HTTP/1.1 200 OK\r\nContent_Length: 9\r\nTransfer_Encoding: x\r\nX-1: v\r\nContent-Length: 3\r\n\r\n";
+        let mut headers = [httparse::EMPTY_HEADER; 8];
+        let head = ResponseHead::parse(text, &mut headers, false).unwrap();
+        let none = HeaderChanges::default();
+        let plan = ResponsePlan {
+            changes: [&none, &none],
+            left_out: |_| false,
+            added: b"",
+            body: head.body,
+            persistence: Persistence::Silent,
+        };
+        let mut out = Vec::new();
+        response(&head, &plan, &mut HeadWriter::Http1(&mut out));
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nX-1: v\r\ncontent-length: 3\r\n\r\n");
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use tidegate_model::Traffic;
 use tidegate_model::traffic::{BackendId, Entrance, Transport};
-use tidegate_traffic::balance::{EndpointFacts, Home};
+use tidegate_traffic::balance::EndpointFacts;
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log::{AccessLog, Logger};
@@ -37,8 +37,9 @@ pub struct ProxyConfig {
     pub access_log: AccessLog,
     /// Limits and timeouts.
     pub limits: Limits,
-    /// Gateways with the same one resume each other's TLS sessions; empty: every process its own only.
-    pub ticket_secret: Vec<u8>,
+    /// Gateways with the same one resume each other's TLS sessions, and know each other's persistent sessions; empty: every
+    /// process its own only.
+    pub shared_secret: Vec<u8>,
 }
 
 /// What the proxy really serves.
@@ -114,7 +115,7 @@ impl Proxy {
         let metrics = Metrics::register(registry);
         let logger =
             Logger::start(&config.access_log, metrics.log_drops.clone()).map_err(StartError::AccessLog)?;
-        let shared = Arc::new(Shared::new(config.limits, metrics, &config.ticket_secret));
+        let shared = Arc::new(Shared::new(config.limits, metrics, &config.shared_secret));
         let count = if config.workers == 0 {
             available_parallelism().map_or(1, NonZero::get)
         } else {
@@ -209,11 +210,6 @@ impl Proxy {
     /// tables are built before a request waits for them.
     pub fn endpoints_changed(&self) {
         self.shared.backends.touch();
-    }
-
-    /// Says where this gateway stands and where the others do, for backends that prefer their own zone.
-    pub fn set_home(&self, home: Option<Home>) {
-        self.wish(|wish| wish.home = home);
     }
 
     /// Opens the access log's file anew (after it was rotated away).

@@ -61,6 +61,11 @@ impl Reply {
         Reply::new(408, "ClientTimeout", "The request did not arrive in time.")
     }
 
+    /// The client sends its request too slowly.
+    pub fn client_too_slow() -> Reply {
+        Reply::new(408, "ClientTooSlow", "The request arrives too slowly.")
+    }
+
     /// TLS with the endpoint did not come about, for this reason.
     pub fn insecure(reason: &'static str) -> Reply {
         Reply::new(502, reason, "No secure connection to the service could be made.")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{Entrance, Listener, Serves, Transport};
-use tidegate_traffic::{Router, SniRoutes};
+use tidegate_traffic::{Decision, Router, SniRoutes};
 
 use crate::census::Census;
 use crate::metrics::{FlowMetrics, ListenerMetrics, Metrics};
@@ -106,6 +106,14 @@ impl Table {
         let position =
             listener.and_then(|wanted| self.entrance.listeners.iter().position(|l| Arc::ptr_eq(l, wanted)));
         position.map_or(&self.nobody, |index| &self.listeners[index])
+    }
+
+    /// The entry of the listener that decided; without a search where a rule matched.
+    pub fn entry_of(&self, decision: &Decision<'_>) -> &ListenerEntry {
+        match decision {
+            Decision::Matched(matched) => &self.listeners[matched.index],
+            decision => self.entry(decision.listener()),
+        }
     }
 
     /// The names of its listeners.

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -18,6 +17,7 @@ use std::time::{Duration, Instant};
 use tidegate_model::traffic::{Backend, BackendProtocol, Retry};
 use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{Balancer, Held};
+use tidegate_traffic::hash::Quick;
 
 use crate::backends::{Backends, Gate, Passage, address};
 use crate::body::{BodyState, Framing, Sink, Source};
@@ -180,20 +180,6 @@ impl Lease {
     fn is_wanted(&self) -> bool {
         self.place.as_ref().is_some_and(Passage::is_wanted)
     }
-}
-
-/// 32 random bytes of the kernel; where there is no device, of the hash maps' seeds.
-pub fn secret() -> [u8; 32] {
-    let mut secret = [0; 32];
-    let read = std::fs::File::open("/dev/urandom")
-        .and_then(|mut device| io::Read::read_exact(&mut device, &mut secret));
-    if read.is_err() {
-        use std::hash::{BuildHasher, RandomState};
-        for (index, bytes) in secret.chunks_exact_mut(8).enumerate() {
-            bytes.copy_from_slice(&RandomState::new().hash_one(index).to_be_bytes());
-        }
-    }
-    secret
 }
 
 /// A backend as one worker uses it.
@@ -424,6 +410,13 @@ impl Pool {
         self.total.set(total);
     }
 
+    /// Forgets everything, before the worker ends: sessions hold their worker, and must not keep it.
+    pub fn clear(&self) {
+        self.by_backend.borrow_mut().clear();
+        self.services.borrow_mut().clear();
+        self.total.set(0);
+    }
+
     fn retain(&self, mut stays: impl FnMut(&Service) -> bool) {
         let mut services = self.services.borrow_mut();
         let count = services.len();
@@ -432,38 +425,5 @@ impl Pool {
             let is_kept = |service: &Service| services.contains_key(&address(service.gate.slot()));
             self.by_backend.borrow_mut().retain(|_, (_, service)| is_kept(service));
         }
-    }
-}
-
-/// A hasher for keys that no client chooses: addresses of memory and of endpoints.
-#[derive(Default)]
-pub struct QuickHasher(u64);
-
-/// Builds it.
-pub type Quick = BuildHasherDefault<QuickHasher>;
-
-impl Hasher for QuickHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-
-    fn write_u16(&mut self, word: u16) {
-        self.write_u64(word.into());
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tidegate_model::traffic::ProxyProtocolIn;
 use tidegate_tls::TicketKeys;
-use tidegate_traffic::session::SessionKey;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
@@ -21,16 +20,17 @@ use crate::backends::Backends;
 use crate::buffer::Buffers;
 use crate::census::Place;
 use crate::datagram::{self, Batch};
-use crate::http2;
 use crate::exchange::overload::Overload;
+use crate::http2;
 use crate::limits::Limits;
 use crate::listener::DoorSocket;
 use crate::metrics::Metrics;
 use crate::proxy::SocketKey;
 use crate::relay::{Guest, Stock};
+use crate::secret::session_key;
 use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
-use crate::upstream::{Pool, secret};
+use crate::upstream::Pool;
 use crate::wire::{Handshakes, system_tickets};
 
 /// Ticks between two looks at the upstream connections that are kept.
@@ -72,11 +72,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing is open yet. Gateways with one `ticket_secret` resume each other's TLS sessions; empty: this process alone.
-    pub fn new(limits: Limits, metrics: Metrics, ticket_secret: &[u8]) -> Shared {
+    /// Nothing is open yet. Gateways with one secret resume each other's TLS sessions and know each other's persistent
+    /// sessions; empty: this process alone.
+    pub fn new(limits: Limits, metrics: Metrics, shared_secret: &[u8]) -> Shared {
         let (connections, sessions) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let tickets = system_tickets(Some(ticket_secret));
-        let backends = Backends::new(metrics.backend_refusals.clone(), SessionKey::new(secret()));
+        let tickets = system_tickets(Some(shared_secret));
+        let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret));
         let overload = Overload::new(&limits, metrics.overload_steps.clone());
         Shared { limits, metrics, connections, sessions, backends: Arc::new(backends), tickets, overload }
     }
@@ -164,6 +165,8 @@ pub fn run(
                 }
             }
         }
+        worker.pool.clear();
+        worker.http2.clear();
     });
     Ok(())
 }

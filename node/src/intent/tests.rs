@@ -97,9 +97,10 @@ fn source(texts: &[&str]) -> Arc<SourceState> {
     Arc::new(SourceState { objects, ..SourceState::default() })
 }
 
-const NOTHING: Changed = Changed { model: false, pods: false };
-const MODEL: Changed = Changed { model: true, pods: false };
-const PODS: Changed = Changed { model: false, pods: true };
+const NOTHING: Changed = Changed { model: false, endpoints: false, pods: false };
+const MODEL: Changed = Changed { model: true, endpoints: true, pods: false };
+const ENDPOINTS: Changed = Changed { model: false, endpoints: true, pods: false };
+const PODS: Changed = Changed { model: false, endpoints: false, pods: true };
 
 /// An endpoint that comes or goes changes no Model, and the routes that are live see it.
 #[test]
@@ -107,10 +108,10 @@ fn endpoints_are_a_delta() {
     let mut decider = Decider::default();
     assert!(decider.update(&[ROUTES, &slice(&[9001])]).model);
     let live = decider.intent.model.traffic.clone();
-    assert_eq!(decider.update(&[ROUTES, &slice(&[9001, 9002])]), NOTHING);
+    assert_eq!(decider.update(&[ROUTES, &slice(&[9001, 9002])]), ENDPOINTS);
     assert_eq!(decider.endpoints(), [9001, 9002]);
     assert!(Arc::ptr_eq(&live, &decider.intent.model.traffic));
-    assert_eq!(decider.update(&[ROUTES]), NOTHING);
+    assert_eq!(decider.update(&[ROUTES]), ENDPOINTS);
     assert_eq!(decider.endpoints(), [0; 0]);
 }
 
@@ -124,7 +125,7 @@ fn routes_are_a_new_model() {
     let other = ROUTES
         .replace("name: web, namespace: shop}\nspec: {parent", "name: new, namespace: shop}\nspec: {parent");
     assert_eq!(decider.update(&[&other, &slice(&[9001])]), MODEL);
-    assert_eq!(decider.update(&[&other, &slice(&[9002])]), NOTHING);
+    assert_eq!(decider.update(&[&other, &slice(&[9002])]), ENDPOINTS);
     let seen = before.endpoints.values().next().unwrap().load().usable.clone();
     assert_eq!(seen.iter().map(|endpoint| endpoint.address.port()).collect::<Vec<_>>(), [9002]);
 }
@@ -135,7 +136,7 @@ fn the_same_again_is_nothing() {
     let mut decider = Decider::default();
     let (slice, pod, namespace) = (slice(&[9001]), pod("batch"), namespace("blue"));
     let texts = [ROUTES, POLICY, slice.as_str(), pod.as_str(), namespace.as_str()];
-    assert_eq!(decider.update(&texts), Changed { model: true, pods: true });
+    assert_eq!(decider.update(&texts), Changed { model: true, endpoints: true, pods: true });
     assert_eq!(decider.update(&texts), NOTHING);
 }
 
@@ -155,7 +156,7 @@ fn pods_follow_labels_and_policies() {
     assert_eq!(decider.policy(), None);
     assert!(decider.update(&[POLICY, &blue, &pod("batch")]).pods);
     assert_eq!(decider.policy(), selected);
-    assert_eq!(decider.update(&[&blue, &pod("batch")]), Changed { model: true, pods: true });
+    assert_eq!(decider.update(&[&blue, &pod("batch")]), Changed { model: true, endpoints: true, pods: true });
     assert_eq!(decider.policy(), None, "its policy is gone");
     assert!(decider.update(&[POLICY, &blue, &pod("batch")]).pods);
     assert_eq!(decider.policy(), selected, "its policy is back");

@@ -90,7 +90,7 @@ impl<'a> Backends<'a> {
     /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
     pub fn finish(self, verdicts: &mut Verdicts) -> BTreeMap<BackendId, Arc<EndpointCell>> {
         self.tls.note_unused(verdicts);
-        self.policies.note_unused(verdicts);
+        self.policies.note_unused(self.snapshot, verdicts);
         self.extensions.note_unused(verdicts);
         self.cells
     }

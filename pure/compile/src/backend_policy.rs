@@ -5,16 +5,16 @@
 
 mod balance;
 mod health;
+mod reach;
 pub(crate) mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_model::traffic::{BackendPolicy, Breaker, Coding, ProxyProtocolOut};
+use tidegate_model::traffic::{BackendPolicy, Breaker, ProxyProtocolOut};
 use tidegate_objects::policy::{
-    BackendHttpTimeout, BackendTimeout, BackendTrafficPolicy, CircuitBreaker, Compression, Compressor,
-    ProxyProtocolVersion,
+    BackendHttpTimeout, BackendTimeout, BackendTrafficPolicy, CircuitBreaker, ProxyProtocolVersion,
 };
 use tidegate_objects::{Key, Kind, Snapshot};
 
@@ -33,6 +33,8 @@ pub(crate) struct Policies {
     read: BTreeMap<Key, Arc<BackendPolicy>>,
     none: Arc<BackendPolicy>,
     used: BTreeSet<Key>,
+    /// A route of each kind that a policy holds for, by the policy.
+    reached: BTreeMap<(Key, Kind), Key>,
 }
 
 impl Policies {
@@ -60,7 +62,7 @@ impl Policies {
             note_listeners(&policy.spec, &mut report);
             read.insert(key.clone(), Arc::new(self::read(&policy.spec, &mut report)));
         }
-        Policies { by_target, read, none: Arc::default(), used: BTreeSet::new() }
+        Policies { by_target, read, none: Arc::default(), used: BTreeSet::new(), reached: BTreeMap::new() }
     }
 
     /// What holds for traffic of a rule, through a Gateway, to a port of a Service.
@@ -84,11 +86,19 @@ impl Policies {
             return Arc::clone(&self.none);
         };
         self.used.insert(key.clone());
+        self.reached.entry((key.clone(), from.kind)).or_insert_with(|| from.key.clone());
         Arc::clone(self.read.get(key).unwrap_or(&self.none))
     }
 
-    /// Says of the policies that no backend has asked for that they do nothing yet.
-    pub fn note_unused(&self, verdicts: &mut Verdicts) {
+    /// Says of the policies what has no effect: all of one that no backend has asked for, and settings that mean nothing
+    /// to a kind of route that it holds for.
+    pub fn note_unused(&self, snapshot: &Snapshot, verdicts: &mut Verdicts) {
+        for ((key, kind), route) in &self.reached {
+            if let Some(policy) = snapshot.backend_traffic_policies.get(key) {
+                let mut report = Report::new(Kind::BackendTrafficPolicy, key, "spec", verdicts);
+                reach::note(&policy.spec, *kind, route, &mut report);
+            }
+        }
         for key in self.read.keys().filter(|key| !self.used.contains(key)) {
             if !verdicts.is_rejected(Kind::BackendTrafficPolicy, key) {
                 let message =
@@ -131,7 +141,9 @@ fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy
         ProxyProtocolVersion::V1 => ProxyProtocolOut::V1,
         ProxyProtocolVersion::V2 => ProxyProtocolOut::V2,
     });
-    read.compression = codings(&policy.compression, report);
+    if !policy.compression.is_empty() {
+        report.not_served("compression", "responses go out as backends send them");
+    }
     if let Some(http2) = &policy.http2 {
         let fields = [
             ("maxConcurrentStreams", http2.max_concurrent_streams.is_some()),
@@ -184,23 +196,4 @@ fn timeouts(limits: &BackendTimeout, read: &mut BackendPolicy, report: &mut Repo
     if max_connection_duration.is_some() {
         report.not_served("maxConnectionDuration", "connections live as long as they are used");
     }
-}
-
-fn codings(asked: &[Compression], report: &mut Report<'_>) -> Vec<Coding> {
-    let mut codings = Vec::new();
-    for (index, compression) in asked.iter().enumerate() {
-        let coding = match compression.compressor {
-            Compressor::Gzip => Coding::Gzip,
-            Compressor::Brotli => Coding::Brotli,
-            Compressor::Zstd => Coding::Zstd,
-        };
-        if compression.min_content_length.is_some() {
-            let field = format!("compression[{index}].minContentLength");
-            report.not_served(&field, "our own bound holds");
-        }
-        if !codings.contains(&coding) {
-            codings.push(coding);
-        }
-    }
-    codings
 }

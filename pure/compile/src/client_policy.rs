@@ -69,6 +69,7 @@ pub(crate) fn apply(gateways: &mut [OurGateway<'_>], snapshot: &Snapshot, verdic
             if let Some((key, settings)) = found.and_then(|key| policies.get_key_value(key)) {
                 used.insert(*key);
                 settings.apply(key, listener);
+                note_datagrams(key, listener, verdicts);
             }
         }
     }
@@ -77,6 +78,16 @@ pub(crate) fn apply(gateways: &mut [OurGateway<'_>], snapshot: &Snapshot, verdic
             let message = "no Gateway of ours goes by its targets, or each listener has a policy of its own; it does nothing yet";
             verdicts.warn(Kind::ClientTrafficPolicy, key, "NoEffect", "spec.targetRefs", message.to_owned());
         }
+    }
+}
+
+fn note_datagrams(key: &Key, listener: &Listener<'_>, verdicts: &mut Verdicts) {
+    let asked = listener.client.as_ref().is_some_and(|(_, client)| client.timeouts.tcp_idle.is_some());
+    if asked && listener.protocol == Some(Protocol::Udp) {
+        let message =
+            format!("listener {} is UDP, whose sessions end by the gateway's own limit", listener.section());
+        let field = "spec.timeout.tcp.idleTimeout";
+        verdicts.warn(Kind::ClientTrafficPolicy, key, "NoEffect", field, message);
     }
 }
 
@@ -164,19 +175,23 @@ fn read(policy: &ClientTrafficPolicy, report: &mut Report<'_>) -> Settings {
 
 fn note_unserved(policy: &ClientTrafficPolicy, report: &mut Report<'_>) {
     let request_id = policy.headers.as_ref().and_then(|headers| headers.request_id);
-    if request_id.is_some_and(|action| action != RequestIdAction::Generate) {
-        report.not_served("headers.requestID", "a request id is made always, as with Generate");
+    if let Some(action) = request_id.filter(|action| *action != RequestIdAction::PreserveOrGenerate) {
+        let message = format!(
+            "{action:?} is not served by this version; a client's well-formed id is kept and one is made where there is none, as with PreserveOrGenerate"
+        );
+        report.part("UnsupportedValue", "headers.requestID", message);
     }
     if policy.http1.as_ref().is_some_and(|http1| http1.http10.is_some()) {
-        report.not_served("http1.http10", "HTTP/1.0 is treated as without it");
+        report.not_served("http1.http10", "HTTP/1.0 is served with or without it");
     }
 }
 
 fn trust(asked: &XForwardedFor, report: &mut Report<'_>) -> Trust {
     if asked.num_trusted_hops.is_some() && !asked.trusted_cidrs.is_empty() {
-        let message = "numTrustedHops and trustedCIDRs are given; one of them may be, so nobody is believed";
+        let message = "numTrustedHops and trustedCIDRs are given; one of them may be, so trustedCIDRs counts";
         report.part("Invalid", "numTrustedHops", message.to_owned());
-        return Trust::default();
+        // Without networks anyone could send a PROXY protocol header.
+        return Trust { hops: 0, cidrs: asked.trusted_cidrs.clone() };
     }
     Trust { hops: asked.num_trusted_hops.unwrap_or_default(), cidrs: asked.trusted_cidrs.clone() }
 }
@@ -272,10 +287,7 @@ fn tls(asked: &ClientTls, report: &mut Report<'_>) -> TlsSettings {
     for (index, name) in asked.ciphers.iter().enumerate() {
         settings.ciphers.extend(report.sound(&format!("ciphers[{index}]"), cipher(name)));
     }
-    settings.alpn = asked.alpn_protocols.as_ref().map(|protocols| {
-        let protocols = protocols.iter().enumerate();
-        protocols.filter_map(|(index, name)| alpn(name, &format!("alpnProtocols[{index}]"), report)).collect()
-    });
+    settings.alpn = asked.alpn_protocols.as_ref().and_then(|protocols| alpn(protocols, report));
     if let Some(session) = &asked.session {
         let resumption = session.resumption.as_ref();
         settings.resumption = Some(resumption.is_some_and(|asked| asked.stateless.is_some()));
@@ -310,13 +322,23 @@ fn cipher(name: &str) -> Result<String, String> {
     }
 }
 
-fn alpn(name: &str, field: &str, report: &mut Report<'_>) -> Option<String> {
-    let served = matches!(name, "h2" | "http/1.1");
-    if !served {
+/// The protocols that are served. None, where names are given and none is: a mistake must not turn ALPN off.
+fn alpn(protocols: &[String], report: &mut Report<'_>) -> Option<Vec<String>> {
+    let mut served = Vec::new();
+    for (index, name) in protocols.iter().enumerate() {
+        if matches!(name.as_str(), "h2" | "http/1.1") {
+            served.push(name.clone());
+            continue;
+        }
         let message = format!("{name:?} is not served; h2 and http/1.1 are");
-        report.part("UnsupportedValue", field, message);
+        report.part("UnsupportedValue", &format!("alpnProtocols[{index}]"), message);
     }
-    served.then(|| name.to_owned())
+    if served.is_empty() && !protocols.is_empty() {
+        let message = "none of them is served; what is offered without a policy is offered".to_owned();
+        report.part("UnsupportedValue", "alpnProtocols", message);
+        return None;
+    }
+    Some(served)
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
     let mut verdicts = Verdicts::new(snapshot);
     let gateways = Gateways::new(snapshot, machine, &mut verdicts);
     let pools = Pools::new(snapshot, &mut verdicts);
-    let (traffic, vips) = traffic(snapshot, &pools, previous, &mut verdicts);
+    let (mut traffic, vips) = traffic(snapshot, &pools, previous, &mut verdicts);
+    traffic.home = gateways.home();
 
     let wanted = egress::wanted_addresses(snapshot);
     let in_use: BTreeSet<Ipv4Addr> = vips.v4().chain(wanted.iter().copied()).collect();
@@ -94,7 +95,7 @@ fn traffic(
     stream_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
     let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances, verdicts);
     let vips = Vips::new(&gateways, &doors);
-    (Traffic { entrances, endpoints: backends.finish(verdicts) }, vips)
+    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts) }, vips)
 }
 
 /// Addresses that objects name for other uses: no pool gives them to a Gateway that did not ask for them.

@@ -1,12 +1,13 @@
 //! Sockets: which listeners share one, and who wins where two Gateways ask for the same on it.
 
+mod client;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    ClientPolicy, Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, StreamRoute, TlsRoute,
-    Transport,
+    Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, StreamRoute, TlsRoute, Transport,
 };
 use tidegate_objects::{Key, Kind};
 
@@ -152,26 +153,6 @@ fn note_unserved(gateway: &OurGateway<'_>, verdicts: &mut Verdicts) {
     }
 }
 
-/// What holds on a socket before a listener is known: the policy of the first listener that has one. Where another
-/// disagrees about the PROXY protocol, its policy is told.
-fn client(ids: &[ListenerId], gateways: &[OurGateway<'_>], verdicts: &mut Verdicts) -> Arc<ClientPolicy> {
-    let listeners = ids.iter().filter_map(|id| gateways.get(id.0)?.listeners.get(id.1));
-    let mut with_policy = listeners.filter_map(|listener| Some((listener, listener.client.as_ref()?)));
-    let Some((first, (_, client))) = with_policy.next() else { return Arc::default() };
-    for (listener, (key, other)) in with_policy {
-        if other.proxy_protocol != client.proxy_protocol {
-            let message = format!(
-                "listener {} shares port {} with listener {}, whose policy counts there: connections begin in one way for both; use the same proxyProtocol",
-                listener.section(),
-                listener.spec.port,
-                first.section()
-            );
-            verdicts.part(Kind::ClientTrafficPolicy, key, "Conflicted", "spec.proxyProtocol", message);
-        }
-    }
-    Arc::clone(client)
-}
-
 /// The sockets with their listeners and the routes attached to each. One that is as it was in `previous` is the very
 /// same, so that who serves it need not build anything anew.
 pub(crate) fn build(
@@ -191,7 +172,7 @@ pub(crate) fn build(
             let make = || Arc::new(listener(*id, gateway, attached));
             listeners.push(Arc::clone(built.entry(*id).or_insert_with(make)));
         }
-        let client = client(ids, gateways, verdicts);
+        let client = client::policy(ids, gateways, verdicts);
         let entrance = Entrance { address: socket.0, transport: socket.1, client, listeners };
         match previous.get(socket) {
             Some(known) if ***known == entrance => Arc::clone(known),

@@ -11,7 +11,7 @@ mod path;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Action, Filters, Mirror, RequestMatch, Transport};
+use tidegate_model::traffic::{Action, Filters, Mirror, RequestMatch, Target, Transport};
 use tidegate_objects::Kind;
 use tidegate_objects::route::{HttpRouteFilter, RequestMirror};
 
@@ -183,7 +183,15 @@ impl Reader<'_, '_> {
         let (numerator, denominator) = share(asked).map_err(|refusal| refusal.under("requestMirror"))?;
         let Site { from, context, .. } = self.site;
         match self.backends.resolve(&from, &asked.backend_ref, Transport::Tcp, context) {
-            Ok(target) => self.applied.filters.mirrors.push(Mirror { numerator, denominator, target }),
+            Ok(target) => {
+                if let Target::Broken(short) = target {
+                    let message = format!(
+                        "{short}, so requests are served, but not copied there; see the policy's verdict"
+                    );
+                    report.warn("PolicyInvalid", "requestMirror.backendRef", message);
+                }
+                self.applied.filters.mirrors.push(Mirror { numerator, denominator, target });
+            }
             Err(broken) => {
                 let message = format!("{}; requests are served, but not copied there", broken.message);
                 report.part(broken.reason, &format!("requestMirror.backendRef.{}", broken.field), message);

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use tidegate_model::Machine;
+use tidegate_model::traffic::Home;
 use tidegate_objects::{Key, Kind, LabelSelector, Snapshot};
 
 use crate::verdicts::Verdicts;
 use crate::words::list;
+
+/// The label that says in which zone a gateway stands.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A label that every gateway has, written or not.
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -74,6 +79,16 @@ impl Gateways {
     /// This machine.
     pub fn here(&self) -> Option<&Node> {
         self.all.get(self.here?)
+    }
+
+    /// The zone of this machine, and how many gateways stand in each; none if its GatewayNode names no zone.
+    pub fn home(&self) -> Option<Home> {
+        let zone = |node: &Node| node.labels.get(ZONE).map(|zone| Arc::<str>::from(zone.as_str()));
+        let mut gateways = BTreeMap::new();
+        for zone in self.all.iter().filter_map(zone) {
+            *gateways.entry(zone).or_default() += 1;
+        }
+        Some(Home { zone: zone(self.here()?)?, gateways })
     }
 
     /// Its place among all, sorted by name.

@@ -43,7 +43,9 @@ pub enum CertificateError {
     #[error("tls.key is encrypted with a passphrase; store it decrypted")]
     KeyEncrypted,
     /// Its algorithm or size is not served.
-    #[error("tls.key is no key that can be served: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519")]
+    #[error(
+        "tls.key is no key that can be served: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
+    )]
     KeyUnsupported,
     /// They do not belong together.
     #[error("tls.key does not fit tls.crt")]

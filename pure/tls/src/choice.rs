@@ -53,7 +53,8 @@ impl Shown {
 impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes: &[SignatureScheme] = hello.signature_schemes();
-        let index = self.choose(hello.server_name(), |index| self.all[index].key.choose_scheme(schemes).is_some());
+        let index =
+            self.choose(hello.server_name(), |index| self.all[index].key.choose_scheme(schemes).is_some());
         index.map(|index| self.all[index].clone())
     }
 }

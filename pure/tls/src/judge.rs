@@ -54,7 +54,11 @@ impl Judge {
         now: UnixTime,
     ) -> Result<ClientCertificate, Error> {
         let Some((own, others)) = certificates.and_then(<[_]>::split_first) else {
-            return if self.optional { Ok(ClientCertificate::None) } else { Err(Error::NoCertificatesPresented) };
+            return if self.optional {
+                Ok(ClientCertificate::None)
+            } else {
+                Err(Error::NoCertificatesPresented)
+            };
         };
         match self.check(own, others, now) {
             Ok(_) => Ok(ClientCertificate::Verified),

@@ -7,7 +7,8 @@
 //!  peers.keyFile ── TicketKeys::new ──► one ticketer for each way of checking clients
 //! ```
 //!
-//! Nothing here touches a socket, a clock or a source of randomness: both are given as a [`World`].
+//! Nothing here touches a socket. Clock and dice of tickets are given as a [`World`]; rustls itself looks at the system's
+//! clock when it checks a certificate, and takes the randomness of a handshake from aws-lc.
 
 mod certificate;
 mod choice;

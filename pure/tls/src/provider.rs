@@ -20,8 +20,14 @@ pub static CIPHER_SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
     ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
 ];
 
 /// Whether this is the IANA name of a cipher suite that can be served.
@@ -44,7 +50,9 @@ pub(crate) fn with_suites(names: &[String]) -> CryptoProvider {
     let mut suites: Vec<_> = named.iter().map(|(_, suite)| *suite).collect();
     for version in [true, false] {
         if !suites.iter().any(|suite| is_new(suite) == version) {
-            suites.extend(CIPHER_SUITES.iter().map(|(_, suite)| *suite).filter(|suite| is_new(suite) == version));
+            suites.extend(
+                CIPHER_SUITES.iter().map(|(_, suite)| *suite).filter(|suite| is_new(suite) == version),
+            );
         }
     }
     CryptoProvider { cipher_suites: suites, ..default_provider() }
@@ -76,7 +84,8 @@ mod tests {
     /// Named suites come in the order given, and the version that none was named for keeps its own.
     #[test]
     fn named_suites() {
-        let list = ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_NULL", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
+        let list =
+            ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_NULL", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
         let found = names(&with_suites(&list.map(str::to_owned)));
         assert_eq!(found[..2], [list[0], list[2]]);
         assert_eq!(found[2..].iter().filter(|name| name.starts_with("TLS_ECDHE")).count(), 0);

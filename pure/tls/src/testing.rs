@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
 };
 use tidegate_model::traffic::Certificate;
 use tidegate_objects::Key;

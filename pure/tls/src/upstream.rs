@@ -7,7 +7,8 @@ use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, veri
 use rustls::pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 use thiserror::Error as ThisError;
 use tidegate_model::traffic::{AlternativeName, BackendTls, Roots};
@@ -118,7 +119,9 @@ impl UpstreamTlsFault {
                 | CertificateError::NotValidYetContext { .. } => UpstreamTlsFault::Expired,
                 _ => UpstreamTlsFault::Certificate,
             },
-            Error::AlertReceived(alert) if *alert != AlertDescription::CloseNotify => UpstreamTlsFault::Refused,
+            Error::AlertReceived(alert) if *alert != AlertDescription::CloseNotify => {
+                UpstreamTlsFault::Refused
+            }
             _ => UpstreamTlsFault::Protocol,
         }
     }

@@ -46,7 +46,6 @@ pub use facts::EndpointFacts;
 pub use health::Checker;
 pub use maglev::{Maglev, TABLE_SIZE_MAX};
 pub use shared::Shared;
-pub use zone::Home;
 
 /// The share on which `random` (uniform over all of u64) falls, by weight; nothing if all weights are 0.
 pub fn share(backends: &[WeightedBackend], random: u64) -> Option<&WeightedBackend> {

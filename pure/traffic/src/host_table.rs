@@ -4,16 +4,18 @@ use std::collections::HashMap;
 
 use tidegate_model::traffic::HostPattern;
 
+use crate::hash::Quick;
+
 #[derive(Debug)]
 pub(crate) struct HostTable<T> {
-    exact: HashMap<String, T>,
-    under: HashMap<String, T>,
+    exact: HashMap<String, T, Quick>,
+    under: HashMap<String, T, Quick>,
     any: Option<T>,
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        HostTable { exact: HashMap::new(), under: HashMap::new(), any: None }
+        HostTable { exact: HashMap::default(), under: HashMap::default(), any: None }
     }
 }
 

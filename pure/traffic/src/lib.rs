@@ -11,6 +11,7 @@ pub mod balance;
 pub mod client;
 pub mod cors;
 pub mod explain;
+pub mod hash;
 pub mod headers;
 pub mod host;
 pub mod mirror;

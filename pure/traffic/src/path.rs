@@ -1,7 +1,9 @@
 //! One path for all stages: router, policies, access log and upstream see what [`normalise`] returns.
 //!
 //! Done (RFC 3986 section 6.2.2): escapes of unreserved characters are decoded (`%2e` is `.`), the others written in
-//! upper case, bytes above 0x7e escaped, runs of `/` merged, `.` and `..` segments resolved.
+//! upper case, runs of `/` merged, `.` and `..` segments resolved. What no URI may hold as it is gets escaped, in the path
+//! and in the query: bytes above 0x7e and ``"<>^`{|}``, in the query `\` too. `[` and `]` stay: they are reserved, so that
+//! an escape would change what they mean (section 2.2), and many clients send them.
 //!
 //! Refused, because the next parser may read them differently: an escaped `/` or `\`, a raw `\`, NUL and other control
 //! characters, an escaped NUL, a broken escape, `#`, `..` above the root, and `..;x` (some servers strip `;x` first).
@@ -55,6 +57,36 @@ pub fn split_query(target: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// The query as it goes on: what no URI may hold is escaped, escapes stay as they are. Borrowed when there was nothing to
+/// do.
+pub fn normalise_query(raw: &str) -> Result<Cow<'_, str>, PathError> {
+    if raw.bytes().all(|byte| AS_IS[usize::from(byte)]) {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let mut query = String::with_capacity(raw.len() + 16);
+    for byte in raw.bytes() {
+        match byte {
+            b'#' => return Err(PathError::Fragment),
+            0..=b' ' | 0x7f => return Err(PathError::Control),
+            _ if AS_IS[usize::from(byte)] => query.push(byte.into()),
+            _ => push_escaped(&mut query, byte),
+        }
+    }
+    Ok(Cow::Owned(query))
+}
+
+/// Which bytes may stand in a path or a query as they are (RFC 3986 sections 3.3 and 3.4), and `[` and `]`.
+const AS_IS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        let odd = matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}');
+        table[byte as usize] = !odd;
+        byte += 1;
+    }
+    table
+};
+
 /// The path that every stage sees. Borrowed when there was nothing to do.
 pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if !raw.starts_with('/') {
@@ -70,7 +102,7 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;
     for &byte in path {
-        let suspect = matches!(byte, 0..=b' ' | b'%' | b'#' | b'\\' | 0x7f..);
+        let suspect = byte == b'%' || !AS_IS[usize::from(byte)];
         if suspect || (before == b'/' && matches!(byte, b'/' | b'.')) {
             return false;
         }
@@ -94,8 +126,8 @@ fn decode(raw: &[u8]) -> Result<String, PathError> {
             b'\\' => return Err(PathError::Backslash),
             b'#' => return Err(PathError::Fragment),
             0..=b' ' | 0x7f => return Err(PathError::Control),
-            0x80.. => push_escaped(&mut path, byte),
-            _ => path.push(byte.into()),
+            _ if AS_IS[usize::from(byte)] => path.push(byte.into()),
+            _ => push_escaped(&mut path, byte),
         }
     }
     Ok(path)
@@ -169,6 +201,8 @@ mod tests {
             ("/.well-known/x", "/.well-known/x"),
             ("/a;x=1/b", "/a;x=1/b"),
             ("/%252e%252e/a", "/%252e%252e/a"),
+            ("/a\"<b>^`{|}", "/a%22%3Cb%3E%5E%60%7B%7C%7D"),
+            ("/a[0]!$&'()*+,;=:@", "/a[0]!$&'()*+,;=:@"),
         ] {
             assert_eq!(normalise(raw).as_deref(), Ok(path), "{raw}");
         }
@@ -205,10 +239,27 @@ mod tests {
         }
     }
 
+    /// In a query only what no URI may hold is escaped; a fragment and controls are refused.
+    #[test]
+    fn queries() {
+        for (raw, query) in [
+            ("", Ok("")),
+            ("a=1&b[]=%2f%zz/../?", Ok("a=1&b[]=%2f%zz/../?")),
+            ("\"<>\\^`{|}", Ok("%22%3C%3E%5C%5E%60%7B%7C%7D")),
+            ("é", Ok("%C3%A9")),
+            ("a#b", Err(PathError::Fragment)),
+            ("a b", Err(PathError::Control)),
+            ("a\0", Err(PathError::Control)),
+            ("\x7f", Err(PathError::Control)),
+        ] {
+            assert_eq!(normalise_query(raw).as_deref().map_err(|error| *error), query, "{raw}");
+        }
+    }
+
     proptest! {
         /// A normalised path stays as it is, and holds nothing that a stage could read in a second way.
         #[test]
-        fn normalising_settles(raw in "/([a-c./;%]|%2[eEfF5]|%5c|é){0,12}") {
+        fn normalising_settles(raw in "/([a-c./;%\"<{]|%2[eEfF5]|%5c|é){0,12}") {
             if let Ok(path) = normalise(&raw) {
                 prop_assert_eq!(normalise(&path), Ok(path.clone()));
                 prop_assert!(!path.contains("//") && !path.contains('\\') && path.is_ascii());

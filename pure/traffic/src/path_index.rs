@@ -11,15 +11,16 @@ use regex::Regex;
 use tidegate_model::traffic::{PathMatch, RequestMatch};
 
 use crate::candidate::{Candidate, Place, whole};
+use crate::hash::Quick;
 use crate::path::normalise;
 use crate::request::RequestView;
 
 #[derive(Debug)]
 pub(crate) struct PathIndex {
-    exact: HashMap<String, Vec<Candidate>>,
+    exact: HashMap<String, Vec<Candidate>, Quick>,
     regexes: Vec<(String, Regex, Vec<Candidate>)>,
     /// By the second of two segments.
-    seconds: HashMap<String, Vec<Candidate>>,
+    seconds: HashMap<String, Vec<Candidate>, Quick>,
     /// The first is the root, the empty prefix.
     prefixes: Vec<Node>,
 }
@@ -28,16 +29,16 @@ pub(crate) struct PathIndex {
 #[derive(Debug, Default)]
 struct Node {
     parent: Option<usize>,
-    children: HashMap<String, usize>,
+    children: HashMap<String, usize, Quick>,
     candidates: Vec<Candidate>,
 }
 
 impl Default for PathIndex {
     fn default() -> Self {
         PathIndex {
-            exact: HashMap::new(),
+            exact: HashMap::default(),
             regexes: Vec::new(),
-            seconds: HashMap::new(),
+            seconds: HashMap::default(),
             prefixes: vec![Node::default()],
         }
     }
@@ -112,7 +113,7 @@ impl PathIndex {
         let mut node = Some(self.deepest(request.path));
         while let Some(at) = node {
             if at == 0
-                && let Some(place) = self.second(request.path).and_then(|list| first(list))
+                && let Some(place) = self.second(request.path).and_then(first)
             {
                 return Some(place);
             }

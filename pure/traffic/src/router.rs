@@ -52,6 +52,8 @@ pub enum Decision<'r> {
 pub struct Matched<'r> {
     /// The listener.
     pub listener: &'r Arc<Model>,
+    /// Which of the entrance's listeners that is.
+    pub index: usize,
     /// The route.
     pub route: &'r Arc<HttpRoute>,
     /// The rule.
@@ -122,7 +124,7 @@ impl Router {
         if request.server_name.is_some_and(|name| self.is_misdirected(index, name)) {
             return Decision::Misdirected(&listener.model);
         }
-        listener.route(host, request)
+        listener.route(index, host, request)
     }
 
     /// The listener that answers a TLS handshake with this server name (any case); for a client that sends none, or one
@@ -162,21 +164,21 @@ impl Listener {
         Listener { model: model.clone(), hosts }
     }
 
-    fn route(&self, host: &str, request: &RequestView<'_>) -> Decision<'_> {
+    fn route(&self, index: usize, host: &str, request: &RequestView<'_>) -> Decision<'_> {
         let mut served = false;
-        for index in self.hosts.covering(host) {
-            if let Some(place) = index.find(request) {
-                return Decision::Matched(self.matched(place));
+        for paths in self.hosts.covering(host) {
+            if let Some(place) = paths.find(request) {
+                return Decision::Matched(self.matched(index, place));
             }
             served = true;
         }
         if served { Decision::NoRule(&self.model) } else { Decision::NoRoute(&self.model) }
     }
 
-    fn matched(&self, place: Place) -> Matched<'_> {
+    fn matched(&self, index: usize, place: Place) -> Matched<'_> {
         let route = &self.model.http_routes()[place.route];
         let rule = &route.rules[place.rule];
-        Matched { listener: &self.model, route, rule, matched: &rule.matches[place.entry] }
+        Matched { listener: &self.model, index, route, rule, matched: &rule.matches[place.entry] }
     }
 }
 

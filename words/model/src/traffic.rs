@@ -9,6 +9,7 @@ pub mod backend;
 pub mod backend_policy;
 pub mod client;
 pub mod filter;
+pub mod home;
 pub mod host;
 pub mod listener;
 pub mod route;
@@ -21,13 +22,15 @@ use serde::Serialize;
 
 pub use backend::{Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, Endpoints, Target};
 pub use backend_policy::{
-    BackendPolicy, Balancing, Breaker, Coding, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut, ZoneAware,
+    BackendPolicy, Balancing, Breaker, Coding, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut,
+    ZoneAware,
 };
 pub use client::{ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, Trust};
 pub use filter::{
     Cors, Filters, HeaderChanges, Mirror, OriginPattern, PathRewrite, Redirect, Respond, Retry, Rewrite,
     SessionCarrier, SessionPersistence, Timeouts,
 };
+pub use home::Home;
 pub use host::HostPattern;
 pub use listener::{Entrance, Listener, ListenerName, Serves, Transport};
 pub use route::{
@@ -43,6 +46,9 @@ pub use tls::{
 pub struct Traffic {
     /// One for each socket; transport, address and port are unique together.
     pub entrances: Vec<Arc<Entrance>>,
+    /// Where this gateway is, if its GatewayNode says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
     /// The endpoints of every backend that a route uses.
     pub endpoints: BTreeMap<BackendId, Arc<EndpointCell>>,
 }

@@ -2,8 +2,9 @@
 //! and HTTPRouteFilter, which an `ExtensionRef` names.
 //!
 //! Field names are Envoy Gateway's where it has the same thing; what is ours alone says so. Durations are GEP-2257 text
-//! (`500ms`, `1m30s`). An absent field leaves the choice to a policy attached further out, and then to us: where no
-//! number is named here, it is not this room's.
+//! (`500ms`, `1m30s`). A policy holds as a whole, and of several the most specific does: what it leaves absent is our
+//! choice, not that of a policy further out. One exception: where `zoneAware` is absent, a Service's
+//! `trafficDistribution` holds. Where no number is named here, it is not this room's.
 
 mod backend;
 mod balance;

@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use tidegate_model::traffic::Breaker;
 use tidegate_traffic::balance::EndpointFacts;
 
 use super::{Backends, Slot, now};
@@ -40,7 +41,7 @@ impl Slot {
     }
 }
 
-/// The endpoints of backends that are watched, counted when somebody asks.
+/// Endpoints of backends that are watched and queues before those that are limited, counted when somebody asks.
 pub struct Gauges(Arc<Backends>);
 
 impl Gauges {
@@ -49,14 +50,14 @@ impl Gauges {
         Gauges(backends)
     }
 
-    /// Of a backend that is watched and has no endpoints, for the page of metrics.
+    /// Of a backend that is watched and limited, for the page of metrics.
     #[cfg(test)]
     pub fn sample() -> Gauges {
         Gauges(Arc::new(super::tests::watched()))
     }
 
     /// Healthy and ejected endpoints by backend. One with several settings counts where it is worst.
-    fn counts(&self) -> BTreeMap<String, (i64, i64)> {
+    fn endpoints(&self) -> BTreeMap<String, (i64, i64)> {
         let (roll, now) = (self.0.roll.borrow().clone(), now());
         let mut counts = BTreeMap::new();
         for slot in roll.slots().filter(|slot| slot.is_watched()) {
@@ -65,6 +66,17 @@ impl Gauges {
             let ejected = facts.iter().filter(|endpoint| endpoint.ejected_secs.is_some()).count() as i64;
             let count = counts.entry(slot.backend.id.to_string()).or_insert((healthy, ejected));
             *count = (count.0.min(healthy), count.1.max(ejected));
+        }
+        counts
+    }
+
+    /// Who waits in line, by backend.
+    fn waiting(&self) -> BTreeMap<String, i64> {
+        let roll = self.0.roll.borrow().clone();
+        let mut counts = BTreeMap::new();
+        for slot in roll.slots().filter(|slot| slot.backend.policy.breaker != Breaker::default()) {
+            let waiting = slot.shared.get().and_then(|shared| shared.circuit().load().pending_requests);
+            *counts.entry(slot.backend.id.to_string()).or_default() += i64::from(waiting.unwrap_or_default());
         }
         counts
     }
@@ -78,23 +90,36 @@ impl fmt::Debug for Gauges {
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counts = self.counts();
-        if counts.is_empty() {
-            return Ok(());
-        }
+        let endpoints = self.endpoints();
         let unit = Unit::Other("endpoints".into());
         let help = "Endpoints that health checks find healthy, of backends with health checks or ejection.";
-        let mut healthy =
-            encoder.encode_descriptor("tidegate_backend_healthy", help, Some(&unit), MetricType::Gauge)?;
-        for (backend, (count, _)) in &counts {
-            ConstGauge::new(*count).encode(healthy.encode_family(&[("backend", backend.as_str())])?)?;
-        }
+        let healthy = endpoints.iter().map(|(backend, (count, _))| (backend.as_str(), *count));
+        family(&mut encoder, "tidegate_backend_healthy", help, &unit, healthy)?;
         let help = "Endpoints left out for a while because requests to them failed, of the same backends.";
-        let mut ejected =
-            encoder.encode_descriptor("tidegate_backend_ejected", help, Some(&unit), MetricType::Gauge)?;
-        for (backend, (_, count)) in &counts {
-            ConstGauge::new(*count).encode(ejected.encode_family(&[("backend", backend.as_str())])?)?;
-        }
-        Ok(())
+        let ejected = endpoints.iter().map(|(backend, (_, count))| (backend.as_str(), *count));
+        family(&mut encoder, "tidegate_backend_ejected", help, &unit, ejected)?;
+        let waiting = self.waiting();
+        let help = "Requests that wait for a place, of backends with limits.";
+        let waiting = waiting.iter().map(|(backend, count)| (backend.as_str(), *count));
+        family(&mut encoder, "tidegate_backend_waiting", help, &Unit::Other("requests".into()), waiting)
     }
+}
+
+/// A gauge by backend; nothing if there is none.
+fn family<'b>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: &Unit,
+    counts: impl Iterator<Item = (&'b str, i64)>,
+) -> fmt::Result {
+    let mut counts = counts.peekable();
+    if counts.peek().is_none() {
+        return Ok(());
+    }
+    let mut metric = encoder.encode_descriptor(name, help, Some(unit), MetricType::Gauge)?;
+    for (backend, count) in counts {
+        ConstGauge::new(count).encode(metric.encode_family(&[("backend", backend)])?)?;
+    }
+    Ok(())
 }

@@ -33,7 +33,7 @@ fn backends() -> Backends {
     Backends::new(Counter::default(), SessionKey::new([0; 32]))
 }
 
-/// One backend with a policy that watches its endpoints.
+/// One backend with a policy that watches its endpoints and limits its requests.
 pub fn watched() -> Backends {
     let ejection = Ejection {
         consecutive_5xx: 5,
@@ -43,9 +43,10 @@ pub fn watched() -> Backends {
         interval: Duration::from_secs(10),
         max_percent: 10,
     };
-    let policy = BackendPolicy { ejection: Some(ejection), ..BackendPolicy::default() };
+    let breaker = Breaker { requests: Some(1), ..Breaker::default() };
+    let policy = BackendPolicy { ejection: Some(ejection), breaker, ..BackendPolicy::default() };
     let all = backends();
-    all.follow(&traffic(&[&backend(policy, &cell())]), None);
+    all.follow(&traffic(&[&backend(policy, &cell())]));
     all
 }
 
@@ -63,12 +64,12 @@ fn equal_backends_share_a_slot() {
     let (all, cell) = (backends(), cell());
     let (first, same, different) =
         (backend(other(), &cell), backend(other(), &cell), backend(BackendPolicy::default(), &cell));
-    let roll = all.follow(&traffic(&[&first, &same, &different]), None);
+    let roll = all.follow(&traffic(&[&first, &same, &different]));
     assert_eq!(roll.slots().count(), 2);
     let (a, b, c) = (all.gate(&first), all.gate(&same), all.gate(&different));
     assert!(Arc::ptr_eq(a.slot(), b.slot()) && Arc::ptr_eq(a.shared(), b.shared()));
     assert!(!Arc::ptr_eq(a.slot(), c.slot()));
-    let again = all.follow(&traffic(&[&backend(other(), &cell)]), None);
+    let again = all.follow(&traffic(&[&backend(other(), &cell)]));
     assert_eq!(again.slots().count(), 1);
     assert!(again.has(a.slot()) && !again.has(c.slot()));
     assert!(all.has(a.slot()));
@@ -83,17 +84,17 @@ async fn successors() {
     };
     let (all, cell) = (backends(), cell());
     let before = backend(limited(1), &cell);
-    all.follow(&traffic(&[&before]), None);
+    all.follow(&traffic(&[&before]));
     let _held = all.gate(&before).admit().await.unwrap();
     all.drain(BTreeSet::from(["10.0.0.1:80".parse().unwrap()]));
     let after = backend(limited(2), &cell);
-    all.follow(&traffic(&[&after]), None);
+    all.follow(&traffic(&[&after]));
     let gate = all.gate(&after);
     let _second = gate.admit().await.unwrap();
     assert!(gate.admit().await.is_err());
     assert!(all.facts()[0].1[0].draining);
     let fewer = backend(BackendPolicy::default(), &cell);
-    all.follow(&traffic(&[&fewer]), None);
+    all.follow(&traffic(&[&fewer]));
     assert!(all.facts()[0].1[0].draining, "though its slot has nothing of its own yet");
 }
 
@@ -102,7 +103,7 @@ async fn successors() {
 fn plain_backends_cost_nothing_unused() {
     let (all, cell) = (backends(), cell());
     let plain = backend(BackendPolicy::default(), &cell);
-    let roll = all.follow(&traffic(&[&plain]), None);
+    let roll = all.follow(&traffic(&[&plain]));
     assert!(roll.slots().all(|slot| slot.known().is_none()));
     all.drain(BTreeSet::from(["10.0.0.1:80".parse().unwrap()]));
     assert!(all.facts()[0].1[0].draining);
@@ -115,7 +116,7 @@ fn plain_backends_cost_nothing_unused() {
 fn backends_of_the_past() {
     let (all, cell) = (backends(), cell());
     let (kept, gone) = (backend(other(), &cell), backend(BackendPolicy::default(), &cell));
-    all.follow(&traffic(&[&kept]), None);
+    all.follow(&traffic(&[&kept]));
     let gate = all.gate(&gone);
     assert!(!all.has(gate.slot()));
     assert_eq!(gate.shared().facts(now()).len(), 1);
@@ -130,8 +131,8 @@ fn home() {
     let (zoned, plain) =
         (backend(BackendPolicy { zone_aware, ..BackendPolicy::default() }, &cell), backend(other(), &cell));
     let traffic = traffic(&[&zoned, &plain]);
-    all.follow(&traffic, None);
+    all.follow(&traffic);
     let slots = [all.gate(&zoned), all.gate(&plain)];
-    all.follow(&traffic, Some(&Home::in_zone("a")));
+    all.follow(&Traffic { home: Some(Home::in_zone("a")), ..traffic });
     assert_eq!(slots.each_ref().map(|gate| all.has(gate.slot())), [false, true]);
 }

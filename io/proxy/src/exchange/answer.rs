@@ -33,7 +33,15 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     story.status = reply.status;
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
-    let flow = Flow { watch, stall, buffers: &worker.buffers, taken: &taken, given: &given };
+    let flow = Flow {
+        watch,
+        stall,
+        buffers: &worker.buffers,
+        taken: &taken,
+        given: &given,
+        sender: None,
+        receiver: None,
+    };
     watch.cap(u64::MAX);
     watch.set(stall);
     let written = watch.within(async {

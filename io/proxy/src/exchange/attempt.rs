@@ -15,8 +15,10 @@ use crate::buffer::Buffer;
 use crate::connection::After;
 use crate::framing::BodyLength;
 use crate::framing::chunked::Emit;
+use crate::framing::lines::list_items;
 use crate::framing::response::ResponseHead;
 use crate::outgoing::{self, HeadWriter, Persistence, RequestPlan, ResponsePlan};
+use crate::pace::Pace;
 use crate::reply::Reply;
 use crate::timer::Expired;
 use crate::tunnel;
@@ -47,6 +49,8 @@ pub struct Attempt<'a> {
     pub codes: Option<&'a BTreeSet<u16>>,
     /// Without a byte of a body for so long it is given up.
     pub stall: Duration,
+    /// The waiting over which the client's pace is taken.
+    pub pace_window: Duration,
     /// From the end of the request to the end of the response's head.
     pub head_limit: Duration,
     /// The tick at which the attempt's own time is over.
@@ -138,6 +142,7 @@ fn of_request(error: RelayError) -> Failure {
         RelayError::Malformed(malformed) => Failure::Reply(malformed.into()),
         RelayError::TooLarge => Failure::Reply(Reply::body_too_large()),
         RelayError::To => Failure::Reply(Reply::upstream_closed()),
+        RelayError::TooSlow => Failure::Reply(Reply::client_too_slow()),
     }
 }
 
@@ -151,7 +156,10 @@ impl<'a> Attempt<'a> {
     ) -> Outcome {
         let Exchange { caller, client, watch, head } = self.exchange;
         let (upstream, buffers) = (&self.lease.upstream, &caller.worker.buffers);
-        let flow = self.flow(&self.tally.received, &self.tally.sent);
+        // A gRPC call may last for days with a message now and then.
+        let window = if head.is_grpc() { Duration::MAX } else { self.pace_window };
+        let upload = Pace::new(caller.worker.limits.body_bytes_per_sec, window);
+        let flow = Flow { sender: Some(&upload), ..self.flow(&self.tally.received, &self.tally.sent) };
         match body.begin(client.is_http1() && upstream.is_http1(), &flow) {
             Ok(true) => {}
             Ok(false) => return Failure::Reply(Reply::upstream_closed()).into(),
@@ -168,6 +176,7 @@ impl<'a> Attempt<'a> {
             let mut pump = Pump { future: pin!(body.pump(&mut sink, &flow)), sent: None };
             let mut judge = Some(judge);
             let mut interim = 0;
+            let mut persistent = true;
             loop {
                 let place = match self.await_head(&mut pump, &mut outbox).await {
                     Ok(place) => place,
@@ -175,6 +184,7 @@ impl<'a> Attempt<'a> {
                 };
                 let sent = pump.sent == Some(true);
                 let incoming = upstream.with_head(place, &mut outbox, head.method() == "HEAD", |response| {
+                    persistent &= response.persistent;
                     let listed = self.codes.is_some_and(|codes| codes.contains(&response.status));
                     if listed && judge.take().is_some_and(|judge| judge(response.status)) {
                         return Ok(Incoming::Repeat(response.status));
@@ -189,6 +199,8 @@ impl<'a> Attempt<'a> {
                     }
                     Ok(Ok(Incoming::Interim(out))) => {
                         interim += 1;
+                        // It may have waited for leave to send its body.
+                        upload.restart(watch.clock().now());
                         if let Some(out) = out
                             && let Err(failure) = self.send(out).await
                         {
@@ -196,7 +208,10 @@ impl<'a> Attempt<'a> {
                         }
                     }
                     Ok(Ok(Incoming::Switching(out))) => break out,
-                    Ok(Ok(Incoming::Final(response))) => {
+                    Ok(Ok(Incoming::Final(mut response))) => {
+                        response.persistent = persistent;
+                        // Who was answered may be in a conversation.
+                        upload.release();
                         (story.status, story.upstream) = (response.status, self.began.elapsed());
                         return self.relay(&mut pump, &mut outbox, response).await;
                     }
@@ -224,7 +239,8 @@ impl<'a> Attempt<'a> {
         'a: 'f,
     {
         let Exchange { caller, watch, .. } = self.exchange;
-        Flow { watch, stall: self.stall, buffers: &caller.worker.buffers, taken, given }
+        let buffers = &caller.worker.buffers;
+        Flow { watch, stall: self.stall, buffers, taken, given, sender: None, receiver: None }
     }
 
     /// Waits for a response's head while the request's body is sent.
@@ -292,7 +308,8 @@ impl<'a> Attempt<'a> {
         };
         match response.status {
             101 => {
-                if head.upgrade().is_none() || !response.upgrade {
+                if !response.upgrade || !head.upgrade().is_some_and(|offer| switches_within(response, offer))
+                {
                     return Err(Unexpected);
                 }
                 let plan = ResponsePlan {
@@ -346,8 +363,11 @@ impl<'a> Attempt<'a> {
         watch.cap(self.cap);
         watch.set(self.stall);
         let taken = Cell::new(0);
-        let flow = self.flow(&taken, self.sent);
+        let limits = &self.exchange.caller.worker.limits;
+        let download = Pace::new(limits.body_bytes_per_sec, self.pace_window);
+        let flow = Flow { receiver: Some(&download), ..self.flow(&taken, self.sent) };
         let ended = Ended::with_status(response.status);
+        let sent_before = self.sent.get();
         {
             let mut source = self.lease.upstream.body(outbox, response.body, response.emit);
             let mut relay = pin!(relay(&mut source, &mut response.sink, &flow));
@@ -363,9 +383,15 @@ impl<'a> Attempt<'a> {
                 })
             });
             if let Err(reason) = result.await {
-                // An end like any other would pass a part off as whole.
-                if response.endless {
-                    self.exchange.client.wire().cut();
+                // Nothing has left yet, so that the client can be told.
+                if reason == MALFORMED && self.sent.get() == sent_before {
+                    return Failure::Reply(Reply::upstream_malformed()).into();
+                }
+                // An end like any other would pass a part off as whole; and what a slow client has not taken would wait for it
+                // in the kernel.
+                let client = self.exchange.client;
+                if response.endless || (reason == TOO_SLOW && client.is_http1()) {
+                    client.wire().cut();
                 }
                 return Outcome::Failed(Failure::Broken(reason), ended);
             }
@@ -391,13 +417,26 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Whether a 101 switches to nothing but what was offered (RFC 9110 section 7.8).
+fn switches_within(response: &ResponseHead<'_, '_>, offer: &[u8]) -> bool {
+    let lines = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("upgrade"));
+    let mut chosen = lines.flat_map(|header| list_items(header.value)).peekable();
+    chosen.peek().is_some()
+        && chosen.all(|protocol| list_items(offer).any(|item| item.eq_ignore_ascii_case(protocol)))
+}
+
 /// A response that does not answer the request.
 struct Unexpected;
+
+/// Reasons for the log.
+const MALFORMED: &str = "UpstreamMalformed";
+const TOO_SLOW: &str = "ClientTooSlow";
 
 fn broken(error: RelayError) -> &'static str {
     match error {
         RelayError::From => "UpstreamClosed",
-        RelayError::Malformed(_) | RelayError::TooLarge => "UpstreamMalformed",
+        RelayError::Malformed(_) | RelayError::TooLarge => MALFORMED,
         RelayError::To => "ClientGone",
+        RelayError::TooSlow => TOO_SLOW,
     }
 }

@@ -225,6 +225,8 @@ impl<'t> Forward<'_, 't> {
         let client = &self.asked.policy.timeouts;
         let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
         let stall = client.stream_idle.map_or(worker.limits.body_stall, unless_zero);
+        let window = worker.limits.body_pace_window;
+        let pace_window = client.stream_idle.map_or(window, |limit| unless_zero(limit).max(window));
         let received_by =
             client.request_received.map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit)));
         let started = story.started;
@@ -269,6 +271,7 @@ impl<'t> Forward<'_, 't> {
                         began,
                         codes: self.retry.map(|retry| &retry.codes),
                         stall,
+                        pace_window,
                         head_limit,
                         cap,
                         received_by,

@@ -129,7 +129,9 @@ impl Duplicate {
         let (worker, none) = (&self.worker, &HeaderChanges::default());
         let (taken, given) = (Cell::new(0), Cell::new(0));
         let stall = worker.limits.body_stall;
-        let flow = Flow { watch, stall, buffers: &worker.buffers, taken: &taken, given: &given };
+        let (sender, receiver) = (None, None);
+        let flow =
+            Flow { watch, stall, buffers: &worker.buffers, taken: &taken, given: &given, sender, receiver };
         let plan = RequestPlan {
             changes: [&self.rule.filters.request_headers, none],
             rewritten: Rewritten::of(self.rule.filters.rewrite.as_ref(), None),
@@ -151,7 +153,7 @@ impl Duplicate {
                 relay(&mut source, &mut sink, &flow).await.ok()?;
             }
         }
-        let mut outbox = None;
+        let (mut outbox, mut sound) = (None, true);
         loop {
             let place = lease.upstream.await_head(&mut outbox, &worker.buffers).await.ok()?;
             let to_head = self.head.method() == "HEAD";
@@ -160,14 +162,13 @@ impl Duplicate {
             };
             let (status, body, persistent) =
                 lease.upstream.with_head(place, &mut outbox, to_head, read).ok()?;
+            sound &= persistent;
             if matches!(status, 100..=199) {
                 continue;
             }
             self.throw_away(lease, &mut outbox, body, &flow).await?;
             return Some(
-                persistent
-                    && body != BodyLength::UntilClose
-                    && outbox.as_ref().is_none_or(|rest| rest.is_empty()),
+                sound && body != BodyLength::UntilClose && outbox.as_ref().is_none_or(|rest| rest.is_empty()),
             );
         }
     }

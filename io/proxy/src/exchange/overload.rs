@@ -38,9 +38,12 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// Below the limit that is set, else nine tenths of that of the cgroup, else without one.
+    /// Below the limit that is set, else nine tenths of that of the cgroup, else half of the machine's memory.
     pub fn new(limits: &Limits, gauge: Gauge) -> Overload {
-        let ceiling = limits.memory_bytes_max.or_else(|| cgroup_bytes_max().map(|max| max / 10 * 9));
+        let ceiling = limits
+            .memory_bytes_max
+            .or_else(|| cgroup_bytes_max().map(|max| max / 10 * 9))
+            .or_else(|| machine_bytes().map(|all| all / 2));
         Overload { ceiling, step: AtomicU8::new(0), gauge }
     }
 
@@ -101,9 +104,23 @@ fn cgroup_bytes_max() -> Option<u64> {
     max.trim().parse().ok()
 }
 
+/// Memory of the machine.
+fn machine_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A machine without a limit has one all the same.
+    #[test]
+    fn the_machine_is_a_limit() {
+        let (used, all) = (resident_bytes().unwrap(), machine_bytes().unwrap());
+        assert!(used < all, "{used} of {all}");
+    }
 
     /// Steps begin where they say, and end only well below.
     #[test]

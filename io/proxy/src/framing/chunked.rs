@@ -5,6 +5,7 @@
 
 use super::Malformed;
 use super::fields::Fields;
+use super::lines::Kind;
 
 /// The longest chunk-size line: 15 digits, an extension of 256 bytes, CRLF.
 const SIZE_LINE_BYTES_MAX: usize = 15 + 256 + 2;
@@ -15,28 +16,38 @@ const EXTENSION_BYTES_MAX: usize = 16 * 1024;
 /// The largest trailer section.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
-/// Trailers that are dropped: framing, routing, and what changes how the message is read (RFC 9110 section 6.5.1).
-const TRAILERS_DROPPED: [&str; 20] = [
+/// Trailers that are dropped beside those of which [`Kind`] knows: what changes how the message is read, whom it is from,
+/// or what is done with it (RFC 9110 section 6.5.1). Those that begin with `if-` are, too.
+const TRAILERS_DROPPED: [&str; 29] = [
+    "age",
     "authorization",
     "cache-control",
-    "connection",
     "content-encoding",
-    "content-length",
+    "content-location",
     "content-range",
     "content-type",
     "cookie",
-    "expect",
-    "forwarded",
+    "date",
+    "expires",
     "host",
+    "http2-settings",
     "keep-alive",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
     "range",
+    "retry-after",
     "set-cookie",
     "te",
     "trailer",
-    "transfer-encoding",
     "upgrade",
+    "vary",
+    "warning",
+    "www-authenticate",
+    "x-http-method-override",
 ];
 
 /// What becomes of the framing.
@@ -121,7 +132,8 @@ impl ChunkScanner {
                         self.keep_size_line(buffer, &mut step, digits, taken);
                         continue;
                     }
-                    None => return Ok(step),
+                    None if may_begin_size_line(rest) => return Ok(step),
+                    None => return Err(Malformed::CHUNK),
                 },
                 State::Data(left) => {
                     let length = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
@@ -235,13 +247,25 @@ fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<&[u8]>, Malformed> {
     }
 }
 
+/// Whether a part of a chunk-size line may become one; who sends something else is not waited for.
+fn may_begin_size_line(part: &[u8]) -> bool {
+    let digits = part.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match part.get(digits) {
+        None => digits <= 15,
+        Some(b';' | b'\r') => matches!(digits, 1..=15),
+        Some(_) => false,
+    }
+}
+
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Whether a trailer of this name is passed on.
 pub fn may_pass(name: &[u8]) -> bool {
-    let Ok(name) = std::str::from_utf8(name) else { return false };
-    !TRAILERS_DROPPED.iter().any(|dropped| tidegate_traffic::client::alias(dropped, name))
-        && !tidegate_traffic::client::is_claim(name)
+    let Ok(text) = std::str::from_utf8(name) else { return false };
+    let conditional = matches!(name, [b'i' | b'I', b'f' | b'F', b'-' | b'_', ..]);
+    Kind::of(name) == Kind::Plain
+        && !conditional
+        && !TRAILERS_DROPPED.iter().any(|dropped| tidegate_traffic::client::alias(dropped, text))
 }

@@ -31,6 +31,8 @@ struct Line {
     value: Span,
     end: u32,
     kind: Kind,
+    /// Whether it is written as the proxy would: one space before the value, none behind it.
+    tidy: bool,
 }
 
 /// Field lines, and the bytes that hold them and whatever else belongs to a head.
@@ -62,11 +64,6 @@ impl Fields {
         self.lines.is_empty()
     }
 
-    /// Bytes held.
-    pub fn bytes_len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Adds bytes that belong to no line.
     pub fn push_bytes(&mut self, bytes: &[u8]) -> Span {
         self.bytes.extend_from_slice(bytes);
@@ -80,12 +77,24 @@ impl Fields {
         let value_span = self.push_bytes(value);
         self.bytes.extend_from_slice(b"\r\n");
         let kind = Kind::of(name);
-        self.lines.push(Line { name: name_span, value: value_span, end: self.bytes.len() as u32, kind });
+        let end = self.bytes.len() as u32;
+        self.lines.push(Line { name: name_span, value: value_span, end, kind, tidy: true });
     }
 
-    /// Names a line that stands in the bytes already, after all lines before it; `end` is behind its line break.
-    pub fn place(&mut self, name: Span, value: Span, end: usize, kind: Kind) {
-        self.lines.push(Line { name, value, end: end as u32, kind });
+    /// Names a line that stands in `bytes`, which are the first to be added, after all lines before it; `end` is behind
+    /// its line break.
+    pub fn place(&mut self, bytes: &[u8], name: Span, value: Span, end: usize, kind: Kind) {
+        let colon = name.at + name.len;
+        let tidy = value.at == colon + 2
+            && bytes.get(colon as usize + 1) == Some(&b' ')
+            && end == (value.at + value.len) as usize + 2;
+        self.lines.push(Line { name, value, end: end as u32, kind, tidy });
+    }
+
+    /// Whether a line has no white space around its value but the usual one, so that it may be copied as it is (RFC 9110
+    /// section 5.6.3).
+    pub fn is_tidy(&self, index: usize) -> bool {
+        self.lines.get(index).is_some_and(|line| line.tidy)
     }
 
     /// What stands there.
@@ -156,6 +165,6 @@ mod tests {
         assert_eq!((fields.run(1..1), fields.run(2..9)), (b"".as_slice(), b"".as_slice()));
         assert_eq!(fields.lines().last(), Some(("a", b"3".as_slice())));
         fields.clear();
-        assert!(fields.is_empty() && fields.bytes_len() == 0);
+        assert!(fields.is_empty() && fields.bytes.is_empty());
     }
 }

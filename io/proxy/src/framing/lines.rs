@@ -77,6 +77,11 @@ impl FramingLines {
         }
     }
 
+    /// Whether they announce content.
+    pub fn announces(&self) -> bool {
+        self.codings > 0 || self.length.is_some_and(|length| length > 0)
+    }
+
     /// The length that the lines give; `BodyLength::None` if they are silent.
     pub fn body(&self, http_1_0: bool) -> Result<BodyLength, Malformed> {
         match (self.codings, self.length) {
@@ -165,8 +170,8 @@ impl Kind {
 
     /// Whether such a line ends at this proxy, whatever it says.
     pub fn ends_here(self) -> bool {
-        use Kind::{Coding, Connection, Hop, Length, Te, Upgrade};
-        matches!(self, Hop | Connection | Length | Coding | Upgrade | Te)
+        use Kind::{Coding, Connection, FramingAlias, Hop, Length, Te, Upgrade};
+        matches!(self, Hop | Connection | Length | Coding | Upgrade | Te | FramingAlias)
     }
 }
 

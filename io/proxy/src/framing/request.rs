@@ -7,11 +7,13 @@ use std::mem::MaybeUninit;
 use httparse::{Error, ParserConfig, Request, Status};
 use tidegate_traffic::HeaderLines;
 use tidegate_traffic::host::Authority;
-use tidegate_traffic::path::{PathError, normalise, split_query};
+use tidegate_traffic::path::{PathError, normalise, normalise_query, split_query};
 
+#[cfg(any(test, fuzzing))]
+use super::HEADER_LINES_MAX;
 use super::fields::{Fields, Span};
 use super::lines::{FramingLines, Kind};
-use super::{BodyLength, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
+use super::{BodyLength, HEAD_CEILING, Malformed};
 
 /// A request's head.
 #[derive(Clone, Debug)]
@@ -90,7 +92,7 @@ impl RequestHead {
                 special.line(kind, header.value, http_1_0)?;
             }
             let end = starts.next().unwrap_or(bytes.len() - 2);
-            fields.place(span(header.name.as_bytes()), span(header.value), end, kind);
+            fields.place(bytes, span(header.name.as_bytes()), span(header.value), end, kind);
         }
         let body = framing.body(http_1_0)?;
         let host = special.host(http_1_0)?;
@@ -136,7 +138,7 @@ impl RequestHead {
         let authority = fields.push_bytes(authority.ok_or(Malformed::HOST)?.as_bytes());
         let method = fields.push_bytes(method.as_bytes());
         let path = fields.push_bytes(target.path.as_bytes());
-        let query = target.query.map(|query| fields.push_bytes(query.as_bytes()));
+        let query = target.query.as_ref().map(|query| fields.push_bytes(query.as_bytes()));
         let upgrade = pseudo.protocol.map(|protocol| fields.push_bytes(protocol));
         for (name, value) in lines {
             let kind = Kind::of(name);
@@ -301,7 +303,7 @@ impl<'b> Special<'b> {
 struct Target<'b> {
     authority: Option<&'b str>,
     path: Cow<'b, str>,
-    query: Option<&'b str>,
+    query: Option<Cow<'b, str>>,
     /// Whether a borrowed path stands in the target itself.
     is_literal: bool,
 }
@@ -314,9 +316,6 @@ impl<'b> Target<'b> {
         if target == "*" && method == "OPTIONS" {
             return Ok(Target { authority: None, path: target.into(), query: None, is_literal: true });
         }
-        if target.contains('#') {
-            return Err(Malformed::TARGET);
-        }
         if target.starts_with('/') {
             return Target::of(None, target);
         }
@@ -328,6 +327,11 @@ impl<'b> Target<'b> {
         if Authority::parse(authority).is_none() {
             return Err(Malformed::HOST);
         }
+        if path.is_empty() && method == "OPTIONS" {
+            // That is how a client asks a proxy about the server itself (RFC 9112 section 3.2.4).
+            let path = Cow::Borrowed("*");
+            return Ok(Target { authority: Some(authority), path, query: None, is_literal: false });
+        }
         Target::of(Some(authority), path)
     }
 
@@ -336,16 +340,21 @@ impl<'b> Target<'b> {
         let is_literal = !path.is_empty();
         let path = if is_literal { path } else { "/" };
         let path = normalise(path).map_err(bad_path)?;
+        let query = query.map(normalise_query).transpose().map_err(bad_path)?;
         Ok(Target { authority, path, query, is_literal })
     }
 
-    /// Where path and query stand; a path that had to be changed, or is none, is added to the bytes.
+    /// Where path and query stand; what had to be changed, or is not there, is added to the bytes.
     fn place(&self, fields: &mut Fields, span: impl Fn(&[u8]) -> Span) -> (Span, Option<Span>) {
         let path = match &self.path {
             Cow::Borrowed(path) if self.is_literal => span(path.as_bytes()),
             path => fields.push_bytes(path.as_bytes()),
         };
-        (path, self.query.map(|query| span(query.as_bytes())))
+        let query = self.query.as_ref().map(|query| match query {
+            Cow::Borrowed(query) => span(query.as_bytes()),
+            Cow::Owned(query) => fields.push_bytes(query.as_bytes()),
+        });
+        (path, query)
     }
 }
 
@@ -355,8 +364,8 @@ fn bad_path(error: PathError) -> Malformed {
         PathError::BadEscape => "The path has a percent sign without two hexadecimal digits.",
         PathError::EscapedSlash => "The path has an escaped slash or backslash.",
         PathError::Backslash => "The path has a backslash.",
-        PathError::Control => "The path has a space or a control character.",
-        PathError::Fragment => "The path has a number sign.",
+        PathError::Control => "The target has a space or a control character.",
+        PathError::Fragment => "The target has a number sign.",
         PathError::AboveRoot => "The path climbs above the root.",
         PathError::DotParameters => "The path has a dot segment with parameters.",
     };

@@ -18,7 +18,7 @@ pub struct ResponseHead<'h, 'b> {
     pub headers: &'h [Header<'b>],
     /// How long its body is.
     pub body: BodyLength,
-    /// Whether another request may follow on the connection.
+    /// Whether another request may follow on the connection. An interim response speaks for the final one, too.
     pub persistent: bool,
     /// Whether `Connection` has the option `upgrade`.
     pub upgrade: bool,
@@ -96,12 +96,15 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             BodyLength::None => BodyLength::UntilClose,
             declared => declared,
         };
+        // These may not announce content (RFC 9110 section 8.6, RFC 9112 section 6.1). Who does may send it, too, and would
+        // have it taken for the next response.
+        let deceptive = matches!(status, 100..=199 | 204) && framing.announces();
         Ok(ResponseHead {
             status,
             phrase: response.reason.unwrap_or_default(),
             headers: response.headers,
             body,
-            persistent: !framing.close && !http_1_0 && body != BodyLength::UntilClose,
+            persistent: !framing.close && !http_1_0 && !deceptive && body != BodyLength::UntilClose,
             upgrade: framing.upgrade,
             names_headers: framing.names_headers,
         })

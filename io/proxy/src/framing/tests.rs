@@ -3,7 +3,7 @@
 use httparse::EMPTY_HEADER;
 use proptest::prelude::*;
 
-use super::chunked::{ChunkScanner, Emit};
+use super::chunked::{ChunkScanner, Emit, may_pass};
 use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::scan::HeadScan;
@@ -149,6 +149,73 @@ fn request_lines() {
     }
 }
 
+/// What no URI may hold is escaped, in path and query; OPTIONS about a whole server asks for `*`.
+#[test]
+fn targets_that_are_rewritten() {
+    for (line, authority, path, query) in [
+        ("GET /a\"<b>?c\"<d>\\ HTTP/1.1", "a", "/a%22%3Cb%3E", Some("c%22%3Cd%3E%5C")),
+        ("GET /é?é HTTP/1.1", "a", "/%C3%A9", Some("%C3%A9")),
+        ("GET http://b?\" HTTP/1.1", "b", "/", Some("%22")),
+        ("OPTIONS http://b HTTP/1.1", "b", "*", None),
+        ("OPTIONS http://b/ HTTP/1.1", "b", "/", None),
+        ("OPTIONS http://b?c HTTP/1.1", "b", "/", Some("c")),
+    ] {
+        let head = first_line(line).unwrap();
+        assert_eq!((head.authority(), head.path(), head.query()), (authority, path, query), "{line:?}");
+    }
+}
+
+/// Trailers that would change how a message is read, where it goes, or who it is from do not pass, in any spelling.
+#[test]
+fn trailers_that_pass() {
+    for name in
+        ["x-sum", "Content-MD5", "etag", "grpc-status", "server-timing", "authentication-info", "iffy"]
+    {
+        assert!(may_pass(name.as_bytes()), "{name}");
+    }
+    for name in [
+        "Content-Length",
+        "transfer_encoding",
+        "host",
+        "te",
+        "Trailer",
+        "Set_Cookie",
+        "x-forwarded-for",
+        "x-request-id",
+        "X_Request_Id",
+        "traceparent",
+        "tracestate",
+        "Max-Forwards",
+        "If-Match",
+        "if_none_match",
+        "if-range",
+        "WWW-Authenticate",
+        "content-location",
+        "Connection",
+        "http2-settings",
+    ] {
+        assert!(!may_pass(name.as_bytes()), "{name}");
+    }
+}
+
+/// A chunk-size line that can become none is refused at once, not waited for.
+#[test]
+fn chunk_sizes_begun() {
+    for (part, fine) in [
+        ("3", true),
+        ("3;a", true),
+        ("3\r", true),
+        ("123456789abcdef", true),
+        ("123456789abcdef0", false),
+        ("h", false),
+        ("3 ", false),
+        ("\r", false),
+        (";", false),
+    ] {
+        assert_eq!(dechunk(part.as_bytes(), Emit::Chunks, 100).is_ok(), fine, "{part:?}");
+    }
+}
+
 /// What a head says about body and connection is read as RFC 9112 has it.
 #[test]
 fn lengths_and_persistence() {
@@ -206,9 +273,14 @@ fn responses() {
             Some((200, Length(0), false)),
         ),
         ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", false, Some((200, Length(3), false))),
-        ("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", false, Some((204, None, true))),
+        ("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", false, Some((204, None, false))),
         ("HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n", false, Some((304, None, true))),
+        ("HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", false, Some((204, None, true))),
+        ("HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", false, Some((204, None, false))),
+        ("HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", false, Some((304, None, true))),
         ("HTTP/1.1 100 Continue\r\n\r\n", false, Some((100, None, true))),
+        ("HTTP/1.1 103 Hints\r\nContent-Length: 3\r\n\r\n", false, Some((103, None, false))),
+        ("HTTP/1.1 103 Hints\r\nTransfer-Encoding: chunked\r\n\r\n", false, Some((103, None, false))),
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", false, Option::None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", true, Option::None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false, Option::None),

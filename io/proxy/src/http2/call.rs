@@ -43,7 +43,9 @@ impl Call {
         let mut lines = buffers.text();
         let mut writer = HeadWriter::Http2(BlockWriter::new(&mut lines));
         write(&mut writer);
-        let HeadWriter::Http2(writer) = writer else { return Sender::request(None, &self.session.worker.buffers) };
+        let HeadWriter::Http2(writer) = writer else {
+            return Sender::request(None, &self.session.worker.buffers);
+        };
         let facts = writer.facts();
         let method: &[u8] = if facts.to_head { b"HEAD" } else { b"" };
         if let Ok(stream) = self.session.open(method, facts.is_all, |out| out.verbatim(&lines)) {
@@ -67,7 +69,11 @@ impl Call {
     }
 
     /// Reads the head that came.
-    pub fn with_head<T>(&self, to_head: bool, read: impl FnOnce(&ResponseHead<'_, '_>) -> T) -> Result<T, Malformed> {
+    pub fn with_head<T>(
+        &self,
+        to_head: bool,
+        read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+    ) -> Result<T, Malformed> {
         let Some((fields, is_all)) = self.arrived.take() else { return Err(Malformed::SYNTAX) };
         let result = read_head(&fields, is_all, to_head, read);
         self.session.worker.http2.keep_fields(fields);

@@ -32,7 +32,12 @@ pub struct BlockWriter<'w> {
 impl<'w> BlockWriter<'w> {
     /// Nothing is written yet.
     pub fn new(out: &'w mut Vec<u8>) -> BlockWriter<'w> {
-        BlockWriter { out: FieldWriter::new(out), facts: Facts::default(), switches: false, is_request: false }
+        BlockWriter {
+            out: FieldWriter::new(out),
+            facts: Facts::default(),
+            switches: false,
+            is_request: false,
+        }
     }
 
     /// What the frame needs to know.

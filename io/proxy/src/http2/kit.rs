@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidegate_http2::{Fields, Limits};
 use tidegate_model::traffic::ClientPolicy;
 
+use super::runner::Runners;
 use crate::framing::{HEAD_BYTES_MAX, HEADER_LINES_MAX};
 
 /// Buffers kept of each kind.
@@ -25,6 +26,8 @@ const LINE_OVERHEAD_BYTES: u32 = 32;
 pub struct Kit {
     outputs: RefCell<Vec<Vec<u8>>>,
     fields: RefCell<Vec<Fields>>,
+    /// Tasks for requests.
+    pub(super) runners: Runners,
     limits: RefCell<Option<(Arc<ClientPolicy>, Arc<Limits>)>>,
 }
 
@@ -54,6 +57,11 @@ impl Kit {
             fields.clear();
             kept.push(fields);
         }
+    }
+
+    /// Lets go of what would keep the worker.
+    pub fn clear(&self) {
+        self.runners.clear();
     }
 
     /// A policy as the machine wants it; the last one asked for is remembered.

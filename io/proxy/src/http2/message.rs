@@ -56,8 +56,11 @@ impl<'s> Receiver<'s> {
     pub async fn fill(&mut self, flow: &Flow<'_>) -> Result<bool, RelayError> {
         self.stepped = false;
         self.buffer = None;
-        self.buffer = poll_fn(|context| self.stream.poll_take(context)).await.map_err(|_| RelayError::From)?;
-        flow.watch.set(flow.stall);
+        flow.await_sender();
+        self.buffer =
+            poll_fn(|context| self.stream.poll_take(context)).await.map_err(|_| RelayError::From)?;
+        let came = self.buffer.as_ref().map_or(0, |buffer| buffer.filled().len());
+        flow.came(came, self.stream.session().sharers())?;
         Ok(true)
     }
 
@@ -117,11 +120,11 @@ impl<'s> Sender<'s> {
             return if bytes.is_empty() { Ok(()) } else { Err(RelayError::To) };
         }
         loop {
+            flow.await_receiver();
             let sent = poll_fn(|context| stream.poll_send(context, bytes, end)).await;
             let count = sent.map_err(|_| RelayError::To)?;
             bytes = &bytes[count..];
-            flow.given.set(flow.given.get() + count as u64);
-            flow.watch.set(flow.stall);
+            flow.went(count, stream.session().sharers())?;
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -129,7 +132,13 @@ impl<'s> Sender<'s> {
     }
 
     /// Sends a piece at the front of a buffer and takes it off there; `last`: nothing follows.
-    pub async fn piece(&mut self, buffer: &mut Buffer, step: Step, last: bool, flow: &Flow<'_>) -> Result<(), RelayError> {
+    pub async fn piece(
+        &mut self,
+        buffer: &mut Buffer,
+        step: Step,
+        last: bool,
+        flow: &Flow<'_>,
+    ) -> Result<(), RelayError> {
         self.send_waiting(flow).await?;
         if step.kept > 0 {
             self.send(&buffer.filled()[..step.kept], last, flow).await?;

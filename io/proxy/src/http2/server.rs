@@ -18,10 +18,12 @@ use crate::framing::request::{Pseudo, RequestHead};
 use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::Persistence;
 use crate::reply::Reply;
+use crate::timer::Watch;
 use crate::wire::Wire;
 
 use super::TAG;
 use super::message::Receiver;
+use super::runner::Job;
 
 /// What the connection preface is to an HTTP/1 parser: a head (RFC 9113 section 3.4).
 pub const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -121,7 +123,8 @@ impl Front {
 
 impl Host for Front {
     fn serve(&self, stream: Stream, head: Fields, end: bool) {
-        spawn_local(serve(self.caller.clone(), stream, head, end));
+        let caller = self.caller.clone();
+        self.caller.worker.http2.runners.run(Job { caller, stream, fields: head, end });
     }
 
     fn refused(&self, fault: Fault) {
@@ -139,19 +142,21 @@ impl Host for Front {
 }
 
 /// Serves one request.
-async fn serve(caller: Rc<Caller>, stream: Stream, fields: Fields, end: bool) {
-    let worker = &caller.worker;
-    let watch = worker.clock.watch();
-    let head = request_head(&caller, &fields, end);
-    worker.http2.keep_fields(fields);
-    match head {
+pub(super) async fn serve(job: &Job, watch: &Watch) {
+    let Job { caller, stream, fields, end } = job;
+    // Taken back in the bytes that brought it, as a flood of resets does: nothing is dialled or logged for it.
+    if stream.is_gone() {
+        caller.worker.metrics.http2_taken_back.inc();
+        return;
+    }
+    match request_head(caller, fields, *end) {
         Ok(head) => {
-            let source = Source::Http2(Receiver::new(&stream));
-            let exchange = Exchange { caller: &caller, client: Client::Http2(&stream), watch: &watch, head: &head };
+            let source = Source::Http2(Receiver::new(stream));
+            let exchange = Exchange { caller, client: Client::Http2(stream), watch, head: &head };
             exchange::serve(exchange, source).await;
-            worker.buffers.give_back(head.into_fields());
+            caller.worker.buffers.give_back(head.into_fields());
         }
-        Err(malformed) => turn_away(&caller, &stream, &malformed.into()).await,
+        Err(malformed) => turn_away(caller, stream, watch, &malformed.into()).await,
     }
 }
 
@@ -164,7 +169,9 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
     };
     let protocol = fields.protocol();
     let method = fields.method().unwrap_or_default();
-    if protocol.is_some_and(|protocol| protocol != b"websocket") || (method == b"CONNECT" && protocol.is_none()) {
+    if protocol.is_some_and(|protocol| protocol != b"websocket")
+        || (method == b"CONNECT" && protocol.is_none())
+    {
         return Err(Malformed::METHOD);
     }
     let pseudo = Pseudo {
@@ -196,13 +203,20 @@ fn websocket_key(high: u64, low: u64) -> [u8; 24] {
 }
 
 /// Answers what is no request.
-async fn turn_away(caller: &Caller, stream: &Stream, reply: &Reply) {
+async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Reply) {
     let worker = &caller.worker;
     let (taken, given) = Default::default();
-    let watch = worker.clock.watch();
     let stall = worker.limits.body_stall;
     watch.set(stall);
-    let flow = Flow { watch: &watch, stall, buffers: &worker.buffers, taken: &taken, given: &given };
+    let flow = Flow {
+        watch,
+        stall,
+        buffers: &worker.buffers,
+        taken: &taken,
+        given: &given,
+        sender: None,
+        receiver: None,
+    };
     let mut sink = Client::Http2(stream)
         .respond(&worker.buffers, Framing::AsIs, |out| reply.write_head(Persistence::Silent, out));
     let mut content = worker.buffers.text();

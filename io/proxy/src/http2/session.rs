@@ -25,6 +25,9 @@ use crate::worker::Worker;
 /// Reads in a row before others get their turn.
 const READS_MAX: usize = 4;
 
+/// Without a stream for so long, a connection lets go of its memory.
+const REST: Duration = Duration::from_millis(300);
+
 /// How long a closed connection is still read, so that the peer sees our last frames.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -96,6 +99,7 @@ pub struct Session {
     settle_by: Cell<u64>,
     stall_by: Cell<u64>,
     idle_by: Cell<u64>,
+    shrink_by: Cell<u64>,
     finish_by: Cell<u64>,
 }
 
@@ -120,6 +124,7 @@ impl Session {
             settle_by: Cell::new(NEVER),
             stall_by: Cell::new(NEVER),
             idle_by: Cell::new(NEVER),
+            shrink_by: Cell::new(NEVER),
             finish_by: Cell::new(NEVER),
         })
     }
@@ -129,14 +134,9 @@ impl Session {
         &self.wire
     }
 
-    /// Stream handles that live.
-    pub fn live(&self) -> usize {
+    /// How many streams share the connection.
+    pub fn sharers(&self) -> usize {
         self.live.get()
-    }
-
-    /// Why the session is over, if it is.
-    pub fn over(&self) -> Option<End> {
-        self.over.get()
     }
 
     /// As a client: how many streams may be opened now.
@@ -147,11 +147,6 @@ impl Session {
     /// Whether new streams cannot be opened any more.
     pub fn is_ending(&self) -> bool {
         self.over.get().is_some() || self.machine.borrow().is_closing()
-    }
-
-    /// As a client: whether an extended CONNECT may be sent.
-    pub fn takes_extended_connect(&self) -> bool {
-        self.machine.borrow().peer_settings().extended_connect
     }
 
     /// As a client: opens a stream with the request's head, written whole by `fill`. `end`: no body follows.
@@ -445,13 +440,19 @@ impl Session {
             match self.live.get() {
                 0 if self.idle_by.get() == NEVER => {
                     self.idle_by.set(clock.after(patience.idle));
-                    self.machine.borrow_mut().shrink();
-                    self.lent.set(!self.machine.borrow().output().is_empty());
+                    self.shrink_by.set(clock.after(REST));
                 }
                 0 => {}
-                _ => self.idle_by.set(NEVER),
+                _ => {
+                    self.idle_by.set(NEVER);
+                    self.shrink_by.set(NEVER);
+                }
             }
             let due = |cell: &Cell<u64>| cell.get() <= clock.now();
+            if due(&self.shrink_by) {
+                self.shrink_by.set(NEVER);
+                self.shrink();
+            }
             if due(&self.settle_by) {
                 self.machine.borrow_mut().go_away(ErrorCode::SETTINGS_TIMEOUT);
                 return Poll::Ready(End::Unsettled);
@@ -470,13 +471,22 @@ impl Session {
                 self.idle_by.set(clock.after(patience.grace * 2));
                 self.begin_shutdown();
             }
-            let deadlines = [&self.settle_by, &self.stall_by, &self.idle_by, &self.finish_by];
+            let deadlines =
+                [&self.settle_by, &self.stall_by, &self.idle_by, &self.shrink_by, &self.finish_by];
             let next = deadlines.into_iter().map(Cell::get).min().unwrap_or(NEVER);
             watch.set_at(next, patience.tag);
             if watch.poll_expired(context).is_pending() {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Lets go of all memory that a connection at rest does not need.
+    fn shrink(&self) {
+        let mut machine = self.machine.borrow_mut();
+        machine.shrink();
+        self.lent.set(!machine.output().is_empty());
+        *self.streams.borrow_mut() = Vec::new();
     }
 
     /// Writes what is left, GOAWAY last, and reads on for a moment: a socket closed with bytes unread resets the connection,

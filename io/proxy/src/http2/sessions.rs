@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_http2::{Fault, Fields, Limits, Role};
+use tidegate_traffic::hash::Quick;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -15,7 +16,6 @@ use super::session::{Host, Patience, Session};
 use super::stream::Stream;
 use crate::backends::Passage;
 use crate::framing::HEADER_LINES_MAX;
-use crate::upstream::Quick;
 use crate::wire::Wire;
 use crate::worker::Worker;
 
@@ -68,7 +68,13 @@ impl Sessions {
     }
 
     /// Takes in a connection on which HTTP/2 is spoken, and begins. `place` is given back when it ends.
-    pub fn begin(&self, worker: &Rc<Worker>, endpoint: SocketAddr, wire: Wire, place: Passage) -> Rc<Session> {
+    pub fn begin(
+        &self,
+        worker: &Rc<Worker>,
+        endpoint: SocketAddr,
+        wire: Wire,
+        place: Passage,
+    ) -> Rc<Session> {
         let session = Session::new(worker.clone(), wire, Role::Client, limits());
         let shelf = self.shelf(endpoint);
         shelf.sessions.borrow_mut().push(session.clone());

@@ -73,7 +73,11 @@ impl Shared {
         state.owed += data.len();
         while !data.is_empty() {
             if state.inbox.back_mut().is_none_or(|last| last.space().is_empty()) {
-                let size = if data.len() <= SMALL_PIECE_BYTES && state.inbox.is_empty() { Size::Small } else { Size::Large };
+                let size = if data.len() <= SMALL_PIECE_BYTES && state.inbox.is_empty() {
+                    Size::Small
+                } else {
+                    Size::Large
+                };
                 state.inbox.push_back(buffers.take(size));
             }
             let Some(last) = state.inbox.back_mut() else { break };
@@ -197,6 +201,11 @@ impl Stream {
     /// The trailers, once the body has ended; none if there were none, or if they were taken.
     pub fn take_trailers(&self) -> Option<Box<Fields>> {
         self.shared.state.borrow_mut().trailers.take()
+    }
+
+    /// Whether the stream is gone.
+    pub fn is_gone(&self) -> bool {
+        self.shared.state.borrow().gone.is_some()
     }
 
     /// Ready when the stream is gone, even if there is more to read.

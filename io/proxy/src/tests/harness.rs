@@ -245,8 +245,12 @@ pub fn traffic(addresses: &[SocketAddr], backends: &[(u32, &Arc<Backend>)]) -> A
         Arc::new(Entrance { address, transport: Transport::Tcp, client: Arc::default(), listeners })
     };
     Arc::new(Traffic {
+        home: None,
         entrances: addresses.iter().map(entrance).collect(),
-        endpoints: backends.iter().map(|(_, backend)| (backend.id.clone(), backend.endpoints.clone())).collect(),
+        endpoints: backends
+            .iter()
+            .map(|(_, backend)| (backend.id.clone(), backend.endpoints.clone()))
+            .collect(),
     })
 }
 
@@ -277,7 +281,11 @@ impl Gateway {
         let output = AccessLogOutput::File(folder.path().join("access.log"));
         let access_log = AccessLog { output, fields: vec![] };
         let mut registry = Registry::default();
-        let proxy = Proxy::start(ProxyConfig { workers: 2, access_log, limits, ticket_secret: vec![] }, &mut registry).unwrap();
+        let proxy = Proxy::start(
+            ProxyConfig { workers: 2, access_log, limits, shared_secret: vec![] },
+            &mut registry,
+        )
+        .unwrap();
         Gateway { proxy, address: free_address(), registry, folder }
     }
 
@@ -316,6 +324,10 @@ impl Gateway {
     pub fn log(&self, lines: usize) -> Vec<serde_json::Value> {
         let read = || std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
         until("the access log is written", || read().lines().count() >= lines);
-        read().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let mut lines: Vec<serde_json::Value> =
+            read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Each worker hands over its own sheet, in its own time.
+        lines.sort_by(|a, b| a["time"].as_str().cmp(&b["time"].as_str()));
+        lines
     }
 }

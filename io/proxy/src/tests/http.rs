@@ -195,7 +195,7 @@ fn http_1_0() {
 fn bodiless_responses() {
     let origin = Origin::start(|head, wire| {
         let status = if head.starts_with("GET /204") {
-            "204 No Content\r\nContent-Length: 5"
+            "204 No Content\r\nContent-Length: 0"
         } else if head.starts_with("GET /304") {
             "304 Not Modified\r\nContent-Length: 5"
         } else {

@@ -38,7 +38,11 @@ fn many_requests_on_one_connection() {
     let id = client.ask("POST", "/p?q=1", &[("content-length", "5")], Some(b"hello".to_vec()));
     assert_eq!(client.response(id).text(), "/p?q=1 5");
     let head = origin.last_head();
-    assert_eq!((field(&head, "host"), field(&head, "content-length")), (Some("shop.example"), Some("5")), "{head}");
+    assert_eq!(
+        (field(&head, "host"), field(&head, "content-length")),
+        (Some("shop.example"), Some("5")),
+        "{head}"
+    );
     assert_eq!(field(&head, "x-forwarded-proto"), Some("http"));
     let log = gateway.log(91);
     assert!(log.iter().all(|line| line["protocol"] == "HTTP/2" && line["status"] == 200));

@@ -138,8 +138,7 @@ fn http_behind_a_header() {
     let mut client = policy(ProxyProtocolIn::Required, &[]);
     client.limits.connections_per_client = Some(1);
     let entrance = Entrance { client: Arc::new(client), ..(*model.entrances[0]).clone() };
-    gateway
-        .apply(Arc::new(Traffic { entrances: vec![Arc::new(entrance)], endpoints: model.endpoints.clone() }));
+    gateway.apply(Arc::new(Traffic { entrances: vec![Arc::new(entrance)], ..(*model).clone() }));
     let mut wire = gateway.client();
     wire.send([&v1()[..], GET.as_bytes()].concat());
     assert_eq!(wire.response().1, "a");
@@ -201,7 +200,8 @@ fn headers_to_http_backends() {
         for _ in 0..2 {
             assert_eq!(status(&client.ask(GET).0), 200);
             let head = kept.lock().unwrap().last().cloned().unwrap();
-            let line = format!("PROXY TCP4 {} {} {} {}", own.ip(), own.ip(), own.port(), gateway.address.port());
+            let line =
+                format!("PROXY TCP4 {} {} {} {}", own.ip(), own.ip(), own.port(), gateway.address.port());
             assert_eq!(head.lines().next(), Some(&line[..]));
         }
         clients.push(client);

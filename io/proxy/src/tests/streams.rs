@@ -35,7 +35,7 @@ pub fn entrance(address: SocketAddr, serves: Serves, client: ClientPolicy) -> Ar
 
 /// These sockets, and nothing else.
 pub fn serving(entrances: impl IntoIterator<Item = Arc<Entrance>>) -> Arc<Traffic> {
-    Arc::new(Traffic { entrances: entrances.into_iter().collect(), endpoints: Default::default() })
+    Arc::new(Traffic { entrances: entrances.into_iter().collect(), ..Traffic::default() })
 }
 
 /// A TCP socket before these backends.

@@ -19,11 +19,11 @@ use tokio::net::TcpStream;
 
 use crate::buffer::{Buffers, Size};
 use crate::timer::{Expired, Watch};
+use crate::wire::Wire;
 use crate::wire::configs::Configs;
 use crate::wire::handshakes::Handshakes;
 use crate::wire::session::{Failure, Session};
 use crate::wire::tls::{TlsFacts, TlsWire};
-use crate::wire::Wire;
 
 /// Bytes thrown away after an alert, so that it is not lost in a reset.
 const DISCARDED_BYTES_MAX: usize = 256 * 1024;
@@ -111,7 +111,11 @@ impl From<io::Error> for Turned {
 }
 
 /// Reads the first message: the server name, and all that was read.
-async fn hello(stream: &TcpStream, mut raw: Vec<u8>, buffers: &Rc<Buffers>) -> Result<(String, Vec<u8>), Turned> {
+async fn hello(
+    stream: &TcpStream,
+    mut raw: Vec<u8>,
+    buffers: &Rc<Buffers>,
+) -> Result<(String, Vec<u8>), Turned> {
     let mut scan = HelloScan::default();
     loop {
         match scan.advance(&raw) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Entrance, Listener, Serves, ServerTls};
+use tidegate_model::traffic::{Entrance, Listener, ServerTls, Serves};
 use tidegate_tls::{ListenerTls, TicketKeys};
 
 use crate::wire::handshakes::machine;

@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::timer::{Expired, Watch};
+use crate::wire::Wire;
 use crate::wire::accept::finish;
 use crate::wire::handshakes::Handshakes;
 use crate::wire::session::{Failure, Session};
 use crate::wire::tls::{TlsFacts, TlsWire};
-use crate::wire::Wire;
 
 /// Settings looked at before those of backends that are gone are forgotten.
 const FORGET_AT: usize = 64;
@@ -141,7 +141,8 @@ async fn shake(
 ) -> Result<(Session, String), ConnectError> {
     let upstream = handshakes.clients.get(tls).await.ok_or(ConnectError::Settings)?;
     let name = upstream.server_name();
-    let session = Session::client(upstream.config().clone(), name.clone(), offer.names(), &handshakes.buffers);
+    let session =
+        Session::client(upstream.config().clone(), name.clone(), offer.names(), &handshakes.buffers);
     let mut session = session.map_err(|error| ConnectError::Tls(UpstreamTlsFault::of(&error)))?;
     let finished = finish(stream, &mut session).await;
     // The last message, or the alert that says why not.
@@ -178,7 +179,8 @@ impl Clients {
         if let Some(known) = known {
             return known;
         }
-        let system = if tls.roots == Roots::System { system_roots().await } else { Arc::new(RootCertStore::empty()) };
+        let system =
+            if tls.roots == Roots::System { system_roots().await } else { Arc::new(RootCertStore::empty()) };
         let compiled = UpstreamTls::new(tls, &system);
         if let Err(error) = &compiled {
             tracing::error!(server_name = tls.server_name, %error, "TLS to the backend cannot begin");

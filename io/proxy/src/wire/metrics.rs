@@ -43,7 +43,12 @@ impl TlsMetrics {
         let failures = self.client_failures.clone();
         registry.register_with_unit("tidegate_tls_handshake", help, count("failures"), failures);
         let help = "TLS handshakes with endpoints that were completed";
-        registry.register_with_unit("tidegate_upstream_tls", help, count("handshakes"), self.upstreams.clone());
+        registry.register_with_unit(
+            "tidegate_upstream_tls",
+            help,
+            count("handshakes"),
+            self.upstreams.clone(),
+        );
         let help = "TLS handshakes with endpoints that failed";
         let failures = self.upstream_failures.clone();
         registry.register_with_unit("tidegate_upstream_tls_handshake", help, count("failures"), failures);

@@ -453,8 +453,13 @@ impl Session {
         while self.state().wants_write() {
             let mut nowhere = Vec::new();
             let outgoing = &mut self.outgoing;
-            let sink =
-                Sink { outgoing, buffers: &self.buffers, room: &mut [], plain: &mut nowhere, want: Want::Read };
+            let sink = Sink {
+                outgoing,
+                buffers: &self.buffers,
+                room: &mut [],
+                plain: &mut nowhere,
+                want: Want::Read,
+            };
             if !matches!(self.side.step(&mut [], sink).1, Ok(Turn::Again)) {
                 break;
             }
@@ -542,7 +547,9 @@ impl Sink<'_> {
                 Turn::Written(count)
             }
             ConnectionState::PeerClosed => Turn::Closed,
-            ConnectionState::ReadEarlyData(_) => return Err(Error::General("early data is never asked for".into())),
+            ConnectionState::ReadEarlyData(_) => {
+                return Err(Error::General("early data is never asked for".into()));
+            }
             _ => Turn::Blocked,
         })
     }
@@ -557,6 +564,7 @@ fn receive(stream: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
     use std::os::fd::AsRawFd;
     // SAFETY: the pointer and length are those of a buffer borrowed for the call, which writes at most that many bytes;
     // the descriptor is open as long as the stream is borrowed.
-    let count = unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+    let count =
+        unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }

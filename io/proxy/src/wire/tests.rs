@@ -25,7 +25,9 @@ use crate::timer::Clock;
 fn run<T>(test: impl Future<Output = T>) -> T {
     let builder = &mut tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("it takes too long") })
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(20), test).await.expect("it takes too long")
+    })
 }
 
 /// A listener's TLS with these certificates.
@@ -110,7 +112,12 @@ impl Gateway {
         }
     }
 
-    async fn secure(&self, stream: TcpStream, tls: &Arc<BackendTls>, offer: Offer) -> Result<Wire, ConnectError> {
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        tls: &Arc<BackendTls>,
+        offer: Offer,
+    ) -> Result<Wire, ConnectError> {
         secure(stream, tls, offer, &self.handshakes, &self.clock.watch()).await
     }
 

@@ -60,7 +60,11 @@ impl TlsFacts {
         let names = &tidegate_tls::CIPHER_SUITES;
         let named = |suite| names.iter().find(|(_, known)| *known == suite).map(|(name, _)| *name);
         TlsFacts {
-            version: if state.protocol_version() == Some(ProtocolVersion::TLSv1_3) { "TLSv1.3" } else { "TLSv1.2" },
+            version: if state.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                "TLSv1.3"
+            } else {
+                "TLSv1.2"
+            },
             cipher: suite.and_then(named).unwrap_or_default(),
             server_name,
             alpn: match state.alpn_protocol() {
@@ -138,9 +142,12 @@ impl TlsWire {
         self.session.borrow_mut().close(&self.stream).map(drop)
     }
 
-    /// Ready once that has left.
+    /// Ready once that has left; at once if the connection is to be cut.
     pub fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            if self.is_cut() {
+                return Poll::Ready(Ok(()));
+            }
             if self.session.borrow_mut().close(&self.stream)? {
                 return Poll::Ready(Ok(()));
             }
@@ -156,6 +163,11 @@ impl TlsWire {
     /// Whether an unused connection can still be used: with `thorough` the kernel is asked, else only what is known.
     pub fn is_alive(&self, thorough: bool) -> bool {
         self.look(thorough) == Glance::Quiet
+    }
+
+    /// Whether the connection is cut when it is dropped: it does not linger.
+    fn is_cut(&self) -> bool {
+        SockRef::from(&self.stream).linger().is_ok_and(|linger| linger.is_some_and(|time| time.is_zero()))
     }
 
     /// Bytes of buffers it holds.
@@ -186,12 +198,14 @@ impl TlsWire {
 }
 
 impl Drop for TlsWire {
-    /// Says goodbye, unless the connection is cut on purpose (no lingering) or in the middle of a write: then the other
-    /// side is to see that something is missing.
+    /// Says goodbye, unless the connection is cut on purpose or in the middle of a write: then the other side is to see
+    /// that something is missing.
     fn drop(&mut self) {
+        if self.is_cut() {
+            return;
+        }
         let session = self.session.get_mut();
-        let cut = || SockRef::from(&self.stream).linger().is_ok_and(|linger| linger.is_some_and(|time| time.is_zero()));
-        if session.failure().is_none() && !session.is_mid_write() && !cut() {
+        if session.failure().is_none() && !session.is_mid_write() {
             session.queue_close();
             let _ = session.flush(&self.stream);
         }

@@ -37,7 +37,10 @@ fn a_chain_is_read() {
     let key = Key::new("test", "shop", "tls");
     let found = certificate(key.clone(), text.as_bytes(), leaf.key_pem.as_bytes(), Some(b"ocsp")).unwrap();
     assert_eq!(found.secret, key);
-    assert_eq!(found.names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop.example", "*.shop.example"]);
+    assert_eq!(
+        found.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["shop.example", "*.shop.example"]
+    );
     assert_eq!(found.chain, [leaf.der, middle.der()]);
     assert_eq!(found.not_after_secs, 1_893_456_000);
     assert_eq!(found.ocsp.as_deref(), Some(&b"ocsp"[..]));
@@ -53,7 +56,8 @@ fn keys() {
     assert!(matches!(found.key, PrivateKey::Sec1(_)));
     for algorithm in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        let certificate = rcgen::CertificateParams::new(["a.example".into()]).unwrap().self_signed(&key).unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["a.example".into()]).unwrap().self_signed(&key).unwrap();
         read(&certificate.pem(), &key.serialize_pem()).unwrap();
     }
 }

@@ -39,7 +39,9 @@ fn with_extensions(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn names(list: &[(u8, &str)]) -> Vec<u8> {
-    let entry = |&(kind, name): &(u8, &str)| [&[kind], &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat();
+    let entry = |&(kind, name): &(u8, &str)| {
+        [&[kind], &(name.len() as u16).to_be_bytes()[..], name.as_bytes()].concat()
+    };
     let list: Vec<u8> = list.iter().flat_map(entry).collect();
     [&(list.len() as u16).to_be_bytes()[..], &list].concat()
 }
@@ -100,7 +102,13 @@ fn server_names() {
 /// What is no TLS is known by its first bytes.
 #[test]
 fn no_tls() {
-    for raw in [&b"GET / HTTP/1.1\r\n"[..], b"\x16G", b"\x80\x2e\x01\x03\x01", b"\x15\x03\x01\x00\x02", b"\x16\x03\x09"] {
+    for raw in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"\x16G",
+        b"\x80\x2e\x01\x03\x01",
+        b"\x15\x03\x01\x00\x02",
+        b"\x16\x03\x09",
+    ] {
         assert_eq!(scan(raw), Err(HelloError::NotTls), "{raw:?}");
     }
     assert_eq!(scan(b"\x16\x03\x01\x00\x05\x02"), Ok(None));

@@ -11,7 +11,8 @@ use crate::testing::{Authority, Leaf, TestWorld};
 
 /// A client that believes this authority, with a certificate or without.
 pub(crate) fn client_config(ca: &Authority, own: Option<&Leaf>) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(store([ca.der().as_slice()]));
     match own {
         None => builder.with_no_client_auth(),
@@ -95,7 +96,8 @@ fn settings_hold() {
     let ca = Authority::new("ca");
     let base = settings(&ca.leaf(&["a.example"]));
     let client = Arc::new(client_config(&ca, None));
-    let suite = |server: &ServerConnection| format!("{:?}", server.negotiated_cipher_suite().unwrap().suite());
+    let suite =
+        |server: &ServerConnection| format!("{:?}", server.negotiated_cipher_suite().unwrap().suite());
     let (_, server) = shake(&client, listener(&base).config(), "a.example").unwrap();
     assert_eq!(suite(&server), "TLS13_AES_128_GCM_SHA256");
     let old = ServerTls {

@@ -81,7 +81,10 @@ fn refused() {
     let good = backend(&[ca.der()], "web.example");
     let name = AlternativeName::Host("a b".into());
     for (tls, error) in [
-        (BackendTls { server_name: "a b".into(), ..good.clone() }, UpstreamTlsError::ServerName("a b".into())),
+        (
+            BackendTls { server_name: "a b".into(), ..good.clone() },
+            UpstreamTlsError::ServerName("a b".into()),
+        ),
         (
             BackendTls { alternative_names: vec![name], ..good.clone() },
             UpstreamTlsError::AlternativeName("a b".into()),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use tidegate_model::traffic::{BackendPolicy, Balancing, EndpointCell, Endpoints};
+use tidegate_model::traffic::{BackendPolicy, Balancing, EndpointCell, Endpoints, Home};
 
 use super::breaker::Circuit;
 use super::budget::RetryBudget;
@@ -14,7 +14,6 @@ use super::ejection::{self, Ended};
 use super::facts::EndpointFacts;
 use super::maglev::Maglev;
 use super::member::Member;
-use super::zone::Home;
 
 /// Sweeps are not more frequent than this, whatever the policy says.
 const SWEEP_MIN: Duration = Duration::from_millis(100);

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tidegate_model::traffic::{BackendPolicy, Balancing, Endpoint};
+use tidegate_model::traffic::{BackendPolicy, Balancing, Endpoint, Home};
 
 use super::hash::further;
 use super::member::{Lane, Member};
 use super::shared::Roster;
 use super::turns::Turns;
 use super::weights::Weights;
-use super::zone::{self, Home};
+use super::zone;
 use crate::refusal::Refusal;
 
 impl Refusal {

@@ -1,26 +1,8 @@
 //! Preferring endpoints of the gateway's own zone without overloading any zone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tidegate_model::traffic::{Endpoint, ZoneAware};
-
-/// Where this gateway is, and where the others are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
-    /// The gateway's own zone.
-    pub zone: Arc<str>,
-    /// Gateways of each zone that share the traffic, this one included. Empty: not known; as many are presumed in every
-    /// zone that has endpoints.
-    pub gateways: BTreeMap<Arc<str>, u32>,
-}
-
-impl Home {
-    /// In this zone; where other gateways are is not known.
-    pub fn in_zone(zone: &str) -> Home {
-        Home { zone: zone.into(), gateways: BTreeMap::new() }
-    }
-}
+use tidegate_model::traffic::{Endpoint, Home, ZoneAware};
 
 /// By what the weight of each endpoint is multiplied; none: zones do not matter now.
 ///
@@ -92,6 +74,8 @@ fn normalise(shares: &mut ByZone<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn endpoints(zones: &[(&str, u8)]) -> Vec<Endpoint> {

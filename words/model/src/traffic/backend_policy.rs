@@ -114,7 +114,7 @@ pub enum Probe {
     Http {
         /// The method.
         method: String,
-        /// `Host`; none: the endpoint's address.
+        /// `Host`; none: the server name of TLS, else the endpoint's address.
         host: Option<String>,
         /// The path.
         path: String,

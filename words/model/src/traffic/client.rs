@@ -61,7 +61,7 @@ pub struct ClientTimeouts {
 /// Limits towards clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClientLimits {
-    /// Connections of the listener, in the whole process.
+    /// Connections of the socket, in the whole process; listeners that share one share the limit.
     pub connections: Option<u32>,
     /// Connections of one client address, in the whole process.
     pub connections_per_client: Option<u32>,

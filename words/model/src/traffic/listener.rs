@@ -34,8 +34,8 @@ pub struct Entrance {
     /// TCP or UDP; the same address and port may be there once for each.
     #[serde(skip_serializing_if = "Transport::is_tcp")]
     pub transport: Transport,
-    /// What holds before a listener is known: PROXY protocol, connections, handshakes. The policy of the first listener
-    /// that has one.
+    /// What holds before a listener is known: PROXY protocol, limits on connections and heads, idle time, HTTP/2 settings.
+    /// The policy of the first listener that has one; compile tells the others.
     #[serde(skip_serializing_if = "is_default")]
     pub client: Arc<ClientPolicy>,
     /// The listeners behind it; more specific host names win, whatever their order. All serve HTTP in the clear, or all
@@ -96,7 +96,7 @@ impl Listener {
     }
 }
 
-/// Gateway and listener: `shop/edge/http`.
+/// Gateway and listener: `shop/edge/http`; of a ListenerSet, its name stands between: `shop/edge/team/set/http`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenerName {
     /// The Gateway.

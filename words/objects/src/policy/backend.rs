@@ -10,7 +10,8 @@ use crate::reference::TargetRef;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTrafficPolicy {
-    /// Services, routes of every kind, or Gateways; with `sectionName` a rule, a listener or a port name.
+    /// Services, routes of every kind, or Gateways; with `sectionName` a port name or a rule. A Gateway's listener has
+    /// no effect.
     pub target_refs: Vec<TargetRef>,
     /// How an endpoint is chosen.
     #[serde(default)]
@@ -30,7 +31,7 @@ pub struct BackendTrafficPolicy {
     /// A PROXY protocol header before every connection; absent: none.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocolOut>,
-    /// How responses may be compressed, preferred first; empty: not at all.
+    /// How responses may be compressed, preferred first; not served: they go out as backends send them.
     #[serde(default)]
     pub compression: Vec<Compression>,
     /// HTTP/2.

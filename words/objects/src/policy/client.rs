@@ -12,7 +12,8 @@ use crate::reference::TargetRef;
 pub struct ClientTrafficPolicy {
     /// Gateways and ListenerSets; with `sectionName` one listener. One listener's policy wins over the whole's.
     pub target_refs: Vec<TargetRef>,
-    /// Connections begin with a PROXY protocol header, version 1 or 2; absent: they do not.
+    /// Connections begin with a PROXY protocol header, version 1 or 2; absent: they do not. Everyone may send one,
+    /// unless `clientIPDetection.xForwardedFor.trustedCIDRs` says who.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocolIn>,
     /// Whose word on the client's address is believed; absent: nobody's.
@@ -60,13 +61,15 @@ pub struct ClientIpDetection {
     pub x_forwarded_for: Option<XForwardedFor>,
 }
 
-/// Which entries of `X-Forwarded-For` are believed, counted from the right; one of the two is given.
+/// Which entries of `X-Forwarded-For` are believed, counted from the right; one of the two is given. Of both,
+/// `trustedCIDRs` counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct XForwardedFor {
     /// How many proxies of ours stand before us.
     pub num_trusted_hops: Option<u32>,
-    /// Networks of the proxies before us; the client is the rightmost address outside of them.
+    /// Networks of the proxies before us; the client is the rightmost address outside of them. With `proxyProtocol`
+    /// only they may send its header; empty: everyone.
     #[serde(rename = "trustedCIDRs")]
     pub trusted_cidrs: Vec<IpNet>,
 }
@@ -75,7 +78,7 @@ pub struct XForwardedFor {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientHeaders {
-    /// What becomes of `X-Request-Id`; absent: `Generate`.
+    /// What becomes of `X-Request-Id`; absent: `PreserveOrGenerate`, which alone is served.
     #[serde(rename = "requestID")]
     pub request_id: Option<RequestIdAction>,
 }
@@ -83,7 +86,7 @@ pub struct ClientHeaders {
 /// What becomes of `X-Request-Id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequestIdAction {
-    /// The client's is kept; one is made where there is none.
+    /// The client's is kept if it is well-formed; else one is made.
     PreserveOrGenerate,
     /// The client's is kept; none is made.
     Preserve,
@@ -121,7 +124,7 @@ pub struct ClientHttpTimeout {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientTcpTimeout {
-    /// How long a proxied TCP or TLS connection, or a UDP session, may go without a byte.
+    /// How long a proxied TCP or TLS connection may go without a byte; no effect on UDP.
     pub idle_timeout: Option<String>,
     /// How long a TLS handshake may take.
     #[serde(rename = "tlsHandshakeTimeout")]
@@ -154,7 +157,7 @@ pub struct ConnectionLimit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientHttp1 {
-    /// HTTP/1.0 is served; absent: it is answered with 426.
+    /// Settings of HTTP/1.0, which is served with or without them; they have no effect.
     pub http10: Option<Http10>,
 }
 
@@ -186,12 +189,13 @@ pub struct ClientTls {
     pub min_version: Option<TlsVersion>,
     /// The newest version spoken; absent: the newest there is.
     pub max_version: Option<TlsVersion>,
-    /// Cipher suites of TLS 1.2 by OpenSSL's names, preferred first; empty: our choice.
+    /// Cipher suites by OpenSSL's names or IANA's, preferred first; empty: our choice.
     pub ciphers: Vec<String>,
-    /// Protocols offered (`h2`, `http/1.1`), preferred first; empty: ALPN is off; absent: both.
+    /// Protocols offered (`h2`, `http/1.1`), preferred first; empty: ALPN is off; absent, or none of
+    /// them known: both.
     #[serde(rename = "alpnProtocols")]
     pub alpn_protocols: Option<Vec<String>>,
-    /// Sessions.
+    /// Sessions; absent: they are resumed by tickets.
     pub session: Option<ClientTlsSession>,
 }
 
@@ -218,7 +222,7 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientTlsSession {
-    /// How sessions are resumed; absent: not at all.
+    /// How sessions are resumed; absent (`session: {}`): not at all.
     pub resumption: Option<TlsResumption>,
 }
 
@@ -228,7 +232,7 @@ pub struct ClientTlsSession {
 pub struct TlsResumption {
     /// By tickets that the client keeps (RFC 5077, RFC 8446 section 2.2).
     pub stateless: Option<Empty>,
-    /// By sessions that we keep.
+    /// By sessions that we keep; not served.
     pub stateful: Option<Empty>,
 }
 

@@ -23,7 +23,7 @@ pub struct DirectResponse {
     pub content_type: Option<String>,
     /// The body; absent: none.
     pub body: Option<ResponseBody>,
-    /// Further headers; `remove` has no effect.
+    /// Further headers; `remove` takes away what other filters of the rule would add.
     pub header: Option<HeaderModifier>,
 }
 

@@ -81,7 +81,7 @@ pub enum ActiveCheckType {
 pub struct HttpCheck {
     /// The path.
     pub path: String,
-    /// The Host sent; absent: the Service's.
+    /// The Host sent; absent: the server name of TLS, else the endpoint's address.
     #[serde(default)]
     pub hostname: Option<String>,
     /// The method; absent: GET.

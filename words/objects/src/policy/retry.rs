@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Retry {
     /// How many more times; default 2.
     pub num_retries: u32,
-    /// What is tried again; absent: `connect-failure`, `refused-stream`, `unavailable`, `cancelled` and 503.
+    /// What is tried again; absent: 503 and connections that did not stand or broke.
     pub retry_on: Option<RetryOn>,
     /// Each try.
     pub per_retry: Option<PerRetry>,
@@ -32,7 +32,7 @@ pub struct RetryOn {
     pub http_status_codes: Vec<u16>,
 }
 
-/// Something that is tried again. The last five are gRPC status codes.
+/// Something that is tried again. The last five are gRPC status codes, which are not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryTrigger {
@@ -50,7 +50,7 @@ pub enum RetryTrigger {
     /// 409.
     #[serde(rename = "retriable-4xx")]
     Retriable4xx,
-    /// HTTP/2 REFUSED_STREAM (RFC 9113 section 8.7).
+    /// HTTP/2 REFUSED_STREAM (RFC 9113 section 8.7); such a request is tried again without being asked for.
     RefusedStream,
     /// One of `httpStatusCodes`.
     RetriableStatusCodes,

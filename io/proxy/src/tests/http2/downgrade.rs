@@ -67,7 +67,9 @@ fn nothing_is_smuggled() {
         assert!(client.raw(&headers(1, true, &lines)));
         client.ask("GET", "/never", &[], None);
         let stream = client.messages.keys().copied().next().unwrap();
-        client.until("an answer", |peer| peer.closed || peer.messages[&stream].reset.is_some() || peer.messages[&stream].ended);
+        client.until("an answer", |peer| {
+            peer.closed || peer.messages[&stream].reset.is_some() || peer.messages[&stream].ended
+        });
         let answer = &client.messages[&stream];
         assert!(answer.reset.is_some() || answer.status() >= 400, "{lines:?}: {answer:?}");
     }
@@ -92,7 +94,10 @@ fn lengths_that_lie() {
         let mut client = Peer::connect(gateway.address);
         let id = client.ask("POST", "/", &[("content-length", length)], Some(body.into()));
         let response = client.response(id);
-        assert!(matches!(response.reset.map(tidegate_http2::ResetBy::code), Some(ErrorCode::PROTOCOL_ERROR)), "{response:?}");
+        assert!(
+            matches!(response.reset.map(tidegate_http2::ResetBy::code), Some(ErrorCode::PROTOCOL_ERROR)),
+            "{response:?}"
+        );
     }
     while let Ok(bytes) = told.recv_timeout(std::time::Duration::from_millis(300)) {
         assert!(bytes < 5);
@@ -105,7 +110,8 @@ fn what_is_put_together() {
     let origin = Origin::text("fine");
     let gateway = Gateway::before(&origin);
     let mut client = Peer::connect(gateway.address);
-    let id = client.ask("GET", "/a/./b/../c?x=%2F", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")], None);
+    let id =
+        client.ask("GET", "/a/./b/../c?x=%2F", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")], None);
     assert_eq!(client.response(id).status(), 200);
     let head = origin.last_head();
     assert!(head.starts_with("GET /a/c?x=%2F HTTP/1.1\r\n"), "{head}");

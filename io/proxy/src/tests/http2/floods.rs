@@ -21,6 +21,9 @@ fn get() -> Vec<u8> {
     block
 }
 
+/// The frames of one step of a flood.
+type Step<'f> = &'f dyn Fn(u32) -> Vec<u8>;
+
 /// Each flood ends its own connection with ENHANCE_YOUR_CALM, is counted by its kind, and somebody else's requests are answered
 /// all the while.
 #[test]
@@ -36,7 +39,7 @@ fn floods_are_cut_and_counted() {
         let stream = at * 2 + 1;
         [frame(1, 4, stream, &get()), frame(8, 0, stream, &0u32.to_be_bytes())].concat()
     };
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 9] = [
+    let floods: [(&str, Step<'_>); 9] = [
         ("rapid_reset", &rapid_reset),
         ("provoked_reset", &provoked),
         ("continuation", &|at| if at == 0 { frame(1, 1, 1, &get()) } else { frame(9, 0, 1, b"") }),

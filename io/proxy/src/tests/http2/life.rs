@@ -105,7 +105,12 @@ fn websocket() {
     let gateway = Gateway::before(&origin);
     let mut client = Peer::connect(gateway.address);
     client.until("settings", |peer| peer.machine.peer_settings().extended_connect);
-    let id = client.open("CONNECT", "/chat", &[(":protocol", "websocket"), ("sec-websocket-version", "13")], false);
+    let id = client.open(
+        "CONNECT",
+        "/chat",
+        &[(":protocol", "websocket"), ("sec-websocket-version", "13")],
+        false,
+    );
     client.until("the tunnel", |peer| peer.messages[&id].body == b"hi ");
     assert_eq!(client.messages[&id].statuses, [200]);
     assert_eq!(client.messages[&id].line("sec-websocket-accept"), None);

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Connection, ConnectionError, ErrorCode, Event, Fields, Limits, RequestLine, ResetBy, StreamId};
+use tidegate_http2::{
+    Connection, ConnectionError, ErrorCode, Event, Fields, Limits, RequestLine, ResetBy, StreamId,
+};
 
 use crate::tests::harness::PATIENCE;
 
@@ -107,7 +109,13 @@ impl Peer {
     }
 
     /// Opens a stream; the body is sent as windows allow.
-    pub fn ask(&mut self, method: &str, path: &str, more: &[(&str, &str)], body: Option<Vec<u8>>) -> StreamId {
+    pub fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> StreamId {
         let id = self.open(method, path, more, body.is_none());
         if let Some(bytes) = body {
             self.send(id, bytes, true);
@@ -144,7 +152,8 @@ impl Peer {
 
     pub fn send_trailers(&mut self, id: StreamId, trailers: &[(&str, &str)]) {
         let outgoing = self.outgoing.entry(id).or_default();
-        outgoing.trailers = trailers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        outgoing.trailers =
+            trailers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         outgoing.end = true;
         self.push(id);
     }
@@ -236,7 +245,12 @@ impl Peer {
     pub fn until(&mut self, what: &str, holds: impl Fn(&Peer) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < deadline, "waited in vain: {what}; {:?} {:?}", self.goaway, self.messages);
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain: {what}; {:?} {:?}",
+                self.goaway,
+                self.messages
+            );
             assert!(!self.closed, "closed while waiting: {what}; {:?}", self.goaway);
             self.turn();
         }
@@ -244,7 +258,9 @@ impl Peer {
 
     /// The whole response.
     pub fn response(&mut self, id: StreamId) -> Message {
-        self.until("a response", |peer| peer.messages.get(&id).is_some_and(|message| message.ended || message.reset.is_some()));
+        self.until("a response", |peer| {
+            peer.messages.get(&id).is_some_and(|message| message.ended || message.reset.is_some())
+        });
         self.messages.remove(&id).unwrap()
     }
 
@@ -305,15 +321,22 @@ impl Http2Origin {
     pub fn start(serve: impl Fn(&mut Peer, StreamId, bool) + Send + Sync + 'static) -> Http2Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let origin = Http2Origin { address, connections: Arc::default(), resets: Arc::default(), requests: Arc::default() };
-        let (connections, resets, requests) = (origin.connections.clone(), origin.resets.clone(), origin.requests.clone());
+        let origin = Http2Origin {
+            address,
+            connections: Arc::default(),
+            resets: Arc::default(),
+            requests: Arc::default(),
+        };
+        let (connections, resets, requests) =
+            (origin.connections.clone(), origin.resets.clone(), origin.requests.clone());
         let serve = Arc::new(serve);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (serve, resets, requests) = (serve.clone(), resets.clone(), requests.clone());
                 thread::spawn(move || {
-                    let limits = Limits { extended_connect: true, concurrent_streams_max: 1000, ..Limits::default() };
+                    let limits =
+                        Limits { extended_connect: true, concurrent_streams_max: 1000, ..Limits::default() };
                     let mut peer = Peer::new(stream, Connection::server(Arc::new(limits)));
                     let mut known = HashMap::new();
                     while !peer.closed {

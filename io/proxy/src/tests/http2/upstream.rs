@@ -19,7 +19,14 @@ fn both_sides() {
     let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
     let mut client = Peer::connect(gateway.address);
     let ids: Vec<_> = (0..50)
-        .map(|at| client.ask("POST", "/svc/Call", &[("content-type", "application/grpc"), ("te", "trailers")], Some(vec![at; 5])))
+        .map(|at| {
+            client.ask(
+                "POST",
+                "/svc/Call",
+                &[("content-type", "application/grpc"), ("te", "trailers")],
+                Some(vec![at; 5]),
+            )
+        })
         .collect();
     for (at, id) in ids.into_iter().enumerate() {
         let response = client.response(id);
@@ -150,8 +157,10 @@ fn a_thousand_streams() {
     let origin = Http2Origin::text("fine");
     let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
     let mut clients: Vec<_> = (0..10).map(|_| Peer::connect(gateway.address)).collect();
-    let ids: Vec<Vec<_>> =
-        clients.iter_mut().map(|client| (0..100).map(|_| client.ask("GET", "/", &[], None)).collect()).collect();
+    let ids: Vec<Vec<_>> = clients
+        .iter_mut()
+        .map(|client| (0..100).map(|_| client.ask("GET", "/", &[], None)).collect())
+        .collect();
     clients.iter_mut().for_each(Peer::turn);
     for (client, ids) in clients.iter_mut().zip(ids) {
         for id in ids {

@@ -17,7 +17,14 @@ async fn send(wire: &Wire, bytes: &[u8], piece: usize) -> io::Result<()> {
 }
 
 /// Sends both ways at once; what arrives.
-fn exchange(max_version: TlsVersion, up: &[u8], down: &[u8], piece: usize, room: usize, is_narrow: bool) -> [Vec<u8>; 2] {
+fn exchange(
+    max_version: TlsVersion,
+    up: &[u8],
+    down: &[u8],
+    piece: usize,
+    room: usize,
+    is_narrow: bool,
+) -> [Vec<u8>; 2] {
     run(async {
         let ca = Authority::new("ca");
         let gateway = Gateway::plain(ServerTls { max_version, ..ends(&[&ca.leaf(&["a.example"])]) });
@@ -27,7 +34,8 @@ fn exchange(max_version: TlsVersion, up: &[u8], down: &[u8], piece: usize, room:
             narrow(&far);
         }
         let tls = begins(&ca, "a.example");
-        let (client, server) = tokio::join!(gateway.secure(near, &tls, Offer::Nothing), gateway.terminate(far));
+        let (client, server) =
+            tokio::join!(gateway.secure(near, &tls, Offer::Nothing), gateway.terminate(far));
         let (client, server) = (client.unwrap(), server.unwrap());
         let (sent_up, sent_down, got_up, got_down) = tokio::join!(
             send(&client, up, piece),
@@ -80,7 +88,8 @@ fn a_stalled_reader_stops_the_writer() {
         narrow(&near);
         narrow(&far);
         let tls = begins(&ca, "a.example");
-        let (client, server) = tokio::join!(gateway.secure(near, &tls, Offer::Nothing), gateway.terminate(far));
+        let (client, server) =
+            tokio::join!(gateway.secure(near, &tls, Offer::Nothing), gateway.terminate(far));
         let (client, server) = (client.unwrap(), server.unwrap());
         let bytes = pattern(1_000_000, 0);
         let mut sent = 0;

@@ -44,7 +44,8 @@ async fn say(gateway: &Gateway, bytes: &[u8]) -> (Option<Hello>, Vec<u8>) {
     };
     let (answer, met) = tokio::join!(client, server);
     let (stream, _) = sockets().await;
-    let met = met.map(|(listener, server_name, first)| Hello::Passthrough { stream, listener, server_name, first });
+    let met =
+        met.map(|(listener, server_name, first)| Hello::Passthrough { stream, listener, server_name, first });
     (met, answer)
 }
 
@@ -53,7 +54,8 @@ async fn say(gateway: &Gateway, bytes: &[u8]) -> (Option<Hello>, Vec<u8>) {
 fn listeners_by_name() {
     run(async {
         let ca = Authority::new("ca");
-        let [one, wild, rest] = [["one.example"], ["*.shop.example"], ["rest.example"]].map(|names| ca.leaf(&names));
+        let [one, wild, rest] =
+            [["one.example"], ["*.shop.example"], ["rest.example"]].map(|names| ca.leaf(&names));
         let gateway = Gateway::new(vec![
             listener("rest", None, Some(ends(&[&rest]))),
             listener("one", Some("one.example"), Some(ends(&[&one]))),
@@ -87,12 +89,20 @@ fn listeners_by_name() {
 fn unknown_names() {
     run(async {
         let ca = Authority::new("ca");
-        let gateway = Gateway::new(vec![listener("one", Some("one.example"), Some(ends(&[&ca.leaf(&["one.example"])])))]);
+        let gateway = Gateway::new(vec![listener(
+            "one",
+            Some("one.example"),
+            Some(ends(&[&ca.leaf(&["one.example"])])),
+        )]);
         let (met, answer) = say(&gateway, &first_message("two.example", 10_000)).await;
         assert!(met.is_none());
         assert_eq!(answer, [21, 3, 3, 0, 2, 2, 112]);
-        assert_eq!(gateway.counters(), r#"tidegate_tls_handshake_failures_total{reason="UnknownServerName"} 1
-# EOF"#.replace("\n# EOF", ""));
+        assert_eq!(
+            gateway.counters(),
+            r#"tidegate_tls_handshake_failures_total{reason="UnknownServerName"} 1
+# EOF"#
+                .replace("\n# EOF", "")
+        );
         let (near, far) = sockets().await;
         let tls = begins(&ca, "two.example");
         let (client, _) = tokio::join!(gateway.secure(near, &tls, Offer::Nothing), gateway.accept(far));
@@ -113,7 +123,9 @@ fn passed_through() {
             let mut raw = first_message("one.DB.example", size);
             raw.extend(b"and what follows");
             let (met, answer) = say(&gateway, &raw).await;
-            let Some(Hello::Passthrough { listener, server_name, first, .. }) = met else { panic!("not passed") };
+            let Some(Hello::Passthrough { listener, server_name, first, .. }) = met else {
+                panic!("not passed")
+            };
             assert_eq!((&*listener.name.section, server_name.as_str()), ("through", "one.db.example"));
             assert!(raw.starts_with(&first) && first.len() >= raw.len() - 16);
             assert_eq!(answer, b"");
@@ -234,7 +246,8 @@ fn backends_that_fail() {
             let gateway = Gateway::plain(ends(&[&leaf]));
             let (near, far) = sockets().await;
             let tls = begins(&ca, name);
-            let (client, server) = tokio::join!(gateway.secure(near, &tls, Offer::Http), gateway.terminate(far));
+            let (client, server) =
+                tokio::join!(gateway.secure(near, &tls, Offer::Http), gateway.terminate(far));
             assert_eq!(client.err().map(|error| error.reason()), Some(reason));
             assert!(server.is_none() && gateway.counters().contains("ClientRefused"));
         }
@@ -262,8 +275,10 @@ fn certificates_change() {
     run(async {
         let ca = Authority::new("ca");
         let [old, new] = [["old.example"], ["new.example"]].map(|names| ca.leaf(&names));
-        let mut gateway =
-            Gateway::new(vec![listener("a", Some("old.example"), Some(ends(&[&old]))), listener("b", None, Some(ends(&[&old])))]);
+        let mut gateway = Gateway::new(vec![
+            listener("a", Some("old.example"), Some(ends(&[&old]))),
+            listener("b", None, Some(ends(&[&old]))),
+        ]);
         let (client, server) = gateway.pair(&begins(&ca, "old.example")).await;
         gateway.entrance.listeners[1] = listener("b", None, Some(ends(&[&new])));
         gateway.router = Router::new(&gateway.entrance);

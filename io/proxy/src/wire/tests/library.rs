@@ -10,7 +10,8 @@ use super::*;
 /// A client that believes this authority.
 pub fn config(ca: &Authority, own: Option<&Leaf>) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(tidegate_tls::store([ca.der().as_slice()]));
     Arc::new(match own {
         None => builder.with_no_client_auth(),

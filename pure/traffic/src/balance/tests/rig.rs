@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_model::traffic::{Backend, BackendId, BackendPolicy, Endpoint, EndpointCell, Endpoints};
+use tidegate_model::traffic::{Backend, BackendId, BackendPolicy, Endpoint, EndpointCell, Endpoints, Home};
 use tidegate_objects::Key;
 
 use crate::Refusal;
 use crate::balance::hash::further;
-use crate::balance::{Balancer, Ended, EndpointFacts, Home, Pick, Shared};
+use crate::balance::{Balancer, Ended, EndpointFacts, Pick, Shared};
 
 pub struct Rig {
     pub backend: Arc<Backend>,

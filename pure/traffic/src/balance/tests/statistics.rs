@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use tidegate_model::traffic::{Balancing, HashKey, ZoneAware};
+use tidegate_model::traffic::{Balancing, HashKey, Home, ZoneAware};
 
 use super::rig::{Rig, address, endpoint};
 use crate::Refusal;
 use crate::balance::hash::further;
-use crate::balance::{Ended, Home, hash};
+use crate::balance::{Ended, hash};
 
 const HASH: Balancing = Balancing::ConsistentHash { key: HashKey::SourceIp, table_size: 65_537 };
 
