@@ -219,6 +219,8 @@ fn a_socket_changes_what_it_carries() {
     let (raw, web) = (backend("raw", &[raw.address]), backend("web", &[http.address]));
     let gateway = Gateway::start(&[(1, &web)]);
     let mut kept = gateway.client();
+    // Connected is not accepted yet: once it was served, it is HTTP's for good.
+    assert_eq!(kept.ask(GET).1, "http");
     for _ in 0..3 {
         gateway.apply(tcp(gateway.address, &[(1, &raw)]));
         assert_eq!(exactly(&mut dial(gateway.address), 3), b"raw");
