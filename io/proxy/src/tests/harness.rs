@@ -304,13 +304,21 @@ impl Gateway {
         Wire::connect(self.address)
     }
 
-    /// The value of a metric line that starts so.
+    /// The value of a metric line that starts so; 0 while there is no such line, as of a label nobody counted.
     pub fn metric(&self, start: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line =
-            text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in {text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let line = text.lines().find(|line| line.starts_with(start));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Waits until a metric has this value: a client may see the end of a thing before a worker has counted it.
+    pub fn counts(&self, start: &str, value: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.metric(start) != value {
+            assert!(Instant::now() < deadline, "{start} is {}, not {value}", self.metric(start));
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether a metric line starts so.

@@ -21,7 +21,7 @@ fn both_sides_are_kept_alive() {
     until("metrics", || {
         gateway.metric("tidegate_http_requests_total{listener=\"shop/edge/http\",code=\"2xx\"}") == 20
     });
-    assert_eq!(gateway.metric("tidegate_upstream_reuses_total"), 19);
+    gateway.counts("tidegate_upstream_reuses_total", 19);
 }
 
 /// The origin sees the client's address, host and port, whatever the client claims, and the route's header changes;

@@ -92,10 +92,10 @@ fn requests_within_tls() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
     assert!(origin.last_head().contains("x-forwarded-proto: https"), "{}", origin.last_head());
     assert_eq!(gateway.log(1)[0]["tls"], "TLSv1.3");
-    assert_eq!(gateway.metric(r#"tidegate_tls_handshakes_total{version="TLSv1.3",kind="full""#), 1);
+    gateway.counts(r#"tidegate_tls_handshakes_total{version="TLSv1.3",kind="full""#, 1);
     let mut tls = dial(&gateway, &config(&ca, None, &["http/1.1"]), "b.example");
     assert!(ask(&mut tls, "b.example").unwrap_err().to_string().contains("UnrecognisedName"));
-    assert_eq!(gateway.metric(r#"tidegate_tls_handshake_failures_total{reason="UnknownServerName""#), 1);
+    gateway.counts(r#"tidegate_tls_handshake_failures_total{reason="UnknownServerName""#, 1);
 }
 
 /// A response whose end is the end of the connection arrives whole, however slowly it is read.

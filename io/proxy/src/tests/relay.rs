@@ -28,7 +28,7 @@ fn bytes_arrive_as_they_were_sent() {
     let gateway = gateway(&server);
     let (small, large) = (pattern(1000, 1), pattern(5_000_000, 2));
     assert!(exchange(dial(gateway.address), &small) == small);
-    assert_eq!(gateway.metric("tidegate_tcp_spliced_bytes_total"), 0);
+    gateway.counts("tidegate_tcp_spliced_bytes_total", 0);
     assert!(exchange(dial(gateway.address), &large) == large);
     let spliced = gateway.metric("tidegate_tcp_spliced_bytes_total");
     assert!(spliced > 2 * 4_000_000, "spliced only {spliced} bytes");
@@ -42,9 +42,9 @@ fn bytes_arrive_as_they_were_sent() {
     assert_eq!((line["bytes_in"].as_u64(), line["bytes_out"].as_u64()), (Some(5_000_000), Some(5_000_000)));
     assert_eq!(line["reason"], "");
     let listener = r#"{listener="shop/edge/stream"}"#;
-    assert_eq!(gateway.metric(&format!("tidegate_tcp_connections_total{listener}")), 2);
-    assert_eq!(gateway.metric(&format!("tidegate_tcp_received_bytes_total{listener}")), 5_001_000);
-    assert_eq!(gateway.metric(&format!("tidegate_tcp_sent_bytes_total{listener}")), 5_001_000);
+    gateway.counts(&format!("tidegate_tcp_connections_total{listener}"), 2);
+    gateway.counts(&format!("tidegate_tcp_received_bytes_total{listener}"), 5_001_000);
+    gateway.counts(&format!("tidegate_tcp_sent_bytes_total{listener}"), 5_001_000);
 }
 
 /// Messages one at a time come back one at a time, and nothing of them is spliced.
@@ -59,7 +59,7 @@ fn ping_pong() {
     }
     drop(client);
     gateway.log(1);
-    assert_eq!(gateway.metric("tidegate_tcp_spliced_bytes_total"), 0);
+    gateway.counts("tidegate_tcp_spliced_bytes_total", 0);
 }
 
 proptest! {
@@ -296,7 +296,7 @@ fn connection_limits() {
         let mut kept: Vec<_> = (0..3).map(|_| dial(gateway.address)).collect();
         kept.iter_mut().for_each(|client| drop(exactly(client, 1)));
         assert!(closed(&mut dial(gateway.address)));
-        assert_eq!(gateway.metric("tidegate_http_refused_connections_total"), refused + 1);
+        gateway.counts("tidegate_http_refused_connections_total", refused + 1);
         kept.pop();
         until("there is room", || gateway.proxy.connections() == 2);
         kept.push(dial(gateway.address));
