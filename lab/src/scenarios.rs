@@ -19,6 +19,7 @@ pub mod out;
 pub mod ownership;
 pub mod recovery;
 pub mod scaling;
+pub mod transparent;
 
 macro_rules! scenario {
     ($name:literal, $topology:expr, $gateways:ident, $run:path, $about:literal) => {
@@ -54,6 +55,13 @@ pub const ALL: &[Scenario] = &[
         Settled,
         inbound::run,
         "a client reaches pods by host, path, header and weight, and the pod sees the client's address"
+    ),
+    scenario!(
+        "transparent",
+        JOURNEY,
+        Settled,
+        transparent::run,
+        "a pod sees the client's own address in its packets, over HTTP and over TCP, where a policy asks for it"
     ),
     scenario!(
         "scaling",

@@ -204,7 +204,8 @@ impl Daemon {
             self.proxy.endpoints_changed();
         }
         let learned = self.learned.borrow_and_update().clone();
-        if changed.model || changed.pods || !Arc::ptr_eq(&learned, &self.installed) {
+        let endpoints = changed.endpoints && kernel::needs_endpoints(&self.intent.model.traffic);
+        if changed.model || changed.pods || endpoints || !Arc::ptr_eq(&learned, &self.installed) {
             let pods = self.board.pods().kernel();
             let desired =
                 kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);

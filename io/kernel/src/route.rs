@@ -24,8 +24,10 @@ const TABLE: u16 = 15;
 const VIA: u16 = 18;
 
 const UNICAST: u8 = 1;
+const LOCAL: u8 = 2;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
+const SCOPE_HOST: u8 = 254;
 const SCOPE_NOWHERE: u8 = 255;
 const ONLINK: u8 = 4;
 const CLONED: u32 = 0x200;
@@ -95,12 +97,17 @@ fn change(kind: u16, flags: u16, key: &RouteKey, next_hops: &[NextHop]) -> io::R
     let family = if key.destination.addr().is_ipv4() { INET } else { INET6 };
     let scope = match next_hops {
         [] => SCOPE_NOWHERE,
+        [only] if only.is_local() => SCOPE_HOST,
         hops if family == INET && hops.iter().all(|hop| hop.gateway.is_none()) => SCOPE_LINK,
         _ => SCOPE_UNIVERSE,
     };
     let table = u8::try_from(key.table).unwrap_or(0);
     let single_flags = if let [only] = next_hops { next_hop_flags(only) } else { 0 };
-    let type_ = if next_hops.is_empty() { 0 } else { UNICAST };
+    let type_ = match next_hops {
+        [] => 0,
+        [only] if only.is_local() => LOCAL,
+        _ => UNICAST,
+    };
     let header = fixed(family, key.destination.prefix_len(), table, scope, type_, u32::from(single_flags));
     let mut message = Message::new(kind, flags, &header);
     message.attr(DST, &octets(key.destination.addr()));

@@ -12,7 +12,6 @@
 mod facts;
 mod gate;
 mod line;
-mod reach;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -58,7 +57,7 @@ impl Backends {
         let before = self.roll.borrow().clone();
         let mut roll = Roll::default();
         let mut fresh = Vec::new();
-        reach::each(traffic, |backend| {
+        traffic.each_backend(|backend| {
             if roll.by_address.contains_key(&address(backend)) {
                 return;
             }

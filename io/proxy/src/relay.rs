@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use tidegate_model::traffic::StreamRoute;
 
 pub use guest::Guest;
-pub use header::preface;
 pub use open::hash_key;
 pub use stock::Stock;
 

@@ -29,7 +29,7 @@ use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
 use crate::http2::{Call, Session, Sessions};
 use crate::outgoing::HeadWriter;
 use crate::timer::Watch;
-use crate::wire::{Alpn, ConnectError, Offer, Wire, connect};
+use crate::wire::{Alpn, Approach, ConnectError, Offer, Wire, connect};
 use crate::worker::Worker;
 
 /// Connections that a worker keeps over all endpoints.
@@ -222,17 +222,17 @@ impl Service {
         None
     }
 
-    /// Opens a connection, or shares one that was opened meanwhile. `preface` goes first (a PROXY protocol header); the
-    /// watch runs with the limit for connecting, and is set anew for TLS.
+    /// Opens a connection, or shares one that was opened meanwhile. The watch runs with the limit for
+    /// connecting, and is set anew for TLS.
     pub async fn open(
         &self,
         worker: &Rc<Worker>,
         endpoint: SocketAddr,
-        preface: &[u8],
+        approach: &Approach,
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
-        if self.backend.protocol == BackendProtocol::Http1 || !preface.is_empty() {
-            return self.open_one(worker, endpoint, preface, watch).await;
+        if self.backend.protocol == BackendProtocol::Http1 || !approach.is_plain() {
+            return self.open_one(worker, endpoint, approach, watch).await;
         }
         loop {
             let dial = self.sessions.join(endpoint).await.map_err(OpenError::Failed)?;
@@ -240,7 +240,7 @@ impl Service {
                 return Ok(Lease::of(session, true));
             }
             let Some(mut dial) = dial else { continue };
-            let opened = self.open_one(worker, endpoint, preface, watch).await;
+            let opened = self.open_one(worker, endpoint, approach, watch).await;
             match &opened {
                 Err(OpenError::Failed(error)) => dial.fail(error),
                 Err(OpenError::Insecure(error)) => dial.fail(&io::Error::other(error.reason())),
@@ -254,7 +254,7 @@ impl Service {
         &self,
         worker: &Rc<Worker>,
         endpoint: SocketAddr,
-        preface: &[u8],
+        approach: &Approach,
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
         // Who waits in vain for a place says nothing about the endpoint.
@@ -262,11 +262,11 @@ impl Service {
         let place = place.map_err(OpenError::Refused)?;
         // A connection that speaks for one client is not shared.
         let offer = match self.backend.protocol {
-            _ if !preface.is_empty() => Offer::Http1,
+            _ if !approach.is_plain() => Offer::Http1,
             BackendProtocol::Http1 => Offer::Http,
             BackendProtocol::Http2 => Offer::Http2,
         };
-        let opened = connect(&self.backend, endpoint, offer, preface, &worker.handshakes, watch).await;
+        let opened = connect(&self.backend, endpoint, offer, approach, &worker.handshakes, watch).await;
         let wire = opened.map_err(|error| match error {
             ConnectError::Io(error) => OpenError::Failed(error),
             error => OpenError::Insecure(error),

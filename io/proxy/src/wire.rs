@@ -3,6 +3,7 @@
 //! Everything takes `&self`, so that both directions run in one task without locks or reference counts.
 
 mod accept;
+mod approach;
 mod configs;
 mod connect;
 mod handshakes;
@@ -25,6 +26,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 pub use accept::{Hello, accept_tls};
+pub use approach::{Approach, datagram_socket};
 pub use configs::{Configs, system_tickets};
 pub use connect::{ConnectError, Offer, connect, secure};
 pub use handshakes::Handshakes;

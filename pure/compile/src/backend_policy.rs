@@ -15,6 +15,7 @@ use std::time::Duration;
 use tidegate_model::traffic::{BackendPolicy, Breaker, ProxyProtocolOut};
 use tidegate_objects::policy::{
     BackendHttpTimeout, BackendTimeout, BackendTrafficPolicy, CircuitBreaker, ProxyProtocolVersion,
+    SourceAddress,
 };
 use tidegate_objects::{Key, Kind, Snapshot};
 
@@ -141,6 +142,7 @@ fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy
         ProxyProtocolVersion::V1 => ProxyProtocolOut::V1,
         ProxyProtocolVersion::V2 => ProxyProtocolOut::V2,
     });
+    read.client_source = policy.source_address == SourceAddress::Client;
     if !policy.compression.is_empty() {
         report.not_served("compression", "responses go out as backends send them");
     }

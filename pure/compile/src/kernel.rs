@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tidegate_egress::{Destination, KernelTables, Leaves};
 use tidegate_model::address::Use;
-use tidegate_model::{Machine, Model};
-use tidegate_plan::{Address, ClassId, Desired, Egress, Filter, MAIN_TABLE, NextHop, RouteKey, sysctl};
+use tidegate_model::{Machine, Model, Traffic};
+use tidegate_plan::{
+    Address, ClassId, Desired, Egress, Filter, MAIN_TABLE, NextHop, RouteKey, Rule, TRANSPARENT_MARK,
+    TRANSPARENT_PRIORITY, TRANSPARENT_TABLE, sysctl,
+};
 
 /// Metric of learned routes: behind what an administrator set (0), before what a DHCP client sets (100 and more).
 const LEARNED_METRIC: u32 = 20;
@@ -25,16 +28,55 @@ pub fn desired(
 ) -> Desired {
     let on_lo =
         model.addresses.held.iter().filter(|(_, held)| held.stands_on_lo()).map(|(address, _)| *address);
+    let transparent = transparent_endpoints(&model.traffic);
+    let (rules, ways_home) = delivery(&transparent);
     Desired {
         addresses: on_lo
             .map(|address| Address { interface: "lo".into(), net: IpNet::from(address) })
             .collect(),
-        routes: routes.iter().map(learned).collect(),
+        routes: routes.iter().map(learned).chain(ways_home).collect(),
         routes_settled: settled,
-        rules: BTreeSet::new(),
+        rules,
         sysctls: sysctls(model, machine),
-        filter: filter(model, pods),
+        filter: filter(model, pods, transparent),
     }
+}
+
+/// Whether the kernel must know of endpoints that come and go.
+pub fn needs_endpoints(traffic: &Traffic) -> bool {
+    let mut found = false;
+    traffic.each_backend(|backend| found |= backend.policy.client_source);
+    found
+}
+
+/// Where those run that are spoken to from the client's own address.
+fn transparent_endpoints(traffic: &Traffic) -> BTreeSet<IpAddr> {
+    let mut found = BTreeSet::new();
+    traffic.each_backend(|backend| {
+        if backend.policy.client_source {
+            found.extend(backend.endpoints.load().addresses().map(|address| address.ip().to_canonical()));
+        }
+    });
+    found
+}
+
+/// Rules and routes that deliver marked packets here, whatever their destination; only of the families needed.
+fn delivery(endpoints: &BTreeSet<IpAddr>) -> (BTreeSet<Rule>, Vec<(RouteKey, Vec<NextHop>)>) {
+    let families = [(false, IpNet::from(Ipv4Net::default())), (true, IpNet::from(Ipv6Net::default()))];
+    let needed = |ipv6: bool| endpoints.iter().any(|address| address.is_ipv6() == ipv6);
+    let (mut rules, mut routes) = (BTreeSet::new(), Vec::new());
+    for (ipv6, everywhere) in families.into_iter().filter(|(ipv6, _)| needed(*ipv6)) {
+        rules.insert(Rule {
+            priority: TRANSPARENT_PRIORITY,
+            ipv6,
+            from: None,
+            to: None,
+            mark: Some((TRANSPARENT_MARK, TRANSPARENT_MARK)),
+            table: TRANSPARENT_TABLE,
+        });
+        routes.push((RouteKey::new(TRANSPARENT_TABLE, everywhere, 0), vec![NextHop::local()]));
+    }
+    (rules, routes)
 }
 
 fn learned((prefix, next_hops): (&Ipv4Net, &Vec<Ipv4Addr>)) -> (RouteKey, Vec<NextHop>) {
@@ -55,7 +97,7 @@ fn sysctls(model: &Model, machine: &Machine) -> BTreeMap<sysctl::SysctlKey, Stri
 }
 
 /// The filter, wherever there is something to guard.
-fn filter(model: &Model, pods: &KernelTables) -> Option<Filter> {
+fn filter(model: &Model, pods: &KernelTables, transparent: BTreeSet<IpAddr>) -> Option<Filter> {
     let v4 = |wanted: fn(&tidegate_model::address::HeldAddress) -> bool| {
         let held = model.addresses.held.iter().filter(move |(_, held)| wanted(held));
         held.filter_map(|(address, _)| match address {
@@ -65,12 +107,13 @@ fn filter(model: &Model, pods: &KernelTables) -> Option<Filter> {
         .collect::<BTreeSet<_>>()
     };
     let policies = !model.egress.policies.is_empty();
-    if model.addresses.held.is_empty() && !policies {
+    if model.addresses.held.is_empty() && !policies && transparent.is_empty() {
         return None;
     }
     let mut filter = Filter {
         local_addresses: v4(|held| held.stands_on_lo()),
         forwarded_addresses: v4(|held| held.uses.iter().all(|usage| *usage == Use::Egress)),
+        transparent_endpoints: transparent,
         ..Filter::default()
     };
     if policies {

@@ -19,11 +19,11 @@ pub mod sysctl;
 pub use address::Address;
 pub use desired::Desired;
 pub use nft::elements::{ClassId, Egress, Filter};
-pub use nft::skeleton::TABLE;
+pub use nft::skeleton::{TABLE, TRANSPARENT_MARK};
 pub use observed::{Impossible, Observed};
 pub use op::{Note, Op};
 pub use plan::{Plan, cleanup_plan, plan};
-pub use route::{MAIN_TABLE, NextHop, RouteKey};
+pub use route::{MAIN_TABLE, NextHop, RouteKey, TRANSPARENT_PRIORITY, TRANSPARENT_TABLE};
 pub use rule::{RULE_PRIORITIES, Rule};
 pub use sysctl::{BadSysctl, IP_FORWARD, Recorded, SysctlKey};
 

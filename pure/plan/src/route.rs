@@ -8,6 +8,13 @@ use ipnet::IpNet;
 /// The kernel's main routing table.
 pub const MAIN_TABLE: u32 = 254;
 
+/// The table, and the rule's place, by which answers to a transparent socket are delivered here.
+pub const TRANSPARENT_TABLE: u32 = 8400;
+/// See [`TRANSPARENT_TABLE`].
+pub const TRANSPARENT_PRIORITY: u32 = 8400;
+
+const LOOPBACK: &str = "lo";
+
 /// What makes a route the same route for the kernel. Two routes of one key differ only in next hops and protocol.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
@@ -47,6 +54,16 @@ pub struct NextHop {
 }
 
 impl NextHop {
+    /// The machine itself: what is routed there is delivered here (a route of type `local`).
+    pub fn local() -> Self {
+        Self { gateway: None, interface: Some(LOOPBACK.to_owned()), onlink: false, weight: 1 }
+    }
+
+    /// Whether packets are delivered to the machine itself. A route out of the loopback interface can mean nothing else.
+    pub fn is_local(&self) -> bool {
+        self.gateway.is_none() && self.interface.as_deref() == Some(LOOPBACK)
+    }
+
     /// A gateway of weight 1 whose interface the kernel finds.
     pub fn via(gateway: IpAddr) -> Self {
         Self { gateway: Some(gateway), interface: None, onlink: false, weight: 1 }
@@ -64,6 +81,9 @@ impl NextHop {
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
+        if self.is_local() {
+            words.push("local".to_owned());
+        }
         if let Some(gateway) = self.gateway {
             words.push(format!("via {gateway}"));
         }

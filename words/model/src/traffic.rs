@@ -12,6 +12,7 @@ pub mod filter;
 pub mod home;
 pub mod host;
 pub mod listener;
+mod reach;
 pub mod route;
 pub mod tls;
 

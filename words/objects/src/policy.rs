@@ -15,7 +15,7 @@ mod retry;
 
 pub use backend::{
     BackendHttp2, BackendHttpTimeout, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicy,
-    CircuitBreaker, Compression, Compressor, ProxyProtocolOut, ProxyProtocolVersion,
+    CircuitBreaker, Compression, Compressor, ProxyProtocolOut, ProxyProtocolVersion, SourceAddress,
 };
 pub use balance::{
     ConsistentHash, ConsistentHashType, ForceLocal, HashCookie, HashHeader, LoadBalancer, LoadBalancerType,

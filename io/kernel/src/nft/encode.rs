@@ -6,7 +6,7 @@ use std::io;
 use tidegate_plan::nft::elements::{Element, Elements};
 use tidegate_plan::nft::expr::{Base, CmpOp, CtKey, Expr, MetaKey, Reg, Verdict};
 use tidegate_plan::nft::skeleton::skeleton;
-use tidegate_plan::nft::table::{ChainSpec, Field, RuleSpec, SetKind, SetSpec, tag};
+use tidegate_plan::nft::table::{ChainSpec, RuleSpec, SetKind, SetSpec, tag};
 use tidegate_plan::{Op, TABLE};
 
 use super::{
@@ -25,6 +25,8 @@ const COMMENT: u8 = 0;
 /// First 4-byte register (`NFT_REG32_00`); 0 is the verdict.
 const REG32: u32 = 8;
 const VERDICT_REG: u32 = 0;
+/// `NFT_META_MARK`.
+const MARK: u32 = 3;
 
 /// Applies one nftables operation.
 pub(crate) fn apply(socket: &mut Requests, op: &Op) -> io::Result<()> {
@@ -90,14 +92,14 @@ fn new_set(set: &SetSpec, id: u32) -> Message {
     let mut message = table(NEWSET, CREATE);
     message.text(2, set.name).be32(3, set.flags()).be32(4, set.key_type()).be32(5, set.key_len());
     if let Some(data) = set.data {
-        message.be32(6, data.nft_type()).be32(7, Field::LEN);
+        message.be32(6, data.nft_type()).be32(7, data.bytes());
     }
     if set.kind == SetKind::Ranges {
         message.nest(9, |description| {
             description.nest(2, |fields| {
-                for _ in set.key {
+                for part in set.key {
                     fields.nest(ITEM, |field| {
-                        field.be32(1, Field::LEN);
+                        field.be32(1, part.bytes());
                     });
                 }
             });
@@ -148,12 +150,19 @@ fn encode(item: &mut Message, expr: &Expr) {
             data.be32(1, reg(*dreg)).be32(2, base).be32(3, *offset).be32(4, *len);
         }),
         Expr::Meta { key, dreg } => put("meta", &|data| {
-            let key = if *key == MetaKey::NfProto { 15 } else { 16 };
+            let key = match key {
+                MetaKey::Mark => MARK,
+                MetaKey::NfProto => 15,
+                MetaKey::L4Proto => 16,
+            };
             data.be32(2, key).be32(1, reg(*dreg));
         }),
         Expr::Ct { key, dreg } => put("ct", &|data| {
             let key = if *key == CtKey::State { 0 } else { 1 };
             data.be32(2, key).be32(1, reg(*dreg));
+        }),
+        Expr::SetMark { sreg } => put("meta", &|data| {
+            data.be32(2, MARK).be32(3, reg(*sreg));
         }),
         Expr::SocketTransparent { dreg } => put("socket", &|data| {
             data.be32(1, 0).be32(2, reg(*dreg));
@@ -166,9 +175,10 @@ fn encode(item: &mut Message, expr: &Expr) {
             };
             data.be32(1, reg(*sreg)).be32(2, op).nest(3, |inner| value(inner, constant));
         }),
-        Expr::Mask { reg: both, mask } => put("bitwise", &|data| {
-            data.be32(1, reg(*both)).be32(2, reg(*both)).be32(3, mask.len() as u32);
-            data.nest(4, |inner| value(inner, mask)).nest(5, |inner| value(inner, &vec![0; mask.len()]));
+        Expr::Mask { reg, mask } => put("bitwise", &|data| bitwise(data, *reg, mask, &vec![0; mask.len()])),
+        Expr::SetBits { reg, bits } => put("bitwise", &|data| {
+            let others: Vec<u8> = bits.iter().map(|byte| !byte).collect();
+            bitwise(data, *reg, &others, bits);
         }),
         Expr::Lookup { set, sreg, dreg, invert } => put("lookup", &|data| {
             data.text(1, set).be32(2, reg(*sreg));
@@ -189,6 +199,12 @@ fn encode(item: &mut Message, expr: &Expr) {
             });
         }),
     }
+}
+
+/// `reg = (reg & mask) ^ flip`.
+fn bitwise(data: &mut Message, both: Reg, mask: &[u8], flip: &[u8]) {
+    data.be32(1, reg(both)).be32(2, reg(both)).be32(3, mask.len() as u32);
+    data.nest(4, |inner| value(inner, mask)).nest(5, |inner| value(inner, flip));
 }
 
 fn verdict_parts(parts: &mut Message, verdict: Verdict) {

@@ -130,6 +130,8 @@ pub fn full() -> Desired {
                     ..via(&["172.16.0.1"]).remove(0)
                 }],
             ),
+            (RouteKey::new(8400, "0.0.0.0/0".parse().unwrap(), 0), vec![NextHop::local()]),
+            (RouteKey::new(8400, "::/0".parse().unwrap(), 0), vec![NextHop::local()]),
         ]
         .into(),
         rules: [tidegate_plan::Rule {
@@ -154,6 +156,7 @@ pub fn full() -> Desired {
                 ((7, "10.7.0.0/16".parse().unwrap()), tidegate_plan::Egress::Drop),
             ]
             .into(),
+            transparent_endpoints: ["10.60.0.2".parse().unwrap(), "2001:db8::2".parse().unwrap()].into(),
         }),
         ..Desired::default()
     }

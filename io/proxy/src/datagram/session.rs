@@ -20,6 +20,7 @@ use crate::metrics::FlowMetrics;
 use crate::relay::hash_key;
 use crate::table::Table;
 use crate::upstream::since_start;
+use crate::wire::datagram_socket;
 use crate::worker::{Shared, Worker};
 
 /// Why a session ended whose endpoint was not there.
@@ -184,7 +185,7 @@ pub fn open(worker: &Worker, way: &Way, client: IpAddr) -> Result<Opened, &'stat
         if tried.contains(&endpoint) {
             break;
         }
-        match connect(endpoint) {
+        match connect(endpoint, backend.policy.client_source.then_some(client)) {
             Ok(socket) => return Ok(Opened { backend: backend.clone(), pick, socket }),
             Err(error) => tracing::debug!(%endpoint, %error, "an endpoint cannot be sent to"),
         }
@@ -194,13 +195,16 @@ pub fn open(worker: &Worker, way: &Way, client: IpAddr) -> Result<Opened, &'stat
     Err("UpstreamConnect")
 }
 
-/// A socket that hears this endpoint only.
-fn connect(endpoint: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match endpoint {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+/// A socket that hears this endpoint only, from the client's own address if one is given.
+fn connect(endpoint: SocketAddr, client: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let any: IpAddr = match endpoint {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = std::net::UdpSocket::bind(any)?;
+    let socket = match client {
+        Some(client) => datagram_socket(client, endpoint)?,
+        None => std::net::UdpSocket::bind((any, 0))?,
+    };
     socket.connect(endpoint)?;
     socket.set_nonblocking(true)?;
     ask_for_trains(socket.as_raw_fd());

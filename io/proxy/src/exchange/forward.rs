@@ -25,10 +25,10 @@ use crate::body::{RequestBody, Source, Tally};
 use crate::buffer::Text;
 use crate::connection::After;
 use crate::outgoing::{REQUEST_ID, RequestPlan};
-use crate::relay::preface;
 use crate::reply::Reply;
 use crate::timer::Expired;
 use crate::upstream::{Lease, OpenError, Service, since_start};
+use crate::wire::Approach;
 use crate::worker::Worker;
 
 use super::attempt::{Attempt, Done, Outcome};
@@ -92,7 +92,7 @@ pub async fn forward<'t>(
     }
     let told = told(&exchange, asked, story);
     for filters in [&asked.matched.rule.filters, &share.filters] {
-        mirror::send(&exchange, &asked.matched, &filters.mirrors, &told, &mut body, story);
+        mirror::send(&exchange, asked, &filters.mirrors, &told, &mut body, story);
     }
     let retry = asked.matched.rule.retry.as_ref().or(backend.policy.retry.as_ref());
     let mut forward = Forward {
@@ -280,7 +280,7 @@ impl<'t> Forward<'_, 't> {
                         Outcome::Done(Done { after, reuse, ended }) => {
                             pick.finished(ended, story.upstream, since_start(began) + story.upstream);
                             drop(place);
-                            if reuse && backend.policy.proxy_protocol.is_none() {
+                            if reuse && !Approach::is_personal(&backend.policy) {
                                 let idle = backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
                                 let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
                                 self.service.put(&worker.pool, endpoint, lease, until);
@@ -403,11 +403,10 @@ impl<'t> Forward<'_, 't> {
         let service = &self.service;
         // A connection that speaks for one client serves no other.
         let Exchange { caller, client, .. } = self.exchange;
-        let preface = match service.backend.policy.proxy_protocol {
-            None => Vec::new(),
-            version => preface(version, caller.client, caller.local(client.wire())),
-        };
-        let kept = if fresh || !preface.is_empty() {
+        let policy = &service.backend.policy;
+        let believed = self.asked.believed.origin.client;
+        let approach = Approach::of(policy, caller.client, || caller.local(client.wire()), believed);
+        let kept = if fresh || !approach.is_plain() {
             None
         } else {
             service.take(&worker.pool, endpoint, !self.exchange.head.is_idempotent())
@@ -419,7 +418,7 @@ impl<'t> Forward<'_, 't> {
         let watch = self.exchange.watch;
         watch.set(self.connect_timeout(worker));
         // The watch ends TLS too: connecting sets it anew for the handshake.
-        match watch.within(service.open(worker, endpoint, &preface, watch)).await {
+        match watch.within(service.open(worker, endpoint, &approach, watch)).await {
             Ok(Ok(lease)) => {
                 worker.metrics.upstream_connects.inc();
                 Ok(lease)

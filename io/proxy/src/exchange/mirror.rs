@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_model::traffic::{Backend, HeaderChanges, HttpRule, Mirror, Target};
-use tidegate_traffic::Matched;
+use tidegate_traffic::balance::Ended;
 use tidegate_traffic::rewrite::Rewritten;
 use tokio::task::spawn_local;
 
@@ -16,11 +16,13 @@ use crate::framing::BodyLength;
 use crate::framing::chunked::Emit;
 use crate::framing::request::RequestHead;
 use crate::outgoing::{self, RequestPlan};
-use crate::upstream::{Lease, since_start};
+use crate::upstream::{Lease, OpenError, since_start};
+use crate::wire::Approach;
 use crate::worker::Worker;
 
 use super::Exchange;
 use super::copy::Copy;
+use super::forward::Asked;
 use super::story::Story;
 
 /// Copies under way, for each worker; more are dropped.
@@ -50,6 +52,14 @@ impl Drop for Place {
     }
 }
 
+/// How a copy was answered.
+#[derive(Clone, Copy)]
+struct Answered {
+    status: u16,
+    /// Whether the connection may serve another request.
+    reusable: bool,
+}
+
 /// What a mirror needs of the request, which may be over before the mirror is.
 struct Duplicate {
     worker: Rc<Worker>,
@@ -58,13 +68,14 @@ struct Duplicate {
     matched: tidegate_model::traffic::PathMatch,
     told: Vec<u8>,
     backend: Arc<Backend>,
+    approach: Approach,
     copy: Option<Rc<Copy>>,
 }
 
 /// Sends copies to those mirrors whose share the request falls into.
 pub fn send(
     exchange: &Exchange<'_>,
-    matched: &Matched<'_>,
+    asked: &Asked<'_, '_>,
     mirrors: &[Mirror],
     told: &[u8],
     body: &mut RequestBody<'_>,
@@ -73,7 +84,8 @@ pub fn send(
     if mirrors.is_empty() {
         return;
     }
-    let Exchange { caller, head, .. } = exchange;
+    let Exchange { caller, client, head, .. } = exchange;
+    let matched = &asked.matched;
     for mirror in tidegate_traffic::mirror::chosen(mirrors, caller.worker.random()) {
         let Target::Backend(backend) = &mirror.target else { continue };
         let Some(place) = Place::take() else {
@@ -84,7 +96,10 @@ pub fn send(
         if let Some(copy) = &copy {
             body.copy_to(copy.clone());
         }
+        let local = || caller.local(client.wire());
+        let approach = Approach::of(&backend.policy, caller.client, local, asked.believed.origin.client);
         let duplicate = Duplicate {
+            approach,
             worker: caller.worker.clone(),
             head: (*head).clone(),
             rule: matched.rule.clone(),
@@ -108,24 +123,42 @@ impl Duplicate {
     async fn run(&self, started: Instant) -> Option<()> {
         let worker = &self.worker;
         let now = since_start(started);
+        let Backend { policy, .. } = &*self.backend;
         let service = worker.pool.service(&self.backend, &worker.shared.backends, worker.random(), now);
+        let watch = worker.clock.watch();
+        let connect = policy.connect_timeout.filter(|own| !own.is_zero());
+        watch.set(connect.unwrap_or(worker.limits.upstream_connect));
+        let _place = watch.within(service.gate.admit()).await.ok()?.ok()?;
         let pick = service.balancer.pick(None, worker.random(), now, &[]).ok()?;
         let endpoint = pick.address();
-        let watch = worker.clock.watch();
-        watch.set(worker.limits.upstream_connect);
-        let lease = match service.take(&worker.pool, endpoint, true) {
-            Some(lease) => lease,
-            None => watch.within(service.open(worker, endpoint, &[], &watch)).await.ok()?.ok()?,
+        let kept = if self.approach.is_plain() { service.take(&worker.pool, endpoint, true) } else { None };
+        let opened = match kept {
+            Some(lease) => Ok(Ok(lease)),
+            None => watch.within(service.open(worker, endpoint, &self.approach, &watch)).await,
+        };
+        let lease = match opened {
+            Ok(Ok(lease)) => lease,
+            // It had no place: that says nothing about the endpoint.
+            Ok(Err(OpenError::Refused(_))) => return None,
+            _ => {
+                pick.finished(Ended::LocalFailure, started.elapsed(), since_start(Instant::now()));
+                return None;
+            }
         };
         watch.set(worker.limits.response_head);
-        if watch.within(self.exchange(&lease, &watch)).await.ok()?? {
-            service.put(&worker.pool, endpoint, lease, worker.clock.after(worker.limits.upstream_idle));
+        let answered = watch.within(self.exchange(&lease, &watch)).await.ok().flatten();
+        let ended = answered.map_or(Ended::LocalFailure, |answered| Ended::with_status(answered.status));
+        pick.finished(ended, started.elapsed(), since_start(Instant::now()));
+        if answered?.reusable && !Approach::is_personal(policy) {
+            let idle = policy.idle_timeout.filter(|idle| !idle.is_zero());
+            let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
+            service.put(&worker.pool, endpoint, lease, until);
         }
         Some(())
     }
 
-    /// Whether the connection may serve another request.
-    async fn exchange(&self, lease: &Lease, watch: &crate::timer::Watch) -> Option<bool> {
+    /// Sends the request and reads the answer to its end.
+    async fn exchange(&self, lease: &Lease, watch: &crate::timer::Watch) -> Option<Answered> {
         let (worker, none) = (&self.worker, &HeaderChanges::default());
         let (taken, given) = (Cell::new(0), Cell::new(0));
         let stall = worker.limits.body_stall;
@@ -167,9 +200,8 @@ impl Duplicate {
                 continue;
             }
             self.throw_away(lease, &mut outbox, body, &flow).await?;
-            return Some(
-                sound && body != BodyLength::UntilClose && outbox.as_ref().is_none_or(|rest| rest.is_empty()),
-            );
+            let left = outbox.as_ref().is_some_and(|rest| !rest.is_empty());
+            return Some(Answered { status, reusable: sound && body != BodyLength::UntilClose && !left });
         }
     }
 

@@ -1,4 +1,4 @@
-//! The PROXY protocol: read from who came in, written to where it goes.
+//! The PROXY protocol: read from who came in; what goes out is in [`Approach`](crate::wire::Approach).
 //!
 //! A header is looked at before it is taken, so that exactly its bytes leave the socket and whoever comes next (TLS,
 //! HTTP, a relay) begins with the client's own first byte.
@@ -8,11 +8,9 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use socket2::SockRef;
-use tidegate_model::traffic::{ClientPolicy, ProxyProtocolIn, ProxyProtocolOut};
+use tidegate_model::traffic::{ClientPolicy, ProxyProtocolIn};
 use tidegate_traffic::client::may_send_proxy_header;
-use tidegate_traffic::proxy_protocol::{
-    Addresses, Error, Header, Transport, V2_BYTES_MAX, parse, write_v1, write_v2,
-};
+use tidegate_traffic::proxy_protocol::{Error, Header, Transport, V2_BYTES_MAX, parse};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -83,20 +81,4 @@ fn is_silent(stream: &TcpStream) -> bool {
     let mut byte = [MaybeUninit::uninit(); 1];
     let peeked = SockRef::from(stream).peek(&mut byte);
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// What a connection to a backend begins with; empty: nothing of the kind.
-pub fn preface(version: Option<ProxyProtocolOut>, client: SocketAddr, asked: SocketAddr) -> Vec<u8> {
-    let mut header = Vec::new();
-    match version {
-        None => {}
-        Some(ProxyProtocolOut::V1) => write_v1(client, asked, &mut header),
-        Some(ProxyProtocolOut::V2) => {
-            write_v2(
-                &Addresses { source: client, destination: asked, transport: Transport::Stream },
-                &mut header,
-            );
-        }
-    }
-    header
 }

@@ -8,10 +8,9 @@ use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{self, Ended, Pick, key};
 
 use crate::backends::Passage;
-use crate::relay::header::preface;
 use crate::relay::{Relay, Story};
 use crate::upstream::since_start;
-use crate::wire::{ConnectError, Offer, Wire, connect};
+use crate::wire::{Approach, ConnectError, Offer, Wire, connect};
 use crate::worker::Worker;
 
 /// Endpoints tried for one connection.
@@ -38,7 +37,7 @@ pub async fn open(relay: &Relay, story: &mut Story) -> Result<Opened, &'static s
     watch.set(backend.policy.connect_timeout.unwrap_or(worker.limits.upstream_connect));
     let held = watch.within(service.gate.connection()).await.unwrap_or(Err(Refusal::CIRCUIT_OPEN));
     let held = held.map_err(|refusal| refusal.reason)?;
-    let preface = preface(backend.policy.proxy_protocol, relay.source, relay.destination);
+    let approach = Approach::of(&backend.policy, relay.source, || relay.destination, relay.source.ip());
     let key = hash_key(backend, relay.source.ip());
     let (mut tried, mut reason): (Vec<SocketAddr>, _) = (Vec::new(), "NoEndpoint");
     while tried.len() < ENDPOINTS_TRIED_MAX {
@@ -51,7 +50,7 @@ pub async fn open(relay: &Relay, story: &mut Story) -> Result<Opened, &'static s
         };
         let endpoint = pick.address();
         story.endpoint = Some(endpoint);
-        match reach(worker, backend, endpoint, &preface).await {
+        match reach(worker, backend, endpoint, &approach).await {
             Ok(wire) => {
                 pick.finished(Ended::Served, started.elapsed(), since_start(Instant::now()));
                 return Ok(Opened { wire, _pick: pick, _held: held });
@@ -68,11 +67,11 @@ async fn reach(
     worker: &Worker,
     backend: &Backend,
     endpoint: SocketAddr,
-    preface: &[u8],
+    approach: &Approach,
 ) -> Result<Wire, &'static str> {
     let watch = worker.clock.watch();
     watch.set(backend.policy.connect_timeout.unwrap_or(worker.limits.upstream_connect));
-    let opening = connect(backend, endpoint, Offer::Nothing, preface, &worker.handshakes, &watch);
+    let opening = connect(backend, endpoint, Offer::Nothing, approach, &worker.handshakes, &watch);
     let reason = match watch.within(opening).await {
         Ok(Ok(wire)) => {
             worker.metrics.upstream_connects.inc();

@@ -211,6 +211,43 @@ fn copies() {
     until("drops are counted", || gateway.metric("tidegate_mirror_drops_total") >= 3);
 }
 
+/// A mirror is treated as its backend's policy says: it gets a PROXY header of its own, and no copy beyond the limit.
+#[test]
+fn copies_keep_to_policies() {
+    let seen: Arc<std::sync::Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let kept = seen.clone();
+    thread::spawn(move || {
+        let mut held = vec![];
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = vec![0; 6];
+            std::io::Read::read_exact(&mut stream, &mut bytes).unwrap();
+            kept.lock().unwrap().push(bytes);
+            // Never answered, so that its place stays taken.
+            held.push(stream);
+        }
+    });
+    let policy = BackendPolicy {
+        proxy_protocol: Some(ProxyProtocolOut::V1),
+        breaker: Breaker { requests: Some(1), pending_requests: Some(0), ..Breaker::default() },
+        ..BackendPolicy::default()
+    };
+    let copy = Arc::new(Backend { policy: Arc::new(policy), ..Backend::clone(&backend("copy", &[address])) });
+    let origin = Origin::text("a");
+    let gateway = gateway(&origin, |rule| {
+        rule.filters.mirrors =
+            vec![Mirror { numerator: 1, denominator: 1, target: Target::Backend(copy.clone()) }];
+    });
+    let mut client = gateway.client();
+    for copies in [0, 1] {
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").1, "a");
+        until("the first copy arrived", || !seen.lock().unwrap().is_empty());
+        gateway.counts("tidegate_mirror_drops_total", copies);
+    }
+    assert_eq!(*seen.lock().unwrap(), [b"PROXY ".to_vec()]);
+}
+
 /// A request that takes longer than its route allows is 504, for the whole and for one attempt; zero means no limit.
 #[test]
 fn time_limits() {

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use crate::timer::{Expired, Watch};
 use crate::wire::Wire;
 use crate::wire::accept::finish;
+use crate::wire::approach::Approach;
 use crate::wire::handshakes::Handshakes;
 use crate::wire::session::{Failure, Session};
 use crate::wire::tls::{TlsFacts, TlsWire};
@@ -73,24 +74,22 @@ impl ConnectError {
     }
 }
 
-/// Opens a connection to an endpoint, with TLS if the backend has it. `preface` goes first, in the clear (a PROXY protocol
-/// header). The watch must run with the limit for TCP; it is set anew for the handshake.
+/// Opens a connection to an endpoint, with TLS if the backend has it. The watch must run with the limit for TCP; it is set anew for the handshake.
 pub async fn connect(
     backend: &Backend,
     endpoint: SocketAddr,
     offer: Offer,
-    preface: &[u8],
+    approach: &Approach,
     handshakes: &Handshakes,
     watch: &Watch,
 ) -> Result<Wire, ConnectError> {
-    let stream = TcpStream::connect(endpoint).await.map_err(ConnectError::Io)?;
-    stream.set_nodelay(true).map_err(ConnectError::Io)?;
-    if !preface.is_empty() {
-        let wire = Wire::Plain(stream);
-        wire.write_all(preface, watch, handshakes.timeout).await.map_err(ConnectError::Io)?;
-        let Wire::Plain(stream) = wire else { return Err(ConnectError::Settings) };
+    let stream = approach.dial(endpoint).await.map_err(ConnectError::Io)?;
+    if approach.preface.is_empty() {
         return begin(stream, backend.tls.as_ref(), offer, handshakes, watch).await;
     }
+    let wire = Wire::Plain(stream);
+    wire.write_all(&approach.preface, watch, handshakes.timeout).await.map_err(ConnectError::Io)?;
+    let Wire::Plain(stream) = wire else { return Err(ConnectError::Settings) };
     begin(stream, backend.tls.as_ref(), offer, handshakes, watch).await
 }
 

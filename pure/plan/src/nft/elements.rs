@@ -1,7 +1,7 @@
 //! What features contribute to the table: the contents of its sets and maps, first as nouns, then as bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
@@ -37,6 +37,8 @@ pub struct Filter {
     pub pod_class: BTreeMap<Ipv4Addr, ClassId>,
     /// Per class and destination, how to leave. A destination without an entry is `Untouched`.
     pub egress: BTreeMap<(ClassId, Ipv4Net), Egress>,
+    /// Endpoints that are spoken to from the client's own address: their answers to such a socket are delivered here.
+    pub transparent_endpoints: BTreeSet<IpAddr>,
 }
 
 /// One element, or one range, of a set or map.
@@ -65,7 +67,22 @@ impl Filter {
             (set::EGRESS_PODS, addresses(self.pod_class.keys())),
             (set::EGRESS_TO, egress_to),
             (set::EGRESS_DROP, egress_drop),
+            (set::TRANSPARENT_ENDPOINTS, self.endpoints(true)),
+            (set::TRANSPARENT_ENDPOINTS6, self.endpoints(false)),
         ])
+    }
+
+    fn endpoints(&self, v4: bool) -> BTreeSet<Element> {
+        let of_family = self.transparent_endpoints.iter().filter(|address| address.is_ipv4() == v4);
+        of_family
+            .map(|address| {
+                let key = match address {
+                    IpAddr::V4(address) => address.octets().to_vec(),
+                    IpAddr::V6(address) => address.octets().to_vec(),
+                };
+                Element { first: key.clone(), last: key, value: Vec::new() }
+            })
+            .collect()
     }
 
     fn pod_range_elements(&self) -> BTreeSet<Element> {

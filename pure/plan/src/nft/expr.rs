@@ -34,6 +34,11 @@ pub enum Expr {
         /// Destination.
         dreg: Reg,
     },
+    /// Give the packet the mark in a register.
+    SetMark {
+        /// The mark.
+        sreg: Reg,
+    },
     /// Load the transparent flag (0 or 1) of the socket that would receive the packet; breaks if there is no socket.
     SocketTransparent {
         /// Destination.
@@ -54,6 +59,13 @@ pub enum Expr {
         reg: Reg,
         /// The mask, in the byte order of the register.
         mask: Vec<u8>,
+    },
+    /// `reg = reg | bits`.
+    SetBits {
+        /// Source and destination.
+        reg: Reg,
+        /// The bits, in the byte order of the register.
+        bits: Vec<u8>,
     },
     /// Look a key up; breaks if it is absent. With `dreg` the set is a map and its value is loaded.
     Lookup {
@@ -93,6 +105,8 @@ pub enum MetaKey {
     NfProto,
     /// Transport protocol, one byte.
     L4Proto,
+    /// The packet mark, in host byte order.
+    Mark,
 }
 
 /// Facts about a connection.

@@ -2,6 +2,10 @@
 //!
 //! ```text
 //! table inet tidegate {
+//!   chain prerouting {                filter, mangle       # answers to a socket bound to a client's address
+//!     ip  saddr @transparent_endpoints  socket transparent 1  meta mark set meta mark | 0x2000
+//!     ip6 saddr @transparent_endpoints6 socket transparent 1  meta mark set meta mark | 0x2000
+//!   }
 //!   chain local_service {                              # packets to an address that sockets serve
 //!     tcp flags ! syn ct state invalid,new  counter drop   # no such connection: the kernel would answer RST
 //!     socket transparent <= 1               return         # a socket takes it, whatever its flag
@@ -29,12 +33,14 @@
 //!   chain postrouting_guard {         filter, srcnat + 10;  ip saddr @egress_pods jump guard }
 //! }
 //! ```
-//! No packet or connection mark is read or written, so none of the bits that kube-proxy, Calico or Cilium use can
-//! collide. That is why the maps know pods and not classes of pods: carrying a class from one lookup to the next needs a
+//! One bit of the packet mark is written, and only on answers to a transparent socket, which a routing rule then delivers
+//! here ([`TRANSPARENT_MARK`]): it is none of those that kube-proxy, Calico, Cilium, Istio or Tailscale use. Otherwise no
+//! packet or connection mark is read or written, so nothing can collide. That is why the maps know pods and not classes of pods: carrying a class from one lookup to the next needs a
 //! mark, or registers in a way that makes nft(8) 1.0.6 abort when it lists the table. A translated packet has left
 //! `egress_pods` behind, so only the first packet of its connection pays for the large map.
 //!
-//! Nothing here accepts on behalf of other tables: every packet is dropped or goes on. IPv6 passes untouched.
+//! Nothing here accepts on behalf of other tables: every packet is dropped or goes on. Of IPv6, only answers to
+//! transparent sockets are touched.
 
 use crate::nft::expr::{Base, CmpOp, CtKey, Expr, MetaKey, Reg, Verdict};
 use crate::nft::table::{ChainSpec, Field, Hook, RuleSpec, SetKind, SetSpec, TableSpec};
@@ -57,6 +63,14 @@ pub const EGRESS_TO: &str = "egress_to";
 /// Set of ranges: pod and destination that must not leave.
 pub const EGRESS_DROP: &str = "egress_drop";
 
+/// Set: IPv4 endpoints that are spoken to from the client's own address.
+pub const TRANSPARENT_ENDPOINTS: &str = "transparent_endpoints";
+/// Set: IPv6 endpoints that are spoken to from the client's own address.
+pub const TRANSPARENT_ENDPOINTS6: &str = "transparent_endpoints6";
+
+/// The bit of the packet mark by which answers to a transparent socket are delivered here.
+pub const TRANSPARENT_MARK: u32 = 0x2000;
+
 /// Counter: TCP to a served address that belongs to no connection.
 pub const STRAY_TCP: &str = "stray_tcp";
 /// Counter: TCP or UDP to a served address for which no socket exists.
@@ -75,11 +89,13 @@ pub const UNTRANSLATED: &str = "untranslated";
 const COUNTERS: &[&str] =
     &[STRAY_TCP, NO_SOCKET, STRAY_FORWARDED, UNKNOWN_POD, EGRESS_INVALID, EGRESS_DENIED, UNTRANSLATED];
 
+const PREROUTING: u32 = 0;
 const LOCAL_IN: u32 = 1;
 const FORWARD: u32 = 2;
 const POSTROUTING: u32 = 4;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
+const MANGLE: i32 = -150;
 
 const CT_INVALID: u32 = 0x01;
 const CT_NEW: u32 = 0x08;
@@ -88,6 +104,7 @@ const CT_UNTRACKED: u32 = 0x40;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 
 /// For whatever one step needs.
 const R0: Reg = Reg(0);
@@ -111,6 +128,8 @@ fn sets() -> Vec<SetSpec> {
         set(EGRESS_PODS, ADDRESS, None, SetKind::Hash),
         set(EGRESS_TO, PAIR, Some(Field::Ipv4), SetKind::Ranges),
         set(EGRESS_DROP, PAIR, None, SetKind::Ranges),
+        set(TRANSPARENT_ENDPOINTS, ADDRESS, None, SetKind::Hash),
+        set(TRANSPARENT_ENDPOINTS6, &[Field::Ipv6], None, SetKind::Hash),
     ]
 }
 
@@ -122,6 +141,7 @@ fn chains() -> Vec<ChainSpec> {
     };
     let inner = |name, rules| ChainSpec { name, hook: None, rules };
     vec![
+        base("prerouting", "filter", PREROUTING, MANGLE, prerouting()),
         inner("local_service", local_service()),
         inner("egress_checks", egress_checks()),
         inner("guard", guard()),
@@ -142,6 +162,23 @@ fn chains() -> Vec<ChainSpec> {
             vec![rule([source_in(EGRESS_PODS, false), jump("guard")])],
         ),
     ]
+}
+
+fn prerouting() -> Vec<RuleSpec> {
+    let is_ours =
+        [Expr::SocketTransparent { dreg: R0 }, Expr::Cmp { sreg: R0, op: CmpOp::Eq, value: vec![1] }];
+    let mark = [
+        Expr::Meta { key: MetaKey::Mark, dreg: R0 },
+        Expr::SetBits { reg: R0, bits: TRANSPARENT_MARK.to_ne_bytes().to_vec() },
+        Expr::SetMark { sreg: R0 },
+    ];
+    let from_v4 = source_in(TRANSPARENT_ENDPOINTS, false);
+    let from_v6 = [
+        family(IPV6),
+        vec![Expr::Payload { base: Base::Network, offset: 8, len: 16, dreg: R0 }],
+        vec![lookup(TRANSPARENT_ENDPOINTS6, None)],
+    ];
+    [from_v4, from_v6.concat()].map(|from| rule([from, is_ours.to_vec(), mark.to_vec()])).to_vec()
 }
 
 fn local_service() -> Vec<RuleSpec> {
@@ -201,9 +238,13 @@ fn rule<const N: usize>(parts: [Vec<Expr>; N]) -> RuleSpec {
 }
 
 fn ipv4() -> Vec<Expr> {
+    family(IPV4)
+}
+
+fn family(number: u8) -> Vec<Expr> {
     vec![
         Expr::Meta { key: MetaKey::NfProto, dreg: R0 },
-        Expr::Cmp { sreg: R0, op: CmpOp::Eq, value: vec![IPV4] },
+        Expr::Cmp { sreg: R0, op: CmpOp::Eq, value: vec![number] },
     ]
 }
 

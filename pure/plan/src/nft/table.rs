@@ -41,21 +41,29 @@ pub enum SetKind {
     Ranges,
 }
 
-/// A type that nft(8) knows, so that a listing reads well. All are 4 bytes, in network byte order.
+/// A type that nft(8) knows, so that a listing reads well. In network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// `ipv4_addr`.
     Ipv4,
+    /// `ipv6_addr`.
+    Ipv6,
 }
 
 impl Field {
     /// Bytes of a value.
-    pub const LEN: u32 = 4;
+    pub fn bytes(self) -> u32 {
+        match self {
+            Self::Ipv4 => 4,
+            Self::Ipv6 => 16,
+        }
+    }
 
     /// nft(8)'s number for the type.
     pub fn nft_type(self) -> u32 {
         match self {
             Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
         }
     }
 }
@@ -68,7 +76,7 @@ impl SetSpec {
 
     /// Bytes of a key.
     pub fn key_len(&self) -> u32 {
-        Field::LEN * self.key.len() as u32
+        self.key.iter().map(|field| field.bytes()).sum()
     }
 
     /// `NFT_SET_*` flags.
@@ -98,7 +106,7 @@ pub struct ChainSpec {
 pub struct Hook {
     /// `filter` or `nat`.
     pub chain_type: &'static str,
-    /// `NF_INET_*`: 1 local in, 2 forward, 4 postrouting.
+    /// `NF_INET_*`: 0 prerouting, 1 local in, 2 forward, 4 postrouting.
     pub number: u32,
     /// Lower runs earlier.
     pub priority: i32,

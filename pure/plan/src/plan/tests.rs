@@ -261,6 +261,7 @@ prop_compose! {
         ranges in btree_set((0u8..4, 16u8..=32), 0..3),
         pods in btree_map(0u8..12, 0u32..3, 0..8),
         egress in btree_map((0u32..3, 0u8..8, 20u8..=32), 0u8..4, 0..8),
+        transparent in btree_set((any::<bool>(), 0u8..4), 0..4),
     ) -> Filter {
         let net = |n: u8, len: u8| ipnet::Ipv4Net::new([10, 8, n, n].into(), len).unwrap();
         Filter {
@@ -279,6 +280,10 @@ prop_compose! {
                     };
                     ((class, net(n, len)), how)
                 })
+                .collect(),
+            transparent_endpoints: transparent
+                .into_iter()
+                .map(|(v4, n)| if v4 { [10, 60, 1, n].into() } else { [0x20, 1, 0, 0, 0, 0, 0, n.into()].into() })
                 .collect(),
         }
     }

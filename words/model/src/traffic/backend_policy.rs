@@ -33,6 +33,8 @@ pub struct BackendPolicy {
     pub retry: Option<Retry>,
     /// Connections to it begin with a PROXY protocol header.
     pub proxy_protocol: Option<ProxyProtocolOut>,
+    /// Connections and sessions to it come from the client's own address; a connection then serves one client.
+    pub client_source: bool,
     /// Responses are compressed with the first of these that the client takes; empty: not.
     pub compression: Vec<Coding>,
 }

@@ -31,6 +31,9 @@ pub struct BackendTrafficPolicy {
     /// A PROXY protocol header before every connection; absent: none.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocolOut>,
+    /// Whose address connections and sessions to the backend come from; default: the gateway's.
+    #[serde(default)]
+    pub source_address: SourceAddress,
     /// How responses may be compressed, preferred first; not served: they go out as backends send them.
     #[serde(default)]
     pub compression: Vec<Compression>,
@@ -95,6 +98,17 @@ pub struct BackendHttpTimeout {
     pub connection_idle_timeout: Option<String>,
     /// How long a connection may live.
     pub max_connection_duration: Option<String>,
+}
+
+/// Whose address connections to backends come from. Ours: Envoy Gateway has no field for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceAddress {
+    /// The gateway's.
+    #[default]
+    Gateway,
+    /// The client's own (`IP_TRANSPARENT`): the network must route what backends answer to clients back through this
+    /// gateway.
+    Client,
 }
 
 /// A PROXY protocol header to backends.
