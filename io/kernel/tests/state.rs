@@ -8,7 +8,7 @@ use common::{
 };
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tidegate_kernel::Kernel;
 use tidegate_plan::{Desired, Egress, Filter, Note, Op};
 
