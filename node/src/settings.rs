@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tidegate_decode::nearest;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 
 use self::peers::{Peers, Secret};
@@ -44,9 +45,9 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct AccessLog {
-    /// `stderr`, `off`, or a file.
-    pub output: String,
-    /// `json`.
+    /// `stderr`, `off`, `syslog`, `syslog://ADDRESS:PORT`, or a file.
+    pub output: LogOutput,
+    /// `json`, `logfmt`, `common`, `combined`, or a text with `%{field}` in it.
     pub format: String,
     /// Which fields; empty: all.
     pub fields: Vec<LogField>,
@@ -59,17 +60,41 @@ pub struct LogField(String);
 impl<'de> Deserialize<'de> for LogField {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         parsed(from, |name| {
-            let known = ACCESS_LOG_FIELDS.contains(&name);
-            let unknown =
-                || format!("there is no field `{name}`; there are {}", ACCESS_LOG_FIELDS.join(", "));
-            known.then(|| LogField(name.to_owned())).ok_or_else(unknown)
+            if ACCESS_LOG_FIELDS.contains(&name) {
+                return Ok(LogField(name.to_owned()));
+            }
+            let meant = nearest(name, ACCESS_LOG_FIELDS).map(|meant| format!("did you mean `{meant}`? "));
+            let all = ACCESS_LOG_FIELDS.join(", ");
+            Err(format!("there is no field `{name}`; {}there are {all}", meant.unwrap_or_default()))
+        })
+    }
+}
+
+/// An output of the access log that can be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOutput(AccessLogOutput);
+
+impl<'de> Deserialize<'de> for LogOutput {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |text| {
+            let output = AccessLogOutput::parse(text)?;
+            // A slip would become a file that nobody looks for.
+            match nearest(text, ["stderr", "off", "syslog", "stdout"]) {
+                Some(meant) if matches!(output, AccessLogOutput::File(_)) => Err(match meant {
+                    "stdout" => format!(
+                        "`{text}`: for standard output write /dev/stdout; a file of this name is `./{text}`"
+                    ),
+                    meant => format!("`{text}`: did you mean `{meant}`? A file of this name is `./{text}`"),
+                }),
+                _ => Ok(LogOutput(output)),
+            }
         })
     }
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        AccessLog { output: "stderr".into(), format: "json".into(), fields: Vec::new() }
+        AccessLog { output: LogOutput::default(), format: "json".into(), fields: Vec::new() }
     }
 }
 
@@ -185,11 +210,9 @@ impl Bootstrap {
         if self.workers > WORKERS_MAX {
             bail!("workers: {} is more than {WORKERS_MAX}; 0 is one for each core", self.workers);
         }
-        if self.access_log.format != "json" {
-            bail!("accessLog.format: `{}` is not served; use json", self.access_log.format);
-        }
-        if self.access_log.output == "syslog" {
-            bail!("accessLog.output: syslog is not served by this version; use stderr, off or a file");
+        let log = self.access_log.settled();
+        if let Err(message) = tidegate_proxy::AccessLog::check(&log.format, &log.fields) {
+            bail!("accessLog.format: {message}");
         }
         let unserved = [
             ("tracing", &self.tracing),
@@ -294,13 +317,9 @@ pub fn state_dir(config: Option<&Path>) -> Result<PathBuf> {
 impl AccessLog {
     /// As the proxy takes it.
     pub fn settled(&self) -> tidegate_proxy::AccessLog {
-        let output = match self.output.as_str() {
-            "off" => AccessLogOutput::Off,
-            "stderr" => AccessLogOutput::Stderr,
-            file => AccessLogOutput::File(file.into()),
-        };
         tidegate_proxy::AccessLog {
-            output,
+            output: self.output.0.clone(),
+            format: self.format.clone(),
             fields: self.fields.iter().map(|LogField(name)| name.clone()).collect(),
         }
     }

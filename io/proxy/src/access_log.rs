@@ -1,56 +1,65 @@
-//! The access log: one JSON line for each request.
+//! The access log: one line for each request, and for each relayed connection.
 //!
 //! A worker writes lines to a sheet of its own and hands the sheet over when it is full or a tick has passed. The
-//! queue to the writer thread is bounded; when it is full the sheet is dropped and its lines are counted. Values are
-//! JSON strings, so nothing in a request can begin a line of its own.
+//! queue to the writer thread is bounded; when it is full the sheet is dropped and its lines are counted. Written sheets
+//! come back, so that a request costs no allocation. Nothing in a request can begin a line of its own, in any format.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+mod escape;
+mod layout;
+mod record;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::metrics::counter::Counter;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use layout::{Layout, Stamp};
+use writer::Output;
+
+pub use record::{ACCESS_LOG_FIELDS, Record};
+pub use syslog::Receiver as SyslogReceiver;
 
 /// Sheets on their way to the writer.
-const QUEUE_SHEETS: usize = 256;
+const QUEUE_SHEETS: usize = 128;
 
 /// A sheet is handed over when it has grown to this.
-const SHEET_BYTES: usize = 32 * 1024;
+const SHEET_BYTES: usize = 64 * 1024;
 
-/// The fields of a line, in their order.
-pub const ACCESS_LOG_FIELDS: [&str; 21] = [
-    "time",
-    "client",
-    "peer",
-    "listener",
-    "host",
-    "method",
-    "path",
-    "protocol",
-    "status",
-    "reason",
-    "route",
-    "backend",
-    "endpoint",
-    "bytes_in",
-    "bytes_out",
-    "duration_us",
-    "upstream_us",
-    "request_id",
-    "trace_id",
-    "tls",
-    "user_agent",
-];
+/// Written sheets that are kept for further lines.
+const SPARES_MAX: usize = 16;
+
+/// How long the end of the process waits for a writer that nobody reads from.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The port of syslog over UDP (RFC 5426 section 3.3).
+const SYSLOG_PORT: u16 = 514;
 
 /// What is logged, and where.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog {
     /// Where.
     pub output: AccessLogOutput,
-    /// Which of [`ACCESS_LOG_FIELDS`]; empty: all.
+    /// `json` (or nothing), `logfmt`, `common`, `combined`, or a text with `%{field}` in it.
+    pub format: String,
+    /// Which of [`ACCESS_LOG_FIELDS`], in this order, for `json` and `logfmt`; empty: all.
     pub fields: Vec<String>,
+}
+
+impl AccessLog {
+    /// Whether format and fields can be; the error is a sentence that names what is wrong and what would be right.
+    pub fn check(format: &str, fields: &[String]) -> Result<(), String> {
+        Layout::of(format, fields).map(|_| ())
+    }
 }
 
 /// Where the access log goes.
@@ -63,102 +72,43 @@ pub enum AccessLogOutput {
     Stderr,
     /// To a file, appended; opened anew on demand.
     File(PathBuf),
+    /// To a syslog daemon.
+    Syslog(SyslogReceiver),
 }
 
-/// One request, over.
-#[derive(Debug, Default)]
-pub struct Record<'a> {
-    pub client: &'a str,
-    pub peer: &'a str,
-    pub listener: &'a str,
-    pub host: &'a str,
-    pub method: &'a str,
-    pub path: &'a str,
-    pub protocol: &'a str,
-    pub status: u16,
-    pub reason: &'a str,
-    pub route: &'a str,
-    pub backend: &'a str,
-    pub endpoint: &'a str,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub duration_us: u64,
-    pub upstream_us: u64,
-    pub request_id: &'a str,
-    pub trace_id: &'a str,
-    pub tls: &'a str,
-    pub user_agent: &'a str,
-}
-
-/// Which fields are written: bit i for field i.
-#[derive(Clone, Copy, Debug)]
-struct Selection(u32);
-
-impl Selection {
-    fn new(fields: &[String]) -> Result<Selection, String> {
-        let bit = |field: &String| {
-            let known = ACCESS_LOG_FIELDS.iter().position(|known| known == field);
-            known.map(|index| 1 << index).ok_or_else(|| {
-                format!(
-                    "accessLog.fields: there is no field '{field}'; known are {}",
-                    ACCESS_LOG_FIELDS.join(", ")
-                )
-            })
-        };
-        if fields.is_empty() {
-            return Ok(Selection(u32::MAX));
-        }
-        fields.iter().try_fold(0, |bits, field| Ok(bits | bit(field)?)).map(Selection)
+impl AccessLogOutput {
+    /// As the settings write it: `stderr`, `off`, `syslog`, `syslog://ADDRESS[:PORT]`, or a file. The error is a
+    /// sentence.
+    pub fn parse(text: &str) -> Result<AccessLogOutput, String> {
+        Ok(match text {
+            "off" => AccessLogOutput::Off,
+            "stderr" => AccessLogOutput::Stderr,
+            "syslog" => AccessLogOutput::Syslog(SyslogReceiver::Local("/dev/log".into())),
+            "" => return Err("it is empty; use stderr, off, syslog, or a file".into()),
+            text => match text.strip_prefix("syslog://") {
+                None => AccessLogOutput::File(text.into()),
+                Some(address) => AccessLogOutput::Syslog(SyslogReceiver::Remote(receiver(address)?)),
+            },
+        })
     }
 }
 
-struct Line<'a>(&'a Record<'a>, Selection);
-
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Line(record, Selection(selected)) = self;
-        let mut map = serializer.serialize_map(None)?;
-        let mut fields = ACCESS_LOG_FIELDS.iter().enumerate();
-        macro_rules! fields {
-            ($($value:expr),+ $(,)?) => {$(
-                if let Some((index, name)) = fields.next() && selected & (1 << index) != 0 {
-                    map.serialize_entry(name, &$value)?;
-                }
-            )+};
-        }
-        fields!(
-            format_args!("{:.6}", jiff::Timestamp::now()),
-            record.client,
-            record.peer,
-            record.listener,
-            record.host,
-            record.method,
-            record.path,
-            record.protocol,
-            record.status,
-            record.reason,
-            record.route,
-            record.backend,
-            record.endpoint,
-            record.bytes_in,
-            record.bytes_out,
-            record.duration_us,
-            record.upstream_us,
-            record.request_id,
-            record.trace_id,
-            record.tls,
-            record.user_agent,
-        );
-        map.end()
-    }
+fn receiver(address: &str) -> Result<SocketAddr, String> {
+    let ip = address.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let socket = ip.map(|ip| SocketAddr::new(ip, SYSLOG_PORT)).or_else(|_| address.parse());
+    socket.map_err(|_| {
+        format!("expected an IP address, with a port or without, behind `syslog://`, found `{address}`")
+    })
 }
 
 /// The lines of one worker that were not handed over yet.
 pub struct Sheet {
     bytes: Vec<u8>,
     lines: u64,
-    selection: Selection,
+    layout: Arc<Layout>,
+    stamp: Stamp,
     queue: Option<SyncSender<Message>>,
+    common: Arc<Common>,
     drops: Counter,
 }
 
@@ -170,10 +120,16 @@ impl Sheet {
 
     /// Adds a line.
     pub fn write(&mut self, record: &Record<'_>) {
-        if serde_json::to_writer(&mut self.bytes, &Line(record, self.selection)).is_ok() {
-            self.bytes.push(b'\n');
-            self.lines += 1;
+        self.write_at(record, SystemTime::now());
+    }
+
+    fn write_at(&mut self, record: &Record<'_>, now: SystemTime) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = self.common.spare();
         }
+        self.stamp.set(now);
+        self.layout.write(record, &mut self.stamp, &mut self.bytes);
+        self.lines += 1;
         if self.bytes.len() >= SHEET_BYTES {
             self.hand_over();
         }
@@ -186,9 +142,16 @@ impl Sheet {
         }
         let lines = std::mem::take(&mut self.lines);
         let bytes = std::mem::take(&mut self.bytes);
-        let sent = self.queue.as_ref().map(|queue| queue.try_send(Message::Lines(bytes)));
-        if let Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) = sent {
-            self.drops.inc_by(lines);
+        let Some(queue) = &self.queue else { return };
+        match queue.try_send(Message::Lines(bytes)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
+                self.drops.inc_by(lines);
+                if let Message::Lines(mut bytes) = message {
+                    bytes.clear();
+                    self.bytes = bytes;
+                }
+            }
         }
     }
 }
@@ -200,32 +163,63 @@ impl Drop for Sheet {
 }
 
 enum Message {
+    /// Whole lines.
     Lines(Vec<u8>),
-    Reopen,
+    /// There may be something else to do.
+    Wake,
+}
+
+/// What workers and writer share; touched once for a sheet, not for a line.
+#[derive(Default)]
+struct Common {
+    reopen: AtomicBool,
+    spares: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Common {
+    fn spare(&self) -> Vec<u8> {
+        let spare = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // A sheet is full once it is larger: the last line needs room too.
+        spare.unwrap_or_else(|| Vec::with_capacity(SHEET_BYTES + 4096))
+    }
+
+    fn give_back(&self, mut sheet: Vec<u8>) {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES_MAX && sheet.capacity() <= 2 * SHEET_BYTES {
+            sheet.clear();
+            spares.push(sheet);
+        }
+    }
 }
 
 /// The writer thread. It ends, with everything written, once every sheet and the logger are gone.
 pub struct Logger {
     queue: Option<SyncSender<Message>>,
-    selection: Selection,
+    layout: Arc<Layout>,
+    common: Arc<Common>,
     drops: Counter,
-    writer: Option<JoinHandle<()>>,
+    /// Hangs up when the writer has ended. The lock only makes it `Sync`.
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Logger {
     /// Opens the output and starts the writer.
     pub fn start(settings: &AccessLog, drops: Counter) -> io::Result<Logger> {
-        let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let selection = Selection::new(&settings.fields).map_err(invalid)?;
-        let output = match &settings.output {
-            AccessLogOutput::Off => return Ok(Logger { queue: None, selection, drops, writer: None }),
-            AccessLogOutput::Stderr => Output::Stderr,
-            AccessLogOutput::File(path) => Output::File(path.clone(), open(path)?),
+        let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, format!("accessLog: {message}"));
+        let layout = Arc::new(Layout::of(&settings.format, &settings.fields).map_err(invalid)?);
+        let (alive, ended) = channel();
+        let ended = Mutex::new(ended);
+        let common = Arc::new(Common::default());
+        let Some(output) = Output::open(&settings.output)? else {
+            return Ok(Logger { queue: None, layout, common, drops, ended });
         };
         let (queue, messages) = sync_channel(QUEUE_SHEETS);
-        let writer =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write(output, &messages))?;
-        Ok(Logger { queue: Some(queue), selection, drops, writer: Some(writer) })
+        let (shared, counter) = (common.clone(), drops.clone());
+        Builder::new().name("access-log".into()).spawn(move || {
+            writer::run(output, &messages, &shared, &counter);
+            drop(alive);
+        })?;
+        Ok(Logger { queue: Some(queue), layout, common, drops, ended })
     }
 
     /// A sheet for a worker.
@@ -233,140 +227,30 @@ impl Logger {
         Sheet {
             bytes: Vec::new(),
             lines: 0,
-            selection: self.selection,
+            layout: self.layout.clone(),
+            stamp: Stamp::default(),
             queue: self.queue.clone(),
+            common: self.common.clone(),
             drops: self.drops.clone(),
         }
     }
 
-    /// Opens the file anew, after the lines handed over so far.
+    /// Opens the file anew before the next line is written. Never waits.
     pub fn reopen(&self) {
+        self.common.reopen.store(true, Ordering::Release);
         if let Some(queue) = &self.queue {
-            // Waiting is right here: this is no worker, and the order must not be lost.
-            let _ = queue.send(Message::Reopen);
+            // A queue that is full has something that wakes the writer.
+            let _ = queue.try_send(Message::Wake);
         }
     }
 }
 
 impl Drop for Logger {
     fn drop(&mut self) {
-        self.queue = None;
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        let was_on = self.queue.take().is_some();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if was_on && ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the access log's reader does not read; its last lines are lost");
         }
-    }
-}
-
-enum Output {
-    Stderr,
-    File(PathBuf, File),
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|error| {
-        io::Error::new(error.kind(), format!("accessLog.output {}: {error}", path.display()))
-    })
-}
-
-fn write(mut output: Output, messages: &Receiver<Message>) {
-    for message in messages {
-        match (&mut output, message) {
-            (Output::Stderr, Message::Lines(bytes)) => _ = io::stderr().write_all(&bytes),
-            (Output::Stderr, Message::Reopen) => {}
-            (Output::File(path, file), Message::Lines(bytes)) => {
-                if let Err(error) = file.write_all(&bytes) {
-                    tracing::warn!(path = %path.display(), %error, "access log lines are lost");
-                }
-            }
-            (Output::File(path, file), Message::Reopen) => match open(path) {
-                Ok(new) => *file = new,
-                Err(error) => tracing::warn!(%error, "the access log goes on in the file that was open"),
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn logger(fields: &[&str], path: &Path) -> io::Result<Logger> {
-        let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        Logger::start(&AccessLog { output: AccessLogOutput::File(path.into()), fields }, Counter::default())
-    }
-
-    /// A line has every field in order, and nothing in a request breaks out of its string.
-    #[test]
-    fn a_line_holds_whatever_a_client_sends() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = logger(&[], &path).unwrap();
-        let nasty = "a\"b\\c\r\n\u{1b}[31m{\"status\":200}\u{2028}";
-        log.sheet().write(&Record { user_agent: nasty, path: nasty, status: 404, ..Record::default() });
-        drop(log);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.matches('\n').count(), 1);
-        assert!(!text.trim_end().contains(|c: char| c.is_control()));
-        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["user_agent"], nasty);
-        assert_eq!(line["status"], 404);
-        let mut names: Vec<_> = line.keys().map(String::as_str).collect();
-        let mut known = ACCESS_LOG_FIELDS.to_vec();
-        names.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(names, known);
-        assert!(line["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
-    }
-
-    /// Only the fields asked for are written, and one that does not exist is refused by name.
-    #[test]
-    fn fields_are_selected() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = logger(&["status", "host"], &path).unwrap();
-        log.sheet().write(&Record { host: "a", status: 200, ..Record::default() });
-        drop(log);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"host\":\"a\",\"status\":200}\n");
-        let error = logger(&["stats"], &path).err().unwrap().to_string();
-        assert!(error.contains("'stats'") && error.contains("status"), "{error}");
-    }
-
-    /// A file moved away gets the lines before the reopening, a new one those after it.
-    #[test]
-    fn the_file_is_opened_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
-        let log = logger(&["status"], &path).unwrap();
-        log.sheet().write(&Record { status: 201, ..Record::default() });
-        // Only once the first line is there is the move a rotation.
-        while std::fs::read_to_string(&path).unwrap().is_empty() {
-            std::thread::yield_now();
-        }
-        std::fs::rename(&path, &moved).unwrap();
-        log.reopen();
-        log.sheet().write(&Record { status: 202, ..Record::default() });
-        drop(log);
-        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "{\"status\":201}\n");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"status\":202}\n");
-    }
-
-    /// A queue that is full loses lines, counts them, and never waits.
-    #[test]
-    fn a_full_queue_drops_and_counts() {
-        let drops = Counter::default();
-        let (queue, _messages) = sync_channel(1);
-        let mut sheet = Sheet {
-            bytes: vec![],
-            lines: 0,
-            selection: Selection(1),
-            queue: Some(queue),
-            drops: drops.clone(),
-        };
-        for _ in 0..3 {
-            sheet.write(&Record::default());
-            sheet.hand_over();
-        }
-        assert_eq!(drops.get(), 2);
     }
 }

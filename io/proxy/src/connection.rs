@@ -197,8 +197,8 @@ impl Connection {
         worker.metrics.sent.inc_by(bytes.len() as u64);
         if worker.logs() {
             worker.log(&Record {
-                client: &caller.client.ip().to_string(),
-                peer: caller.peer_text(),
+                client: Some(caller.client.ip()),
+                peer: Some(caller.peer),
                 status: reply.status,
                 reason: reply.reason,
                 bytes_out: bytes.len() as u64,

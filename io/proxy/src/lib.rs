@@ -47,7 +47,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput};
+pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput, SyslogReceiver};
 pub use limits::Limits;
 pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, StartError};
 

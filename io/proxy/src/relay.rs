@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::StreamRoute;
+use tidegate_model::traffic::{BackendId, StreamRoute};
 
 pub use guest::Guest;
 pub use open::hash_key;
@@ -55,7 +55,7 @@ pub struct Relay {
 /// What is known of a relay once it is over.
 #[derive(Default)]
 struct Story {
-    backend: String,
+    backend: Option<BackendId>,
     endpoint: Option<SocketAddr>,
     /// Why it did not come about, or ended before both sides were done.
     reason: &'static str,
@@ -93,18 +93,17 @@ impl Relay {
             return;
         }
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let text = |named: Option<String>| named.unwrap_or_default();
         self.worker.log(&Record {
-            client: &self.source.ip().to_string(),
-            peer: &self.peer.to_string(),
+            client: Some(self.source.ip()),
+            peer: Some(self.peer),
             listener: &self.listener,
             host: &self.server_name,
             tls: self.client.tls().map_or("", |facts| facts.version),
             protocol: if self.server_name.is_empty() { "TCP" } else { "TLS" },
             reason: story.reason,
-            route: &text(self.route.as_ref().map(|route| route.name.to_string())),
-            backend: &story.backend,
-            endpoint: &text(story.endpoint.map(|endpoint| endpoint.to_string())),
+            route: self.route.as_ref().map(|route| &route.name as _),
+            backend: story.backend.as_ref().map(|backend| backend as _),
+            endpoint: story.endpoint,
             bytes_in: story.received,
             bytes_out: story.sent,
             duration_us: micros(duration),

@@ -80,7 +80,9 @@ fn mistakes_are_placed() {
     }
     let unknown = refusal("accessLog:\n  fields:\n  - time\n  - tine\n");
     assert!(
-        unknown.starts_with("c.yaml:4: accessLog.fields[1]: there is no field `tine`; there are time,"),
+        unknown.starts_with(
+            "c.yaml:4: accessLog.fields[1]: there is no field `tine`; did you mean `time`? there are time,"
+        ),
         "{unknown}"
     );
 }
@@ -92,8 +94,12 @@ fn unserved_settings() {
         ("admin: {tokenFile: /t}\n", "c.yaml: admin: this version serves loopback only"),
         ("admin: {metricsFrom: [10.0.0.0/8]}\n", "c.yaml: admin: this version serves loopback only"),
         ("admin: {tls: {certFile: /c}}\n", "c.yaml: admin: this version serves loopback only"),
-        ("accessLog: {format: text}\n", "c.yaml: accessLog.format: `text` is not served; use json"),
-        ("accessLog: {output: syslog}\n", "c.yaml: accessLog.output: syslog is not served"),
+        ("accessLog: {format: text}\n", "c.yaml: accessLog.format: `text` is no format; use json, logfmt,"),
+        ("accessLog: {format: combined, fields: [host]}\n", "c.yaml: accessLog.format: fields choose those"),
+        (
+            "accessLog: {format: '%{hots}'}\n",
+            "c.yaml: accessLog.format: `%{hots}`: there is no field `hots`;",
+        ),
         ("workers: 1025\n", "c.yaml: workers: 1025 is more than 1024"),
         ("sources: [{name: x, kubernetes: {}}]\n", "c.yaml: source x: this version reads directories only"),
         ("sources: [{name: x}]\n", "c.yaml: source x: give either manifests or kubernetes"),
@@ -140,5 +146,16 @@ fn access_log_outputs() {
     assert_eq!(output("off").output, AccessLogOutput::Off);
     assert_eq!(output("stderr").output, AccessLogOutput::Stderr);
     assert_eq!(output("/var/log/x").output, AccessLogOutput::File("/var/log/x".into()));
+    assert_eq!(output("access.log").output, AccessLogOutput::File("access.log".into()));
+    let remote = tidegate_proxy::SyslogReceiver::Remote("192.0.2.1:514".parse().unwrap());
+    assert_eq!(output("syslog://192.0.2.1").output, AccessLogOutput::Syslog(remote));
+    for (slip, meant) in [
+        ("sterr", "did you mean `stderr`?"),
+        ("stdout", "write /dev/stdout"),
+        ("syslog://x", "an IP address"),
+    ] {
+        let refusal = refusal(&format!("accessLog: {{output: '{slip}'}}\n"));
+        assert!(refusal.starts_with("c.yaml:1: accessLog.output: ") && refusal.contains(meant), "{refusal}");
+    }
     assert_eq!(output("off").fields, ["host", "time"]);
 }

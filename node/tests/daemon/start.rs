@@ -96,11 +96,13 @@ fn mistakes_in_settings() {
         ),
         (
             "accessLog:\n  fields:\n  - status\n  - stats\n",
-            &format!("tidegate.yaml:5: accessLog.fields[1]: there is no field `stats`; there are {FIELDS}"),
+            &format!(
+                "tidegate.yaml:5: accessLog.fields[1]: there is no field `stats`; did you mean `status`? there are {FIELDS}"
+            ),
         ),
         (
-            "accessLog: {output: syslog}\n",
-            "tidegate.yaml: accessLog.output: syslog is not served by this version; use stderr, off or a file",
+            "accessLog: {output: sterr}\n",
+            "tidegate.yaml:2: accessLog.output: `sterr`: did you mean `stderr`? A file of this name is `./sterr`",
         ),
         (
             "sources:\n- manifests: manifests\n",

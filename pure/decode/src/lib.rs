@@ -25,6 +25,7 @@ mod yaml;
 mod tests;
 
 pub use lines::Lines;
+pub use nearest::nearest;
 pub use problem::Problem;
 pub use settings::settings;
 pub use yaml::{BYTES_MAX, DOCUMENTS_MAX};

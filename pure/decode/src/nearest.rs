@@ -2,7 +2,7 @@
 
 /// The word of `known` nearest to `found`, if it is near enough to be what was meant: at most two letters away and
 /// fewer than half of the word, upper and lower case counting as the same.
-pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if found.len() > 64 {
         return None;
     }

@@ -97,11 +97,6 @@ impl Trace {
         push_hex(out, &[flags]);
         out.extend_from_slice(b"\r\n");
     }
-
-    /// The trace id as logs and spans write it: 32 lower-case hexadecimal digits.
-    pub fn write_trace_id(&self, out: &mut Vec<u8>) {
-        push_hex(out, &self.trace_id);
-    }
 }
 
 /// What a valid `traceparent` says.
@@ -218,9 +213,7 @@ mod tests {
         assert_eq!(trace.parent_id, Some([0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]));
         assert!(trace.sampled && trace.keeps_state);
         assert!(trace.drops("TraceParent") && !trace.drops("tracestate"));
-        let mut id = Vec::new();
-        trace.write_trace_id(&mut id);
-        assert_eq!(id, b"0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(trace.trace_id, 0x0af7651916cd43dd8448eb211c80319c_u128.to_be_bytes());
     }
 
     /// The flags known to level 2 go on, others do not; a later version is read as far as it is known.

@@ -143,17 +143,15 @@ impl Session {
         if !worker.logs() {
             return;
         }
-        let peer = SocketAddr::new(self.path.peer.ip().to_canonical(), self.path.peer.port());
-        let route = self.way.route.as_ref().map(|route| route.name.to_string());
         worker.log(&Record {
-            client: &peer.ip().to_string(),
-            peer: &peer.to_string(),
+            client: Some(self.path.peer.ip()),
+            peer: Some(self.path.peer),
             listener: &self.way.listener,
             protocol: "UDP",
             reason,
-            route: &route.unwrap_or_default(),
-            backend: &self.backend.id.to_string(),
-            endpoint: &self.pick.address().to_string(),
+            route: self.way.route.as_ref().map(|route| &route.name as _),
+            backend: Some(&self.backend.id),
+            endpoint: Some(self.pick.address()),
             bytes_in: self.received,
             bytes_out: self.sent,
             duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -28,7 +28,6 @@ pub struct Caller {
     pub tls: Option<TlsFacts>,
     /// The address the client connected to.
     local: OnceCell<SocketAddr>,
-    peer_text: OnceCell<String>,
     /// Requests so far.
     requests: Cell<u32>,
     /// It has had as many as it may.
@@ -53,15 +52,13 @@ impl Caller {
         client: SocketAddr,
         tls: Option<TlsFacts>,
     ) -> Caller {
-        let (local, peer_text) = (OnceCell::new(), OnceCell::new());
         Caller {
             worker,
             door,
             peer,
             client,
             tls,
-            local,
-            peer_text,
+            local: OnceCell::new(),
             requests: Cell::new(0),
             worn: Cell::new(false),
         }
@@ -86,11 +83,6 @@ impl Caller {
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// The peer as text.
-    pub fn peer_text(&self) -> &str {
-        self.peer_text.get_or_init(|| self.peer.to_string())
     }
 
     /// The address the client connected to.

@@ -88,31 +88,29 @@ impl<'t> Story<'t> {
     fn log(&self, exchange: &Exchange<'_>, received: u64, duration: Duration) {
         let Exchange { caller, head, .. } = exchange;
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let name = |value: Option<String>| value.unwrap_or_default();
-        let mut trace_id = Vec::with_capacity(32);
-        self.trace.write_trace_id(&mut trace_id);
-        let user_agent = String::from_utf8_lossy(head.header("user-agent").unwrap_or_default());
         caller.worker.log(&Record {
-            client: &self.client.to_canonical().to_string(),
-            peer: caller.peer_text(),
+            client: Some(self.client),
+            peer: Some(caller.peer),
             listener: &self.listener.name,
             host: head.authority(),
             method: head.method(),
             path: head.path(),
+            query: head.query(),
             protocol: head.protocol(),
             status: self.status,
             reason: self.reason,
-            route: &name(self.matched.map(|matched| matched.route.name.to_string())),
-            backend: &name(self.backend.map(|backend| backend.id.to_string())),
-            endpoint: &name(self.endpoint.map(|endpoint| endpoint.to_string())),
+            route: self.matched.as_ref().map(|matched| &matched.route.name as _),
+            backend: self.backend.map(|backend| &backend.id as _),
+            endpoint: self.endpoint,
             bytes_in: received,
             bytes_out: self.sent,
             duration_us: micros(duration),
             upstream_us: micros(self.upstream),
             request_id: self.request_id.text(),
-            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+            trace_id: Some(self.trace.trace_id),
             tls: caller.tls.as_ref().map_or("", |tls| tls.version),
-            user_agent: &user_agent,
+            user_agent: head.header("user-agent").unwrap_or_default(),
+            referer: head.header("referer").unwrap_or_default(),
         });
     }
 }

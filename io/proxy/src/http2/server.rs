@@ -109,8 +109,8 @@ impl Front {
         let caller = &self.caller;
         if caller.worker.logs() {
             caller.worker.log(&Record {
-                client: &caller.client.ip().to_string(),
-                peer: caller.peer_text(),
+                client: Some(caller.client.ip()),
+                peer: Some(caller.peer),
                 protocol: "HTTP/2",
                 status,
                 reason,
@@ -227,8 +227,8 @@ async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Repl
     worker.metrics.sent.inc_by(given.get());
     if worker.logs() {
         worker.log(&Record {
-            client: &caller.client.ip().to_string(),
-            peer: caller.peer_text(),
+            client: Some(caller.client.ip()),
+            peer: Some(caller.peer),
             protocol: "HTTP/2",
             status: reply.status,
             reason: reply.reason,

@@ -29,7 +29,7 @@ pub async fn open(relay: &Relay, story: &mut Story) -> Result<Opened, &'static s
     let worker = &relay.worker;
     let (_, backend) =
         balance::backend(&route.backends, worker.random()).map_err(|refusal| refusal.reason)?;
-    story.backend = backend.id.to_string();
+    story.backend = Some(backend.id.clone());
     let started = Instant::now();
     let service =
         worker.pool.service(backend, &worker.shared.backends, worker.random(), since_start(started));

@@ -279,7 +279,7 @@ impl Gateway {
     pub fn bare(limits: Limits) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let output = AccessLogOutput::File(folder.path().join("access.log"));
-        let access_log = AccessLog { output, fields: vec![] };
+        let access_log = AccessLog { output, ..AccessLog::default() };
         let mut registry = Registry::default();
         let proxy = Proxy::start(
             ProxyConfig { workers: 2, access_log, limits, shared_secret: vec![] },
