@@ -21,7 +21,8 @@ use tidegate_files::{FileSource, SourceState};
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
-use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState};
+use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, Tracing};
+use tidegate_spans::{Exporter, Origin};
 use tidegate_speaker::{Learned, Speaker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -59,6 +60,8 @@ struct Daemon {
     intent: Intent,
     board: Board,
     proxy: Proxy,
+    /// Dropped after the proxy, which fills its queue.
+    _exporter: Option<Exporter>,
     proxied: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
     learned: watch::Receiver<Arc<Learned>>,
@@ -84,10 +87,21 @@ impl Daemon {
     async fn start(settings: Settings) -> Result<Daemon> {
         let console = Console::open(settings.admin).await?;
         let mut registry = Registry::default();
+        let (tracing, exporter) = match &settings.tracing.otlp.0 {
+            None => (None, None),
+            Some(collector) => {
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let origin = Origin { node: settings.node.clone(), version };
+                let (queue, exporter) = Exporter::start(collector, &origin, &mut registry)
+                    .context("the thread that sends spans could not be started")?;
+                (Some(Tracing::new(settings.tracing.sample.0, queue)), Some(exporter))
+            }
+        };
         let proxy = Proxy::start(
             ProxyConfig {
                 workers: settings.workers,
                 access_log: settings.access_log.settled(),
+                tracing,
                 limits: limits(),
                 shared_secret: settings.peers_secret.0.clone(),
             },
@@ -125,6 +139,7 @@ impl Daemon {
             intent: Intent::default(),
             board,
             proxy,
+            _exporter: exporter,
             proxied,
             learned: speaker.learned(),
             installed: Arc::default(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_decode::nearest;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
+use tidegate_spans::Endpoint;
 
 use self::peers::{Peers, Secret};
 use crate::args;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub sources: Vec<(String, PathBuf)>,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    /// Who is sent spans.
+    pub tracing: Tracing,
     /// What the gateways of a set share.
     pub peers_secret: Secret,
 }
@@ -98,6 +101,66 @@ impl Default for AccessLog {
     }
 }
 
+/// `tracing` of the bootstrap file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Tracing {
+    /// The collector; empty: nobody is sent spans.
+    pub otlp: Collector,
+    /// The share of traces beginning here that are recorded, from 0 to 1.
+    pub sample: Share,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Tracing { otlp: Collector(None), sample: Share(0.01) }
+    }
+}
+
+/// A collector's URL; empty: there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Collector(pub Option<Endpoint>);
+
+impl<'de> Deserialize<'de> for Collector {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |text| match text {
+            "" => Ok(Collector(None)),
+            text => Endpoint::parse(text).map(|endpoint| Collector(Some(endpoint))),
+        })
+    }
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Share;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number from 0 to 1")
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, share: f64) -> Result<Share, E> {
+                let wrong = || E::custom(format!("expected a number from 0 to 1, found {share}"));
+                (0.0..=1.0).contains(&share).then_some(Share(share)).ok_or_else(wrong)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, share: u64) -> Result<Share, E> {
+                self.visit_f64(share as f64)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, share: i64) -> Result<Share, E> {
+                self.visit_f64(share as f64)
+            }
+        }
+        from.deserialize_f64(Number)
+    }
+}
+
 /// The bootstrap file as written. What this version does not serve is held as it stands, so that it can be refused by
 /// name and not passed over.
 #[derive(Debug, Default, Deserialize)]
@@ -110,7 +173,7 @@ struct Bootstrap {
     sources: Vec<Source>,
     access_log: AccessLog,
     peers: Peers,
-    tracing: Option<Value>,
+    tracing: Tracing,
     load_balancer: Option<Value>,
     ingress_nginx: Option<Value>,
     egress: Option<Value>,
@@ -176,6 +239,7 @@ impl Settings {
             workers: if file.workers == 0 { cores } else { file.workers },
             sources,
             access_log: file.access_log,
+            tracing: file.tracing,
             peers_secret: file.peers.secret().with_context(name)?,
         })
     }
@@ -215,7 +279,6 @@ impl Bootstrap {
             bail!("accessLog.format: {message}");
         }
         let unserved = [
-            ("tracing", &self.tracing),
             ("loadBalancer", &self.load_balancer),
             ("ingressNginx", &self.ingress_nginx),
             ("egress", &self.egress),

@@ -14,6 +14,7 @@ pub mod copy;
 pub mod forward;
 pub mod mirror;
 pub mod overload;
+pub mod recording;
 pub mod story;
 
 use std::time::Instant;

@@ -48,6 +48,7 @@ mod worker;
 mod tests;
 
 pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput, SyslogReceiver};
+pub use exchange::recording::Tracing;
 pub use limits::Limits;
 pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, StartError};
 

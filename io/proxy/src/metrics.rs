@@ -76,8 +76,10 @@ pub struct Metrics {
     pub backend_refusals: Counter,
     /// Endpoints that health checks found unhealthy, or healthy again.
     pub health_changes: Counter,
-    /// Access-log lines dropped because the writer was behind.
+    /// Access-log lines that could not be written, or not fast enough.
     pub log_drops: Counter,
+    /// Sampled requests that are in no trace because the exporter was behind.
+    pub trace_drops: Counter,
 }
 
 impl Metrics {
@@ -156,7 +158,9 @@ impl Metrics {
         registry.register_with_unit("tidegate_backend", help, count("refusals"), m.backend_refusals);
         let help = "Endpoints that health checks found unhealthy, or healthy again";
         registry.register_with_unit("tidegate_backend_health", help, count("changes"), m.health_changes);
-        let help = "Access-log lines dropped because the writer was behind";
+        let help = "Sampled requests that are in no trace because the exporter was behind";
+        registry.register_with_unit("tidegate_trace", help, count("drops"), m.trace_drops);
+        let help = "Access-log lines that could not be written, or not fast enough";
         registry.register_with_unit("tidegate_access_log", help, count("drops"), m.log_drops);
         metrics
     }

@@ -155,10 +155,32 @@ pub struct RequestPlan<'a> {
     pub scheme: &'static str,
     /// What the gateway says about the request, in HTTP/1's spelling: where it comes from, its id, its trace.
     pub told: &'a [u8],
-    /// Whether the client's own trace lines are replaced by what `told` says.
-    pub traced: bool,
+    /// What becomes of the client's own trace lines.
+    pub trace: TraceLines,
     /// `Host` when the request names none.
     pub host_fallback: &'a str,
+}
+
+/// What becomes of the client's trace lines, where `told` may say something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceLines {
+    /// They go on.
+    Kept,
+    /// `tracestate` goes on.
+    ParentReplaced,
+    /// Neither does.
+    Replaced,
+}
+
+impl TraceLines {
+    /// Whether one of them goes on, by its name.
+    fn keeps(self, name: &str) -> bool {
+        match self {
+            TraceLines::Kept => true,
+            TraceLines::ParentReplaced => name.len() == "tracestate".len(),
+            TraceLines::Replaced => false,
+        }
+    }
 }
 
 /// Writes the head that goes upstream; `body` is how the body is framed there. `room` is for the target and comes back
@@ -202,7 +224,7 @@ pub fn request(
                 && !(head.names_headers && is_named_in(head, name))
         }
         Some((Kind::Trace, name, _)) => {
-            !plan.traced && !plan.changes.iter().any(|changes| drops(changes, name))
+            plan.trace.keeps(name) && !plan.changes.iter().any(|changes| drops(changes, name))
         }
         Some((Kind::Expect, ..)) => !head.http_1_0,
         _ => false,
@@ -341,7 +363,7 @@ mod tests {
             matched: &PathMatch::Prefix(String::new()),
             scheme: "http",
             told: b"x-told: 1\r\n",
-            traced: false,
+            trace: TraceLines::Kept,
             host_fallback: "10.0.0.1:80",
         };
         let (mut room, mut out) = (b"kept".to_vec(), Vec::new());

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::access_log::{AccessLog, Logger};
 use crate::backends::Gauges;
 use crate::control::{Control, Wish};
+use crate::exchange::recording::Tracing;
 use crate::health;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// The access log.
     pub access_log: AccessLog,
+    /// Which requests are recorded for traces, and for whom.
+    pub tracing: Option<Tracing>,
     /// Limits and timeouts.
     pub limits: Limits,
     /// Gateways with the same one resume each other's TLS sessions, and know each other's persistent sessions; empty: every
@@ -115,7 +118,9 @@ impl Proxy {
         let metrics = Metrics::register(registry);
         let logger =
             Logger::start(&config.access_log, metrics.log_drops.clone()).map_err(StartError::AccessLog)?;
-        let shared = Arc::new(Shared::new(config.limits, metrics, &config.shared_secret));
+        let mut shared = Shared::new(config.limits, metrics, &config.shared_secret);
+        shared.tracing = config.tracing;
+        let shared = Arc::new(shared);
         let count = if config.workers == 0 {
             available_parallelism().map_or(1, NonZero::get)
         } else {

@@ -15,4 +15,5 @@ mod proxy_header;
 mod relay;
 mod rules;
 mod slow;
+mod spans;
 mod streams;

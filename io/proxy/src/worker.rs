@@ -21,6 +21,7 @@ use crate::buffer::Buffers;
 use crate::census::Place;
 use crate::datagram::{self, Batch};
 use crate::exchange::overload::Overload;
+use crate::exchange::recording::Tracing;
 use crate::http2;
 use crate::limits::Limits;
 use crate::listener::DoorSocket;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub tickets: TicketKeys,
     /// How short memory is.
     pub overload: Overload,
+    /// Whose traces are recorded; nothing: nobody's.
+    pub tracing: Option<Tracing>,
 }
 
 impl Shared {
@@ -79,7 +82,8 @@ impl Shared {
         let tickets = system_tickets(Some(shared_secret));
         let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret));
         let overload = Overload::new(&limits, metrics.overload_steps.clone());
-        Shared { limits, metrics, connections, sessions, backends: Arc::new(backends), tickets, overload }
+        let (backends, tracing) = (Arc::new(backends), None);
+        Shared { limits, metrics, connections, sessions, backends, tickets, overload, tracing }
     }
 }
 

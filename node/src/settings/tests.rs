@@ -108,18 +108,39 @@ fn unserved_settings() {
         let refusal = refusal(text);
         assert!(refusal.starts_with(expected), "{text}: {refusal}");
     }
-    let (settings, warnings) = settle(
-        "loadBalancer: {default: true}\ntracing: {otlp: \"\", sample: 0.01}\ningressNginx: {class: \"\"}\nworker: 2\n",
-        &["a"],
-    );
+    let (settings, warnings) =
+        settle("loadBalancer: {default: true}\ningressNginx: {class: \"\"}\nworker: 2\n", &["a"]);
     assert!(settings.is_ok());
     let none = "not served by this version; it has no effect";
     let expected = [
-        "c.yaml:4: worker: unknown field `worker`; did you mean `workers`?".to_owned(),
-        format!("tracing: {none}"),
+        "c.yaml:3: worker: unknown field `worker`; did you mean `workers`?".to_owned(),
         format!("loadBalancer: {none}"),
     ];
     assert_eq!(warnings, expected);
+}
+
+/// A collector is a URL, and a share lies between none and all.
+#[test]
+fn tracing() {
+    let settled = |text: &str| settle(text, &["a"]).0.unwrap().tracing;
+    assert_eq!(
+        settled("tracing: {otlp: '', sample: 0.5}\n"),
+        Tracing { sample: Share(0.5), ..Tracing::default() }
+    );
+    let written = settled("tracing: {otlp: 'http://127.0.0.1:4318', sample: 1}\n");
+    let url = written.otlp.0.as_ref().map(Endpoint::url);
+    assert_eq!((url, written.sample), (Some("http://127.0.0.1:4318/v1/traces"), Share(1.0)));
+    for (text, expected) in [
+        ("tracing: {sample: 2}\n", "c.yaml:1: tracing.sample: expected a number from 0 to 1, found 2"),
+        (
+            "tracing:\n  otlp: localhost:4318\n",
+            "c.yaml:2: tracing.otlp: it names no scheme; expected a URL such as",
+        ),
+        ("tracing: {otlp: 'grpc://c:4317'}\n", "c.yaml:1: tracing.otlp: OTLP over gRPC is not spoken;"),
+    ] {
+        let refusal = refusal(text);
+        assert!(refusal.starts_with(expected), "{text}: {refusal}");
+    }
 }
 
 /// Sources have names of their own and are directories that exist; there is at least one.

@@ -14,4 +14,5 @@ mod origin;
 mod place;
 mod start;
 mod stop;
+mod trace;
 mod unprivileged;

@@ -1,6 +1,6 @@
 //! W3C Trace Context, level 2: the trace that a request belongs to, carried on or started.
 //!
-//! The gateway is a span of its own: backends see its span id as parent. Nothing here records or sends spans.
+//! The gateway is a span of its own, or several: backends see the id of one as parent. Nothing here records or sends spans.
 
 use crate::request::HeaderLines;
 use crate::text::{list_items, push_hex};
@@ -54,6 +54,9 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// What [`Trace::write`] writes.
+    pub const LINE_BYTES: usize = "traceparent: ".len() + PARENT_BYTES + 2;
+
     /// Carries on the trace that a request names, or starts one. `random` is three random numbers.
     pub fn of(lines: &dyn HeaderLines, sampling: Sampling, random: [u64; 3]) -> Trace {
         let span_id = random[0].max(1).to_be_bytes();
@@ -88,10 +91,15 @@ impl Trace {
 
     /// Writes the `traceparent` line for the backend. Flags that this version does not know are zero (section 3.2.2.5).
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_for(self.span_id, out);
+    }
+
+    /// The same, with another span of this gateway for the backend's parent.
+    pub fn write_for(&self, span_id: [u8; 8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"traceparent: 00-");
         push_hex(out, &self.trace_id);
         out.push(b'-');
-        push_hex(out, &self.span_id);
+        push_hex(out, &span_id);
         out.push(b'-');
         let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
         push_hex(out, &[flags]);
@@ -309,6 +317,7 @@ mod tests {
             let lines: Vec<(&str, &[u8])> = vec![("traceparent", &value), ("tracestate", &state)];
             let trace = Trace::of(&lines, Sampling::of(0.5), random);
             let line = written(&trace);
+            prop_assert_eq!(line.len(), Trace::LINE_BYTES);
             let value = line.strip_prefix("traceparent: ").unwrap().strip_suffix("\r\n").unwrap();
             let parent = Parent::parse(value.as_bytes()).unwrap();
             prop_assert_eq!((parent.trace_id, parent.span_id), (trace.trace_id, trace.span_id));

@@ -8,6 +8,7 @@ pub mod address;
 pub mod egress;
 pub mod machine;
 pub mod observed;
+pub mod spans;
 pub mod speaker;
 pub mod traffic;
 pub mod verdict;

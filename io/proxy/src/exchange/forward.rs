@@ -24,7 +24,7 @@ use crate::backends::Passage;
 use crate::body::{RequestBody, Source, Tally};
 use crate::buffer::Text;
 use crate::connection::After;
-use crate::outgoing::{REQUEST_ID, RequestPlan};
+use crate::outgoing::{REQUEST_ID, RequestPlan, TraceLines};
 use crate::reply::Reply;
 use crate::timer::Expired;
 use crate::upstream::{Lease, OpenError, Service, since_start};
@@ -33,7 +33,7 @@ use crate::worker::Worker;
 
 use super::attempt::{Attempt, Done, Outcome};
 use super::story::Story;
-use super::{Exchange, answer, mirror};
+use super::{Exchange, answer, mirror, recording};
 
 /// Endpoints tried because they could not be connected to, where nothing is said about repeats.
 const ENDPOINTS_TRIED_MAX: usize = 3;
@@ -101,7 +101,7 @@ pub async fn forward<'t>(
         share,
         service,
         told,
-        starts_trace: story.trace.parent_id.is_none(),
+        trace: story.trace_lines(),
         local_host: local_host(&exchange),
         retry,
         session,
@@ -114,6 +114,15 @@ pub async fn forward<'t>(
     let result = forward.attempts(&mut body, story).await;
     story.received = tally.received.get();
     story.sent += forward.sent.get();
+    if story.recording.is_some() {
+        let (status, reason) = match &result {
+            Ok(_) => (story.status, ""),
+            Err(Failure::Reply(reply)) => (0, reply.reason),
+            Err(Failure::ClientGone) => (story.status, "ClientGone"),
+            Err(Failure::Broken(reason)) => (story.status, *reason),
+        };
+        story.attempt_ended(status, reason);
+    }
     match result {
         Ok(after) => after,
         Err(Failure::Reply(reply)) => answer::refuse(exchange, &reply, story).await,
@@ -144,8 +153,7 @@ fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Te
     for part in [REQUEST_ID, ": ", story.request_id.text(), "\r\n"] {
         told.extend_from_slice(part.as_bytes());
     }
-    // A trace that the client began is carried on as it is: the gateway records no span of its own yet.
-    if story.trace.parent_id.is_none() {
+    if story.trace_lines() != TraceLines::Kept {
         story.trace.write(&mut told);
     }
     told
@@ -189,7 +197,7 @@ struct Forward<'f, 't> {
     share: &'t WeightedBackend,
     service: Rc<Service>,
     told: Text,
-    starts_trace: bool,
+    trace: TraceLines,
     /// The host that is told where the client names none.
     local_host: String,
     retry: Option<&'t Retry>,
@@ -237,6 +245,11 @@ impl<'t> Forward<'_, 't> {
             story.endpoint = Some(endpoint);
             let remaining = total.map(|total| total.saturating_sub(started.elapsed()));
             let began = if total.is_some() || !self.tried.is_empty() { Instant::now() } else { started };
+            if let Some(recording) = &mut story.recording {
+                let span_id = worker.random().max(1).to_be_bytes();
+                let url = recording::url(self.exchange.head, &self.plan());
+                recording.begin(&story.trace, started.elapsed(), (endpoint, span_id, url), &mut self.told);
+            }
             let mut refused = false;
             let limit = attempt_limit(self.retry, timeouts, remaining);
             let cap = limit.map_or(u64::MAX, |limit| worker.clock.after(limit));
@@ -244,6 +257,9 @@ impl<'t> Forward<'_, 't> {
             let outcome = match self.lease(&worker, endpoint, fresh).await {
                 Ok(lease) => {
                     let reused = lease.is_used;
+                    if let Some(recording) = &mut story.recording {
+                        recording.connected(lease.upstream.is_http1());
+                    }
                     let mut asked_repeat = None;
                     let judge = |status: u16| {
                         let request = Repeatable::of(self.exchange.head.method(), !self.tally.streamed.get());
@@ -292,6 +308,7 @@ impl<'t> Forward<'_, 't> {
                             return Err(failure);
                         }
                         Outcome::Repeat(status) => {
+                            story.attempt_ended(status, "");
                             pick.finished(
                                 Ended::with_status(status),
                                 began.elapsed(),
@@ -319,6 +336,7 @@ impl<'t> Forward<'_, 't> {
                 Err(Unopened::Failed(reply)) => (AttemptEnd::NotConnected, reply),
             };
             let (end, reply) = outcome;
+            story.attempt_ended(0, reply.reason);
             let stale = end == AttemptEnd::StaleConnection;
             if !stale {
                 pick.finished(Ended::LocalFailure, began.elapsed(), since_start(Instant::now()));
@@ -478,7 +496,7 @@ impl<'t> Forward<'_, 't> {
             matched: &self.asked.matched.matched.path,
             scheme: if self.service.backend.tls.is_some() { "https" } else { "http" },
             told: &self.told,
-            traced: self.starts_trace,
+            trace: self.trace,
             host_fallback: &self.local_host,
         }
     }

@@ -15,7 +15,7 @@ use crate::body::{Flow, Framing, RequestBody, Source, Trail, relay};
 use crate::framing::BodyLength;
 use crate::framing::chunked::Emit;
 use crate::framing::request::RequestHead;
-use crate::outgoing::{self, RequestPlan};
+use crate::outgoing::{self, RequestPlan, TraceLines};
 use crate::upstream::{Lease, OpenError, since_start};
 use crate::wire::Approach;
 use crate::worker::Worker;
@@ -67,6 +67,7 @@ struct Duplicate {
     rule: Arc<HttpRule>,
     matched: tidegate_model::traffic::PathMatch,
     told: Vec<u8>,
+    trace: TraceLines,
     backend: Arc<Backend>,
     approach: Approach,
     copy: Option<Rc<Copy>>,
@@ -105,6 +106,7 @@ pub fn send(
             rule: matched.rule.clone(),
             matched: matched.matched.path.clone(),
             told: told.to_vec(),
+            trace: story.trace_lines(),
             backend: backend.clone(),
             copy,
         };
@@ -171,7 +173,7 @@ impl Duplicate {
             matched: &self.matched,
             scheme: if self.backend.tls.is_some() { "https" } else { "http" },
             told: &self.told,
-            traced: self.told.windows(12).any(|part| part == b"traceparent:"),
+            trace: self.trace,
             host_fallback: "",
         };
         let mut room = worker.buffers.text();

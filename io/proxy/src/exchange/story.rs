@@ -11,11 +11,12 @@ use tidegate_traffic::{HeaderLines, Matched};
 use crate::access_log::Record;
 use crate::framing::lines::Kind;
 use crate::framing::request::RequestHead;
-use crate::outgoing::REQUEST_ID;
+use crate::outgoing::{REQUEST_ID, TraceLines};
 use crate::table::{ListenerEntry, Table};
 use crate::worker::Worker;
 
 use super::Exchange;
+use super::recording::{self, Recording};
 
 /// The longest request id that is kept from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -42,6 +43,8 @@ pub struct Story<'t> {
     pub request_id: RequestId,
     /// Its place in a trace.
     pub trace: Trace,
+    /// What is recorded for it; nothing of a request that is not sampled.
+    pub recording: Option<Box<Recording>>,
     /// From the first attempt to the head of the response.
     pub upstream: Duration,
     /// Bytes of its body.
@@ -55,6 +58,10 @@ impl<'t> Story<'t> {
     pub fn new(exchange: &Exchange<'_>, table: &'t Table, started: Instant) -> Story<'t> {
         let Exchange { caller, head, .. } = exchange;
         let random = || caller.worker.random();
+        let tracing = caller.worker.shared.tracing.as_ref();
+        let sampling = tracing.map(|tracing| tracing.sampling).unwrap_or_default();
+        let trace = trace(head, sampling, [random(), random(), random()]);
+        let recorded = tracing.is_some() && trace.sampled;
         Story {
             started,
             listener: table.entry(None),
@@ -65,15 +72,16 @@ impl<'t> Story<'t> {
             status: 0,
             reason: "",
             request_id: RequestId::of(head, &caller.worker),
-            trace: trace(head, [random(), random(), random()]),
+            trace,
+            recording: recorded.then(Box::default),
             upstream: Duration::ZERO,
             received: 0,
             sent: 0,
         }
     }
 
-    /// Counts and logs the request.
-    pub fn tell(&self, exchange: &Exchange<'_>) {
+    /// Counts and logs the request, and hands over what was recorded.
+    pub fn tell(&mut self, exchange: &Exchange<'_>) {
         let Exchange { caller, head, .. } = exchange;
         let duration = self.started.elapsed();
         let received = head.len() as u64 + self.received;
@@ -82,6 +90,26 @@ impl<'t> Story<'t> {
         caller.worker.metrics.sent.inc_by(self.sent);
         if caller.worker.logs() {
             self.log(exchange, received, duration);
+        }
+        if self.recording.is_some() {
+            recording::tell(self, exchange, duration);
+        }
+    }
+
+    /// What becomes of the client's trace lines on the way to a backend. A trace that is not recorded here goes on as the
+    /// client began it.
+    pub fn trace_lines(&self) -> TraceLines {
+        match (self.trace.parent_id, &self.recording) {
+            (Some(_), None) => TraceLines::Kept,
+            (Some(_), Some(_)) if self.trace.keeps_state => TraceLines::ParentReplaced,
+            _ => TraceLines::Replaced,
+        }
+    }
+
+    /// The attempt under way is over, if there is one.
+    pub fn attempt_ended(&mut self, status: u16, reason: &'static str) {
+        if let Some(recording) = &mut self.recording {
+            recording.end(self.started.elapsed(), status, reason);
         }
     }
 
@@ -116,12 +144,12 @@ impl<'t> Story<'t> {
 }
 
 /// The trace of a request. Most name none, and their lines need no second look.
-fn trace(head: &RequestHead, random: [u64; 3]) -> Trace {
+fn trace(head: &RequestHead, sampling: Sampling, random: [u64; 3]) -> Trace {
     let none = Vec::<(&str, &str)>::new();
     let fields = head.fields();
     let names_one = (0..fields.len()).any(|index| fields.kind(index) == Some(Kind::Trace));
     let lines: &dyn HeaderLines = if names_one { head } else { &none };
-    Trace::of(lines, Sampling::default(), random)
+    Trace::of(lines, sampling, random)
 }
 
 /// What names a request: the client's word for it if it is well-formed, else a new one.

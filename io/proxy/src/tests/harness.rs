@@ -12,7 +12,7 @@ use tidegate_model::Traffic;
 use tidegate_model::traffic::*;
 use tidegate_objects::Key;
 
-use crate::{AccessLog, AccessLogOutput, Limits, Proxy, ProxyConfig, SocketKey, SocketState};
+use crate::{AccessLog, AccessLogOutput, Limits, Proxy, ProxyConfig, SocketKey, SocketState, Tracing};
 
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -277,12 +277,17 @@ impl Gateway {
 
     /// A gateway that serves nothing yet.
     pub fn bare(limits: Limits) -> Gateway {
+        Gateway::recording(limits, None)
+    }
+
+    /// The same, which records traces.
+    pub fn recording(limits: Limits, tracing: Option<Tracing>) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let output = AccessLogOutput::File(folder.path().join("access.log"));
         let access_log = AccessLog { output, ..AccessLog::default() };
         let mut registry = Registry::default();
         let proxy = Proxy::start(
-            ProxyConfig { workers: 2, access_log, limits, shared_secret: vec![] },
+            ProxyConfig { workers: 2, access_log, tracing, limits, shared_secret: vec![] },
             &mut registry,
         )
         .unwrap();
