@@ -67,7 +67,8 @@ fn ejection_with_cap() {
         consecutive_5xx: 3,
         consecutive_gateway_errors: 0,
         consecutive_local_failures: 0,
-        base_time: Duration::from_millis(700),
+        // Longer than forty requests take on a busy machine.
+        base_time: Duration::from_secs(3),
         interval: Duration::from_millis(100),
         max_percent: 25,
     };
