@@ -57,6 +57,18 @@ bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--
 	cargo build --release --locked -p tidegate-node
 	$(BIN)/lab bench l7 --tidegate $(CARGO_TARGET_DIR)/release/tidegate $(ARGS)
 
+.PHONY: floods
+floods: ## Every known flood against the daemon while an honest client measures; ARGS="--flood ping" (root)
+	scripts/install-packages bench
+	cargo build --locked -p tidegate-lab
+	cargo build --release --locked -p tidegate-node
+	$(BIN)/lab floods --tidegate $(CARGO_TARGET_DIR)/release/tidegate $(ARGS)
+
+.PHONY: asan
+asan: ## Unit tests of the crates with unsafe code, under the address sanitizer (nightly)
+	RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-asan cargo +nightly test --lib --bins \
+	  --target x86_64-unknown-linux-gnu $(foreach crate,proxy kernel speaker node,-p tidegate-$(crate))
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for 20 s (nightly; installs cargo-fuzz once)
 	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz

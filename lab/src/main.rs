@@ -15,6 +15,7 @@ mod board;
 mod capture;
 mod demo;
 mod election;
+mod floods;
 mod frr;
 mod gap;
 mod gateway;
@@ -90,6 +91,8 @@ enum Order {
         #[command(subcommand)]
         what: bench::What,
     },
+    /// Attack the daemon in every known way, while an honest client measures
+    Floods(floods::Order),
     /// Internal: the server inside a pod
     #[command(hide = true)]
     Pod {
@@ -144,6 +147,7 @@ fn obey(order: Order) -> Result<bool> {
         }
         Order::Demo { times } => demo::run(times),
         Order::Bench { what } => bench::run(what),
+        Order::Floods(order) => floods::run(order),
         Order::Pod { .. } | Order::Legacy { .. } => Ok(true),
     }
 }

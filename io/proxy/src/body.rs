@@ -230,7 +230,9 @@ impl Source<'_> {
     }
 
     /// Waits for more, and takes it into the buffer, which is held only while there is something in it; false at the end.
-    pub async fn fill(&mut self, flow: &Flow<'_>) -> Result<bool, RelayError> {
+    /// What an HTTP/1 connection has is taken no sooner than the sink has room for it, so that who takes nothing costs no
+    /// memory (none: thrown away); of other sources it has been taken already, within their windows.
+    pub async fn fill(&mut self, sink: Option<&Sink<'_>>, flow: &Flow<'_>) -> Result<bool, RelayError> {
         match self {
             Source::Http1 { wire, buffer, .. } => {
                 if buffer.as_ref().is_some_and(Buffer::is_empty) {
@@ -238,9 +240,21 @@ impl Source<'_> {
                 }
                 flow.await_sender();
                 wire.readable().await.map_err(|_| RelayError::From)?;
-                let filling = buffer.get_or_insert_with(|| flow.buffers.take(Size::Large));
-                filling.grow();
-                let count = wire.read(filling).await.map_err(|_| RelayError::From)?;
+                // Never so little that a window of one byte costs a read of one byte.
+                let room = match sink {
+                    Some(sink) => sink.room(flow).await?.max(Size::Tiny.bytes()),
+                    None => usize::MAX,
+                };
+                let size = match room {
+                    room if room <= Size::Tiny.bytes() => Size::Tiny,
+                    room if room <= Size::Small.bytes() => Size::Small,
+                    _ => Size::Large,
+                };
+                let filling = buffer.get_or_insert_with(|| flow.buffers.take(size));
+                if size == Size::Large || filling.space().is_empty() {
+                    filling.grow();
+                }
+                let count = wire.read_most(filling, room).await.map_err(|_| RelayError::From)?;
                 flow.came(count, 1)?;
                 Ok(count > 0)
             }
@@ -350,6 +364,14 @@ impl Sink<'_> {
         }
     }
 
+    /// Waits until a piece would be taken, and says how large it may be.
+    pub async fn room(&self, flow: &Flow<'_>) -> Result<usize, RelayError> {
+        match self {
+            Sink::Http1 { .. } => Ok(usize::MAX),
+            Sink::Http2(sender) => sender.room(flow).await,
+        }
+    }
+
     /// Sends what waits.
     pub async fn flush(&mut self, flow: &Flow<'_>) -> Result<(), RelayError> {
         match self {
@@ -431,7 +453,7 @@ pub async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, flow: &Flow<'_>
         if source.is_done() {
             return sink.end(source.trail(), flow).await;
         }
-        if !source.fill(flow).await? {
+        if !source.fill(Some(sink), flow).await? {
             if source.ends_with_connection() {
                 return sink.end(Trail::Raw(b""), flow).await;
             }
@@ -557,7 +579,7 @@ impl<'b> RequestBody<'b> {
             sink.flush(flow).await?;
         }
         while !self.source.is_done() {
-            if !self.source.fill(flow).await? {
+            if !self.source.fill(Some(sink), flow).await? {
                 return Err(RelayError::From);
             }
             let Some(step) = self.source.step(flow)? else { continue };

@@ -1,11 +1,14 @@
 //! Memory that requests pass through: byte buffers, texts and field lists, and the worker's free lists of them. An idle
 //! connection holds none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use crate::framing::fields::Fields;
+
+/// Holds most heads, and what comes with one to a client that takes nothing yet.
+const TINY_BYTES: usize = 2 * 1024;
 
 /// Holds any head of the default size.
 const SMALL_BYTES: usize = crate::framing::HEAD_BYTES_MAX;
@@ -22,8 +25,11 @@ const HEADROOM: usize = 1024;
 /// Room behind it, for the end of a chunk.
 const TAILROOM: usize = 2;
 
-/// Free buffers kept, small, large and for records; more are given back to the allocator.
-const FREE_MAX: [usize; 3] = [256, 64, 64];
+/// What each size holds.
+const BYTES: [usize; 4] = [TINY_BYTES, SMALL_BYTES, LARGE_BYTES, RECORDS_BYTES];
+
+/// Free buffers kept of each size; more are given back to the allocator.
+const FREE_MAX: [usize; 4] = [256, 256, 64, 64];
 
 /// Free texts and field lists kept.
 const FREE_TEXTS_MAX: usize = 1024;
@@ -34,6 +40,8 @@ const TEXT_BYTES_KEPT_MAX: usize = 16 * 1024;
 /// Which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
+    /// 2 KiB.
+    Tiny,
     /// 16 KiB.
     Small,
     /// 64 KiB.
@@ -42,21 +50,37 @@ pub enum Size {
     Records,
 }
 
+impl Size {
+    /// What it holds.
+    pub const fn bytes(self) -> usize {
+        BYTES[self as usize]
+    }
+}
+
 /// The free lists of one worker.
 #[derive(Default)]
 pub struct Buffers {
-    free: [RefCell<Vec<Box<[u8]>>>; 3],
+    free: [RefCell<Vec<Box<[u8]>>>; 4],
     texts: RefCell<Vec<Vec<u8>>>,
     fields: RefCell<Vec<Fields>>,
+    /// Bytes of the buffers that are in use, and what of them was told.
+    lent: Cell<i64>,
+    told: Cell<i64>,
 }
 
 impl Buffers {
     /// An empty buffer.
     pub fn take(self: &Rc<Self>, size: Size) -> Buffer {
-        let bytes = HEADROOM + TAILROOM + [SMALL_BYTES, LARGE_BYTES, RECORDS_BYTES][size as usize];
+        let bytes = HEADROOM + TAILROOM + BYTES[size as usize];
         let data = self.free[size as usize].borrow_mut().pop();
         let data = data.unwrap_or_else(|| vec![0; bytes].into_boxed_slice());
+        self.lent.set(self.lent.get() + data.len() as i64);
         Buffer { data, start: HEADROOM, end: HEADROOM, size, home: self.clone() }
+    }
+
+    /// By how many bytes the buffers in use have become more, or less, since the last call.
+    pub fn change(&self) -> i64 {
+        self.lent.get() - self.told.replace(self.lent.get())
     }
 
     /// An empty text.
@@ -179,20 +203,34 @@ impl Buffer {
         }
     }
 
-    /// Replaces a small buffer by a large one with the same content.
+    /// Replaces a tiny or small buffer by a large one with the same content.
     pub fn grow(&mut self) {
-        if self.size == Size::Small {
-            let mut large = self.home.take(Size::Large);
-            let filled = self.filled();
-            large.space()[..filled.len()].copy_from_slice(filled);
-            large.advance(filled.len());
-            *self = large;
+        if matches!(self.size, Size::Tiny | Size::Small) {
+            self.resize(Size::Large);
         }
+    }
+
+    /// Moves what is filled to a buffer that is as small as it can be: it is going to wait.
+    pub fn settle(&mut self) {
+        let fitting =
+            [Size::Tiny, Size::Small].into_iter().find(|&size| self.filled().len() <= BYTES[size as usize]);
+        if let Some(size) = fitting.filter(|&size| (size as usize) < self.size as usize) {
+            self.resize(size);
+        }
+    }
+
+    fn resize(&mut self, size: Size) {
+        let mut other = self.home.take(size);
+        let filled = self.filled();
+        other.space()[..filled.len()].copy_from_slice(filled);
+        other.advance(filled.len());
+        *self = other;
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        self.home.lent.set(self.home.lent.get() - self.data.len() as i64);
         let mut free = self.home.free[self.size as usize].borrow_mut();
         if free.len() < FREE_MAX[self.size as usize] {
             free.push(std::mem::take(&mut self.data));
@@ -221,8 +259,25 @@ mod tests {
         assert_eq!(buffer.filled(), [7, 7, 9]);
         assert_eq!(buffer.space().len(), LARGE_BYTES - 3);
         drop(buffer);
-        assert_eq!([home.free[0].borrow().len(), home.free[1].borrow().len()], [1, 1]);
+        assert_eq!([home.free[1].borrow().len(), home.free[2].borrow().len()], [1, 1]);
         assert!(home.take(Size::Large).is_empty());
+    }
+
+    /// What waits moves to the smallest buffer that holds it, and stays where none is smaller.
+    #[test]
+    fn what_waits_settles() {
+        let home = Rc::new(Buffers::default());
+        let mut buffer = home.take(Size::Large);
+        buffer.space()[..SMALL_BYTES + 1].fill(5);
+        buffer.advance(SMALL_BYTES + 1);
+        for (consumed, size) in
+            [(0, Size::Large), (1, Size::Small), (SMALL_BYTES - 3, Size::Tiny), (3, Size::Tiny)]
+        {
+            buffer.consume(consumed);
+            buffer.settle();
+            assert_eq!(buffer.size, size);
+            assert!(buffer.filled().iter().all(|&byte| byte == 5));
+        }
     }
 
     /// A head fits before what came in, also in place of what was consumed, and a chunk's end behind a full buffer.

@@ -8,9 +8,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use tidegate_model::traffic::ClientLimits;
+use tidegate_model::traffic::{ClientLimits, ClientPolicy};
 
+use crate::upstream::since_start;
 use crate::worker::Shared;
 
 /// Parts of the table of addresses, so that workers seldom wait for one another.
@@ -125,9 +127,14 @@ impl Place {
         }
     }
 
-    /// Tells whose place it is, once; false, and counted as refused: the client has as many as it may.
-    pub fn name(&mut self, client: IpAddr, limits: &ClientLimits) -> bool {
-        let fits = self.door.name(client, limits);
+    /// Tells whose place it is, once; false, and counted: the client has as many as it may, or is kept out for a while.
+    pub fn name(&mut self, client: IpAddr, policy: &ClientPolicy) -> bool {
+        let stands_for_one = policy.trust.hops == 0 && policy.trust.cidrs.is_empty();
+        if stands_for_one && self.shared.offenders.bars(client, || since_start(Instant::now())) {
+            self.shared.metrics.connections_barred.inc();
+            return false;
+        }
+        let fits = self.door.name(client, &policy.limits);
         if !fits {
             self.shared.metrics.connections_refused.inc();
         }

@@ -80,7 +80,10 @@ impl Connection {
                 Ok(head) => self.serve(head).await,
                 Err(NoHead::Over) => return None,
                 Err(NoHead::Http2) => return Some(Newcomer::new(self.caller, self.wire, self.inbox)),
-                Err(NoHead::Late) => self.turn_away(&Reply::client_timeout()).await,
+                Err(NoHead::Late) => {
+                    self.caller.worker.metrics.slow("head");
+                    self.turn_away(&Reply::client_timeout()).await
+                }
                 Err(NoHead::Malformed(malformed)) => self.turn_away(&malformed.into()).await,
             };
             match after {
@@ -177,7 +180,13 @@ impl Connection {
         self.watch.set_idle(wait, self.caller.door.id);
         match self.watch.within(self.wire.readable()).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(NoHead::Over),
+            Ok(Err(_)) => Err(NoHead::Over),
+            Err(Expired) => {
+                if !closing {
+                    self.caller.worker.metrics.slow("idle");
+                }
+                Err(NoHead::Over)
+            }
         }
     }
 

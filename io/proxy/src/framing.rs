@@ -79,6 +79,7 @@ impl Malformed {
     pub const CHUNK: Malformed = Malformed::bad("BadChunk", "The chunked body is malformed.");
     pub const METHOD: Malformed =
         Malformed { status: 501, reason: "NotImplemented", message: "CONNECT is not served here." };
+    pub const PRI: Malformed = Malformed::bad("BadMethod", "PRI is no method of a request.");
     pub const VERSION: Malformed = Malformed {
         status: 505,
         reason: "BadVersion",

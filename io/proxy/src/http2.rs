@@ -17,6 +17,7 @@ mod server;
 mod session;
 mod sessions;
 mod stream;
+mod websocket;
 
 pub use call::Call;
 pub use head::{BlockWriter, Facts};
@@ -24,8 +25,9 @@ pub use kit::Kit;
 pub use message::{Receiver, Sender};
 pub use server::{Newcomer, PREFACE_HEAD};
 pub use session::Session;
-pub use sessions::Sessions;
+pub use sessions::{Sessions, Wear};
 pub use stream::Stream;
+pub use websocket::PROTOCOL as WEBSOCKET;
 
 /// Marks the tag of a session's deadline beside its door's: it hears of the door's end at once.
 pub const TAG: u64 = 1 << 63;

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Client connections of the process; one more is closed at once.
     pub connections: usize,
+    /// A client address that had so many connections cut in a row, or as many streams reset as that takes, gets no new ones
+    /// for some seconds, unless it stands for others: where a listener trusts addresses or counts hops. 0: it always does.
+    pub cuts_per_client: u32,
     /// Memory of the process: when it comes near, connections are no longer kept, then requests are refused. None: nine
     /// tenths of the cgroup's limit, or half of the machine's memory.
     pub memory_bytes_max: Option<u64>,
@@ -54,6 +57,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 16_384,
+            cuts_per_client: 5,
             memory_bytes_max: None,
             tls_handshake: Duration::from_secs(10),
             tls_handshakes: 2048,

@@ -33,12 +33,16 @@ pub struct Metrics {
     pub connections: Counter,
     /// Client connections closed at once because of the limit.
     pub connections_refused: Counter,
+    /// Client connections closed at once because others of their address had to be cut.
+    pub connections_barred: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
     /// Attempts to open one that failed.
     pub upstream_connect_failures: Counter,
     /// Requests sent on a connection that was open already.
     pub upstream_reuses: Counter,
+    /// Bytes of the buffers in use.
+    pub buffers: Gauge,
     /// How short memory is: the step of the ladder.
     pub overload_steps: Gauge,
     /// Requests refused for that.
@@ -54,6 +58,7 @@ pub struct Metrics {
     /// Connections closed because of their PROXY protocol header, or because they had none.
     pub proxy_headers_refused: Counter,
     floods: Family<KindLabels, Counter>,
+    slow: Family<KindLabels, Counter>,
     /// HTTP/2 connections closed because the client broke the protocol.
     pub http2_errors: Counter,
     /// HTTP/2 streams refused because so many were open.
@@ -103,6 +108,9 @@ impl Metrics {
             count("connections"),
             m.connections_refused,
         );
+        let help = "Client connections closed at once because so many others of their address had to be cut";
+        let barred = m.connections_barred;
+        registry.register_with_unit("tidegate_http_barred", help, count("connections"), barred);
         let help = "Connections opened to endpoints";
         registry.register_with_unit("tidegate_upstream", help, count("connects"), m.upstream_connects);
         let help = "Connections to endpoints that could not be opened";
@@ -110,6 +118,8 @@ impl Metrics {
         registry.register_with_unit("tidegate_upstream_connect", help, count("failures"), failures);
         let help = "Requests sent on a connection to an endpoint that was open already";
         registry.register_with_unit("tidegate_upstream", help, count("reuses"), m.upstream_reuses);
+        let help = "Bytes of the buffers that requests, connections and sessions hold";
+        registry.register_with_unit("tidegate_buffers_used", help, Unit::Bytes, m.buffers);
         let help = "How short memory is: 1 ends connections with their request, 2 refuses HTTP/2 streams, 3 refuses requests";
         registry.register_with_unit("tidegate_overload", help, count("steps"), m.overload_steps);
         let help = "Requests refused because memory is short";
@@ -126,6 +136,9 @@ impl Metrics {
         registry.register_with_unit("tidegate_proxy_header", help, count("failures"), refused);
         let help = "HTTP/2 connections closed because of a flood, by kind";
         registry.register_with_unit("tidegate_http2", help, count("floods"), m.floods);
+        let help =
+            "Requests and connections ended because nothing moved, or too slowly, by what was waited for";
+        registry.register_with_unit("tidegate_http_slow", help, count("ends"), m.slow);
         let help = "HTTP/2 connections closed because the client broke the protocol";
         registry.register_with_unit("tidegate_http2", help, count("errors"), m.http2_errors);
         let help = "HTTP/2 streams refused because as many were open as the listener allows";
@@ -172,6 +185,11 @@ impl Metrics {
             requests: CLASSES.map(|code| self.requests.get_or_create_owned(&labels(code))),
             durations: self.durations.get_or_create_owned(&ListenerLabels { listener: listener.to_owned() }),
         }
+    }
+
+    /// Counts a request or connection that took too long: `head`, `idle`, `request_body`, `response_body`.
+    pub fn slow(&self, kind: &'static str) {
+        self.slow.get_or_create_owned(&KindLabels { kind }).inc();
     }
 
     /// Counts an HTTP/2 connection that was closed because of a flood of this kind; one of few names.
@@ -346,6 +364,7 @@ the page names every metric that a daemon shows.
         metrics.tls.client_failure("Timeout");
         metrics.tls.upstream_failure("Timeout");
         metrics.flood("rapid_reset");
+        metrics.slow("head");
         metrics.relayed("shop/edge/tcp").flows.inc();
         metrics.datagrams("shop/edge/udp").flows.inc();
         let mut text = String::new();

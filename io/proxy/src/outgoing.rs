@@ -47,15 +47,22 @@ impl HeadWriter<'_> {
         }
     }
 
-    /// Method and target; `scheme` and the `:authority` are HTTP/2's, HTTP/1 writes `host`.
-    pub fn request(&mut self, method: &str, scheme: &str, authority: &str, target: &[u8]) {
+    /// Method and target; `scheme`, the `:authority` and `:protocol` are HTTP/2's, HTTP/1 writes `host`.
+    pub fn request(
+        &mut self,
+        method: &str,
+        scheme: &str,
+        authority: &str,
+        target: &[u8],
+        protocol: Option<&[u8]>,
+    ) {
         match self {
             HeadWriter::Http1(out) => {
                 let parts: [&[u8]; 6] =
                     [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nhost: ", authority.as_bytes(), b"\r\n"];
                 parts.iter().for_each(|part| out.extend_from_slice(part));
             }
-            HeadWriter::Http2(block) => block.request(method, scheme, authority, target),
+            HeadWriter::Http2(block) => block.request(method, scheme, authority, target, protocol),
         }
     }
 
@@ -213,6 +220,7 @@ pub fn request(
         plan.scheme,
         plan.rewritten.host.or(new_host).unwrap_or(own_host),
         &room[start..],
+        head.websocket(),
     );
     room.truncate(start);
     let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());

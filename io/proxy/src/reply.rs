@@ -56,6 +56,17 @@ impl Reply {
         Reply::new(504, "UpstreamTimeout", "The service did not answer in time.")
     }
 
+    /// The service speaks HTTP/2 and did not say that it takes WebSockets on it.
+    pub fn no_tunnel() -> Reply {
+        let message = "The service speaks HTTP/2 and does not take WebSockets on it (RFC 8441).";
+        Reply::new(502, "UpstreamNoExtendedConnect", message)
+    }
+
+    /// The client asks for a WebSocket without a proper key.
+    pub fn bad_handshake() -> Reply {
+        Reply::new(400, "BadWebSocketKey", "The WebSocket handshake has no proper key.")
+    }
+
     /// The client did not send its request in time.
     pub fn client_timeout() -> Reply {
         Reply::new(408, "ClientTimeout", "The request did not arrive in time.")

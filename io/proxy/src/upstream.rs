@@ -26,7 +26,7 @@ use crate::framing::chunked::Emit;
 use crate::framing::response::ResponseHead;
 use crate::framing::scan::HeadScan;
 use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
-use crate::http2::{Call, Session, Sessions};
+use crate::http2::{Call, Session, Sessions, Wear};
 use crate::outgoing::HeadWriter;
 use crate::timer::Watch;
 use crate::wire::{Alpn, Approach, ConnectError, Offer, Wire, connect};
@@ -96,11 +96,13 @@ impl Upstream {
         }
     }
 
-    /// Waits for the head of a response, interim or final.
+    /// Waits for the head of a response, interim or final. `room`: what of a body the client would take now; little more is
+    /// read with the head.
     pub async fn await_head(
         &self,
         outbox: &mut Option<Buffer>,
         buffers: &Rc<Buffers>,
+        room: impl Fn() -> usize,
     ) -> Result<HeadPlace, NoResponse> {
         let wire = match self {
             Upstream::Http1(wire) => wire,
@@ -114,8 +116,13 @@ impl Upstream {
                 return Ok(HeadPlace(length));
             }
             let ready = wire.readable().await;
-            let buffer = outbox.get_or_insert_with(|| buffers.take(Size::Large));
-            match (ready, wire.read(buffer).await) {
+            let most = room().max(Size::Tiny.bytes());
+            let size = if most <= Size::Tiny.bytes() { Size::Tiny } else { Size::Large };
+            let buffer = outbox.get_or_insert_with(|| buffers.take(size));
+            if buffer.space().is_empty() {
+                buffer.grow();
+            }
+            match (ready, wire.read_most(buffer, most).await) {
                 (Ok(()), Ok(count)) if count > 0 => {}
                 _ if buffer.is_empty() => return Err(NoResponse::Silent),
                 _ => return Err(NoResponse::Cut),
@@ -205,10 +212,27 @@ impl Service {
         self.balancer.may_repeat(retry.budget_percent, retry.budget_min_per_sec, now).then_some(held)
     }
 
+    /// Whether a request for a tunnel had better have a connection of HTTP/1, which any server upgrades: where the backend
+    /// did not ask for HTTP/2, though it may take it.
+    fn needs_own(&self, tunnel: bool) -> bool {
+        tunnel && self.backend.protocol == BackendProtocol::Http1
+    }
+
+    /// How long connections may be used.
+    fn wear(&self, worker: &Worker) -> Wear {
+        let idle = self.backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
+        Wear {
+            idle: idle.unwrap_or(worker.limits.upstream_idle),
+            requests: self.backend.policy.breaker.requests_per_connection,
+        }
+    }
+
     /// An unused connection that was alive a moment ago; `thorough` asks the kernel, which is for requests that cannot
-    /// be repeated.
-    pub fn take(&self, pool: &Pool, endpoint: SocketAddr, thorough: bool) -> Option<Lease> {
-        if let Some(session) = self.sessions.find(endpoint) {
+    /// be repeated. `tunnel`: for a request that asks for one.
+    pub fn take(&self, pool: &Pool, endpoint: SocketAddr, thorough: bool, tunnel: bool) -> Option<Lease> {
+        if !self.needs_own(tunnel)
+            && let Some(session) = self.sessions.find(endpoint)
+        {
             return Some(Lease::of(session, true));
         }
         let mut idle = self.idle.borrow_mut();
@@ -223,24 +247,25 @@ impl Service {
     }
 
     /// Opens a connection, or shares one that was opened meanwhile. The watch runs with the limit for
-    /// connecting, and is set anew for TLS.
+    /// connecting, and is set anew for TLS. `tunnel` as of [`take`](Self::take).
     pub async fn open(
         &self,
         worker: &Rc<Worker>,
         endpoint: SocketAddr,
         approach: &Approach,
+        tunnel: bool,
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
         if self.backend.protocol == BackendProtocol::Http1 || !approach.is_plain() {
-            return self.open_one(worker, endpoint, approach, watch).await;
+            return self.open_one(worker, endpoint, approach, tunnel, watch).await;
         }
         loop {
-            let dial = self.sessions.join(endpoint).await.map_err(OpenError::Failed)?;
+            let dial = self.sessions.join(endpoint, self.wear(worker)).await.map_err(OpenError::Failed)?;
             if let Some(session) = self.sessions.find(endpoint) {
                 return Ok(Lease::of(session, true));
             }
             let Some(mut dial) = dial else { continue };
-            let opened = self.open_one(worker, endpoint, approach, watch).await;
+            let opened = self.open_one(worker, endpoint, approach, tunnel, watch).await;
             match &opened {
                 Err(OpenError::Failed(error)) => dial.fail(error),
                 Err(OpenError::Insecure(error)) => dial.fail(&io::Error::other(error.reason())),
@@ -255,6 +280,7 @@ impl Service {
         worker: &Rc<Worker>,
         endpoint: SocketAddr,
         approach: &Approach,
+        tunnel: bool,
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
         // Who waits in vain for a place says nothing about the endpoint.
@@ -262,7 +288,7 @@ impl Service {
         let place = place.map_err(OpenError::Refused)?;
         // A connection that speaks for one client is not shared.
         let offer = match self.backend.protocol {
-            _ if !approach.is_plain() => Offer::Http1,
+            _ if !approach.is_plain() || self.needs_own(tunnel) => Offer::Http1,
             BackendProtocol::Http1 => Offer::Http,
             BackendProtocol::Http2 => Offer::Http2,
         };
@@ -276,7 +302,10 @@ impl Service {
             None => self.backend.protocol == BackendProtocol::Http2,
         };
         if is_http2 {
-            return Ok(Lease::of(self.sessions.begin(worker, endpoint, wire, place), false));
+            return Ok(Lease::of(
+                self.sessions.begin(worker, endpoint, wire, place, self.wear(worker)),
+                false,
+            ));
         }
         Ok(Lease { upstream: Upstream::Http1(wire), is_used: false, requests: 0, place: Some(place) })
     }

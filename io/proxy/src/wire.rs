@@ -120,8 +120,15 @@ impl Wire {
 
     /// Reads once into the buffer's room; 0 is the end.
     pub async fn read(&self, buffer: &mut Buffer) -> io::Result<usize> {
+        self.read_most(buffer, usize::MAX).await
+    }
+
+    /// Reads once into the buffer's room, and no more than `most` bytes; 0 is the end.
+    pub async fn read_most(&self, buffer: &mut Buffer, most: usize) -> io::Result<usize> {
         loop {
-            match self.try_read(buffer.space()) {
+            let space = buffer.space();
+            let most = space.len().min(most);
+            match self.try_read(&mut space[..most]) {
                 Ok(count) => {
                     buffer.advance(count);
                     return Ok(count);

@@ -26,6 +26,7 @@ use crate::http2;
 use crate::limits::Limits;
 use crate::listener::DoorSocket;
 use crate::metrics::Metrics;
+use crate::offenders::Offenders;
 use crate::proxy::SocketKey;
 use crate::relay::{Guest, Stock};
 use crate::secret::session_key;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub overload: Overload,
     /// Whose traces are recorded; nothing: nobody's.
     pub tracing: Option<Tracing>,
+    /// Client addresses that are kept out for a while.
+    pub offenders: Offenders,
 }
 
 impl Shared {
@@ -82,8 +85,9 @@ impl Shared {
         let tickets = system_tickets(Some(shared_secret));
         let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret));
         let overload = Overload::new(&limits, metrics.overload_steps.clone());
+        let offenders = Offenders::new(limits.cuts_per_client);
         let (backends, tracing) = (Arc::new(backends), None);
-        Shared { limits, metrics, connections, sessions, backends, tickets, overload, tracing }
+        Shared { limits, metrics, connections, sessions, backends, tickets, overload, tracing, offenders }
     }
 }
 
@@ -183,6 +187,7 @@ async fn tick(worker: Rc<Worker>) {
         interval.tick().await;
         worker.clock.tick();
         worker.sheet.borrow_mut().hand_over();
+        worker.metrics.buffers.inc_by(worker.buffers.change());
         if worker.clock.now().is_multiple_of(SWEEP_TICKS) {
             worker.pool.sweep(worker.clock.now());
             worker.shared.overload.look();
@@ -277,7 +282,9 @@ impl Worker {
         let limits = &table.entrance.client.limits;
         let Some(mut place) = Place::take(&self.shared, &table.census, limits) else { return };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        if table.entrance.client.proxy_protocol == ProxyProtocolIn::Off && !place.name(peer.ip(), limits) {
+        if table.entrance.client.proxy_protocol == ProxyProtocolIn::Off
+            && !place.name(peer.ip(), &table.entrance.client)
+        {
             return;
         }
         let guest =

@@ -34,7 +34,12 @@ impl Ground {
     /// Leaves the machine's network for an empty one and makes the directory. Call from the main thread: what it
     /// starts later inherits both.
     pub fn prepare(program: PathBuf) -> Result<Ground> {
-        need(&["nginx", "haproxy", "wrk", "h2load", "nghttp", "openssl", "curl", "ip"])?;
+        Ground::with(program, &["nginx", "haproxy", "wrk", "h2load", "nghttp", "openssl", "curl", "ip"])
+    }
+
+    /// The same, for what needs only these programs.
+    pub fn with(program: PathBuf, programs: &[&str]) -> Result<Ground> {
+        need(programs)?;
         let (proxy_core, load_core) = cores()?;
         raise_descriptors()?;
         unshare(CloneFlags::CLONE_NEWNET).context("the bench needs root: it makes a network namespace")?;

@@ -209,6 +209,11 @@ impl Connection {
         &self.peer
     }
 
+    /// Whether the peer's SETTINGS have come: what it did not announce until then is not known.
+    pub fn has_peer_settings(&self) -> bool {
+        self.peer_settings_seen
+    }
+
     /// Whether the peer's SETTINGS have come and ours are acknowledged: until then the shell runs its handshake timeout.
     pub fn is_settled(&self) -> bool {
         self.peer_settings_seen && self.settings_acked
@@ -242,6 +247,11 @@ impl Connection {
             Wait::Queued => self.send_window <= 0,
             Wait::Window => true,
         })
+    }
+
+    /// Streams that the peer reset, or made us reset, until now.
+    pub fn resets(&self) -> u32 {
+        self.floods.resets()
     }
 
     /// Why the connection is over, if it is.

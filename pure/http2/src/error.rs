@@ -106,6 +106,8 @@ causes! {
         EmptyHeaders = "empty_headers", "too many empty header frames";
         /// DATA frames without content that end nothing.
         EmptyData = "empty_data", "too many empty DATA frames";
+        /// DATA frames of a few bytes.
+        TinyData = "tiny_data", "too many DATA frames of a few bytes";
         /// PING frames.
         Ping = "ping", "too many PING frames";
         /// SETTINGS frames.

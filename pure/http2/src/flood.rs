@@ -40,6 +40,9 @@ pub(crate) struct Floods {
     refused: Bucket,
     empty_headers: Bucket,
     empty_data: Bucket,
+    tiny_data: Bucket,
+    /// Resets of both kinds, for good.
+    reset_count: u32,
     pings: Bucket,
     settings: Bucket,
     priorities: Bucket,
@@ -69,14 +72,23 @@ impl Floods {
         self.completed = self.completed.wrapping_add(1);
     }
 
+    /// Streams that the peer reset, or made us reset.
+    pub fn resets(&self) -> u32 {
+        self.reset_count
+    }
+
     /// Counts one occurrence; an error is a budget used up.
     pub fn spend(&mut self, flood: Flood, limits: &Limits) -> Result<(), Flood> {
         let now = self.now_ms;
         let fits = match flood {
-            Flood::RapidReset | Flood::ProvokedReset => self.resets.spend(limits.resets, now, self.completed),
+            Flood::RapidReset | Flood::ProvokedReset => {
+                self.reset_count = self.reset_count.saturating_add(1);
+                self.resets.spend(limits.resets, now, self.completed)
+            }
             Flood::Refused => self.refused.spend(limits.refused, now, self.completed),
             Flood::EmptyHeaders => self.empty_headers.spend(limits.empty_headers, now, 0),
             Flood::EmptyData => self.empty_data.spend(limits.empty_data, now, 0),
+            Flood::TinyData => self.tiny_data.spend(limits.tiny_data, now, 0),
             Flood::Ping => self.pings.spend(limits.pings, now, self.frames),
             Flood::Settings => self.settings.spend(limits.settings, now, 0),
             Flood::Priority => self.priorities.spend(limits.priorities, now, self.frames),

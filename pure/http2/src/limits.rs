@@ -34,6 +34,9 @@ pub struct Limits {
     pub header_table_bytes: u32,
     /// Receive window of a stream, 65,535 to 2^31-1: 256 KiB. So much can wait in our memory for one stream.
     pub stream_window_bytes: u32,
+    /// Receive window that a stream begins with; it doubles, up to `stream_window_bytes`, as what came is used. As a client
+    /// only; a server announces `stream_window_bytes`: 256 KiB.
+    pub stream_window_start_bytes: u32,
     /// Receive window of the connection, 65,535 to 2^31-1: 1 MiB.
     pub connection_window_bytes: u32,
     /// DATA waiting in the output: 256 KiB. At twice this `wants_input` is false until the peer reads.
@@ -57,6 +60,8 @@ pub struct Limits {
     pub settings: Budget,
     /// PRIORITY frames: 500, 50 a second, and one for each useful frame.
     pub priorities: Budget,
+    /// DATA frames of one to four bytes that end nothing, too small for any message of gRPC or WebSocket: 1,000, 100 a second.
+    pub tiny_data: Budget,
     /// WINDOW_UPDATE frames below 1,024 bytes: 1,000, 100 a second, and two for each DATA frame we send unhindered.
     pub window_updates: Budget,
     /// Frames that mean nothing: 500, 50 a second, and one for each useful frame.
@@ -67,6 +72,11 @@ pub struct Limits {
 impl Limits {
     pub(crate) fn stream_window(&self) -> u32 {
         self.stream_window_bytes.clamp(INITIAL_WINDOW, MAX_31)
+    }
+
+    /// What a stream of this connection begins with.
+    pub(crate) fn stream_window_start(&self, server: bool) -> u32 {
+        if server { self.stream_window() } else { self.stream_window_start_bytes.min(self.stream_window()) }
     }
 
     pub(crate) fn connection_window(&self) -> u32 {
@@ -88,6 +98,7 @@ impl Default for Limits {
             continuations_max: 16,
             header_table_bytes: 4096,
             stream_window_bytes: 256 << 10,
+            stream_window_start_bytes: 256 << 10,
             connection_window_bytes: 1 << 20,
             output_bytes_max: 256 << 10,
             interim_max: 16,
@@ -96,6 +107,7 @@ impl Default for Limits {
             refused: budget(200, 20),
             empty_headers: budget(20, 1),
             empty_data: budget(100, 10),
+            tiny_data: budget(1_000, 100),
             pings: budget(500, 50),
             settings: budget(50, 5),
             priorities: budget(500, 50),

@@ -164,7 +164,8 @@ pub(crate) fn check_request(
         return Err(Malformed::PseudoUnknown);
     }
     let method = fields.method().ok_or(missing)?;
-    if !is_token(method) {
+    // PRI is the beginning of the preface, and never a method (section 11.6).
+    if !is_token(method) || method == b"PRI" {
         return Err(Malformed::Method);
     }
     if let Some(authority) = fields.pseudo_authority() {

@@ -91,7 +91,7 @@ pub(crate) fn announce(out: &mut Vec<u8>, limits: &Limits, server: bool) {
         (HEADER_TABLE_SIZE, limits.header_table(), defaults.header_table_bytes),
         (ENABLE_PUSH, u32::from(server), 1),
         (MAX_CONCURRENT_STREAMS, concurrent, u32::MAX),
-        (INITIAL_WINDOW_SIZE, limits.stream_window(), INITIAL_WINDOW),
+        (INITIAL_WINDOW_SIZE, limits.stream_window_start(server), INITIAL_WINDOW),
         (MAX_HEADER_LIST_SIZE, limits.header_list_bytes_max, u32::MAX),
         (ENABLE_CONNECT_PROTOCOL, u32::from(server && limits.extended_connect), 0),
     ];

@@ -1,16 +1,17 @@
 //! A receive window (RFC 9113 section 6.9): what the peer may still send, and what was used up and is to be given back.
 //! Never writes the frame.
 
-/// One receive window. `left` + received and not yet released + `credit` is always the size it was made with.
+/// One receive window. `left` + received and not yet released + `credit` is always its `size`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReceiveWindow {
     left: u32,
     credit: u32,
+    size: u32,
 }
 
 impl ReceiveWindow {
     pub fn new(bytes: u32) -> ReceiveWindow {
-        ReceiveWindow { left: bytes, credit: 0 }
+        ReceiveWindow { left: bytes, credit: 0, size: bytes }
     }
 
     /// Takes in `bytes`; `false` if the window is too small for them.
@@ -20,15 +21,23 @@ impl ReceiveWindow {
         left.is_some()
     }
 
-    /// Gives `bytes` back, never more than are missing from `size`. An update is due once half the size has gathered.
-    pub fn release(&mut self, bytes: u32, size: u32) -> Option<u32> {
-        let missing = size.saturating_sub(self.left).saturating_sub(self.credit);
-        self.credit += bytes.min(missing);
-        if self.credit == 0 || self.credit < size / 2 {
+    /// Bytes received and not yet released.
+    pub fn held(&self) -> u32 {
+        self.size - self.left - self.credit
+    }
+
+    /// Gives `bytes` back, never more than are held. An update is due once half the size has gathered; the size doubles with
+    /// it, up to `size_max`.
+    pub fn release(&mut self, bytes: u32, size_max: u32) -> Option<u32> {
+        self.credit += bytes.min(self.held());
+        if self.credit == 0 || self.credit < self.size / 2 {
             return None;
         }
-        self.left += self.credit;
-        Some(std::mem::take(&mut self.credit))
+        let grown = self.size.saturating_mul(2).min(size_max).saturating_sub(self.size);
+        self.size += grown;
+        let update = std::mem::take(&mut self.credit) + grown;
+        self.left += update;
+        Some(update)
     }
 }
 
@@ -46,5 +55,21 @@ mod tests {
         assert_eq!(window.release(1000, 100), Some(50));
         assert_eq!(window.release(1000, 100), None);
         assert!(window.take(100) && !window.take(1));
+    }
+
+    /// A window that may grow doubles as it is used, to its bound and no further.
+    #[test]
+    fn windows_grow_with_use() {
+        let mut window = ReceiveWindow::new(100);
+        assert!(window.take(50));
+        assert_eq!((window.held(), window.release(50, 300)), (50, Some(150)));
+        assert!(window.take(200) && !window.take(1));
+        assert_eq!((window.release(99, 300), window.held()), (None, 101));
+        assert_eq!(window.release(1, 300), Some(200));
+        assert_eq!(window.release(100, 300), None);
+        assert_eq!(window.release(1, 300), None, "nothing is held");
+        assert!(window.take(200));
+        assert_eq!(window.release(200, 300), Some(300));
+        assert!(window.take(300) && !window.take(1));
     }
 }

@@ -22,7 +22,7 @@ use crate::pace::Pace;
 use crate::reply::Reply;
 use crate::timer::Expired;
 use crate::tunnel;
-use crate::upstream::{HeadPlace, Lease, NoResponse};
+use crate::upstream::{HeadPlace, Lease, NoResponse, Upstream};
 
 use super::Exchange;
 use super::forward::Failure;
@@ -30,6 +30,9 @@ use super::story::Story;
 
 /// Interim responses passed on for one request.
 const INTERIM_RESPONSES_MAX: usize = 16;
+
+/// A key of HTTP/1's handshake: 16 bytes in base64 (RFC 6455 section 4.1).
+const WEBSOCKET_KEY_BYTES: usize = 24;
 
 /// One attempt on one upstream connection or stream.
 pub struct Attempt<'a> {
@@ -49,6 +52,8 @@ pub struct Attempt<'a> {
     pub codes: Option<&'a BTreeSet<u16>>,
     /// Without a byte of a body for so long it is given up.
     pub stall: Duration,
+    /// The same for a tunnel.
+    pub tunnel_stall: Duration,
     /// The waiting over which the client's pace is taken.
     pub pace_window: Duration,
     /// From the end of the request to the end of the response's head.
@@ -165,6 +170,9 @@ impl<'a> Attempt<'a> {
             Ok(false) => return Failure::Reply(Reply::upstream_closed()).into(),
             Err(error) => return Outcome::Failed(of_request(error), Ended::Abandoned),
         }
+        if let Err(reply) = self.may_tunnel().await {
+            return Outcome::Failed(Failure::Reply(reply), Ended::Abandoned);
+        }
         let framing = Framing::of(head.body, body.is_content());
         let mut room = buffers.text();
         let mut sink = upstream.request(buffers, framing, |out| {
@@ -221,17 +229,34 @@ impl<'a> Attempt<'a> {
         (story.status, story.upstream) = (101, self.began.elapsed());
         watch.cap(u64::MAX);
         let from = Cell::new(0);
-        let down = self.flow(&from, self.sent).with_stall(caller.worker.limits.tunnel_idle);
+        let down = self.flow(&from, self.sent).with_stall(self.tunnel_stall);
         if switching.flush(&down).await.is_err() {
             return Failure::ClientGone.into();
         }
         let mut from_upstream = upstream.body(&mut outbox, BodyLength::UntilClose, Emit::Content);
-        let up = flow.with_stall(caller.worker.limits.tunnel_idle);
+        let up = flow.with_stall(self.tunnel_stall);
         let mut from_client = body.tunnel();
         let (up, down) = ((&mut from_client, &mut sink, up), (&mut from_upstream, &mut switching, down));
         // However a tunnel ends, both connections end with it.
         let _ = tunnel::run(watch, up, down).await;
         Outcome::Done(Done { after: After::Close, reuse: false, ended: Ended::Served })
+    }
+
+    /// Whether a request for a WebSocket can be sent on a connection of HTTP/2: only if the endpoint said so (RFC 8441).
+    async fn may_tunnel(&self) -> Result<(), Reply> {
+        let Exchange { caller, client, watch, head } = self.exchange;
+        let (Upstream::Http2(call), Some(_)) = (&self.lease.upstream, head.websocket()) else {
+            return Ok(());
+        };
+        let key = head.header("sec-websocket-key");
+        if client.is_http1() && key.is_none_or(|key| key.trim_ascii().len() != WEBSOCKET_KEY_BYTES) {
+            return Err(Reply::bad_handshake());
+        }
+        watch.set(caller.worker.limits.request_head);
+        match watch.within(call.takes_tunnels()).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Expired) => Err(Reply::no_tunnel()),
+        }
     }
 
     fn flow<'f>(&self, taken: &'f Cell<u64>, given: &'f Cell<u64>) -> Flow<'f>
@@ -250,7 +275,7 @@ impl<'a> Attempt<'a> {
         outbox: &mut Option<Buffer>,
     ) -> Result<HeadPlace, Outcome> {
         let Exchange { caller, client, watch, .. } = self.exchange;
-        let mut head = pin!(self.lease.upstream.await_head(outbox, &caller.worker.buffers));
+        let mut head = pin!(self.lease.upstream.await_head(outbox, &caller.worker.buffers, || client.room()));
         let mut watching = true;
         if pump.sent.is_none() {
             watch.cap(self.cap.min(self.received_by));
@@ -379,7 +404,7 @@ impl<'a> Attempt<'a> {
                     return Poll::Ready(result.map_err(broken));
                 }
                 watch.poll_expired(context).map(|Expired| {
-                    Err(if watch.clock().now() >= self.cap { "RequestTimeout" } else { "BodyStalled" })
+                    Err(if watch.clock().now() >= self.cap { "RequestTimeout" } else { STALLED })
                 })
             });
             if let Err(reason) = result.await {
@@ -430,7 +455,8 @@ struct Unexpected;
 
 /// Reasons for the log.
 const MALFORMED: &str = "UpstreamMalformed";
-const TOO_SLOW: &str = "ClientTooSlow";
+pub const TOO_SLOW: &str = "ClientTooSlow";
+pub const STALLED: &str = "BodyStalled";
 
 fn broken(error: RelayError) -> &'static str {
     match error {

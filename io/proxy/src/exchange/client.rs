@@ -115,6 +115,14 @@ impl<'c> Client<'c> {
         }
     }
 
+    /// Body bytes that would be taken now; of HTTP/1 the kernel has the say.
+    pub fn room(self) -> usize {
+        match self {
+            Client::Http1(_) => usize::MAX,
+            Client::Http2(stream) => stream.room(),
+        }
+    }
+
     /// Writes a head, interim or final. It leaves with what follows it in the sink.
     pub fn respond(
         self,

@@ -31,7 +31,7 @@ use crate::upstream::{Lease, OpenError, Service, since_start};
 use crate::wire::Approach;
 use crate::worker::Worker;
 
-use super::attempt::{Attempt, Done, Outcome};
+use super::attempt::{Attempt, Done, Outcome, STALLED, TOO_SLOW};
 use super::story::Story;
 use super::{Exchange, answer, mirror, recording};
 
@@ -125,6 +125,10 @@ pub async fn forward<'t>(
     }
     match result {
         Ok(after) => after,
+        Err(Failure::Reply(reply)) if reply.status == 408 => {
+            worker.metrics.slow("request_body");
+            answer::refuse(exchange, &reply, story).await
+        }
         Err(Failure::Reply(reply)) => answer::refuse(exchange, &reply, story).await,
         Err(Failure::ClientGone) => {
             (story.status, story.reason) = (STATUS_CLIENT_GONE, "ClientGone");
@@ -132,6 +136,9 @@ pub async fn forward<'t>(
             After::Close
         }
         Err(Failure::Broken(reason)) => {
+            if matches!(reason, STALLED | TOO_SLOW) {
+                worker.metrics.slow("response_body");
+            }
             story.reason = reason;
             exchange.client.abort();
             After::Close
@@ -233,6 +240,7 @@ impl<'t> Forward<'_, 't> {
         let client = &self.asked.policy.timeouts;
         let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
         let stall = client.stream_idle.map_or(worker.limits.body_stall, unless_zero);
+        let tunnel_stall = client.stream_idle.map_or(worker.limits.tunnel_idle, unless_zero);
         let window = worker.limits.body_pace_window;
         let pace_window = client.stream_idle.map_or(window, |limit| unless_zero(limit).max(window));
         let received_by =
@@ -287,6 +295,7 @@ impl<'t> Forward<'_, 't> {
                         began,
                         codes: self.retry.map(|retry| &retry.codes),
                         stall,
+                        tunnel_stall,
                         pace_window,
                         head_limit,
                         cap,
@@ -419,6 +428,7 @@ impl<'t> Forward<'_, 't> {
     /// A connection to the endpoint: one that is kept, or a new one.
     async fn lease(&self, worker: &Rc<Worker>, endpoint: SocketAddr, fresh: bool) -> Result<Lease, Unopened> {
         let service = &self.service;
+        let tunnel = self.exchange.head.upgrade().is_some();
         // A connection that speaks for one client serves no other.
         let Exchange { caller, client, .. } = self.exchange;
         let policy = &service.backend.policy;
@@ -427,7 +437,7 @@ impl<'t> Forward<'_, 't> {
         let kept = if fresh || !approach.is_plain() {
             None
         } else {
-            service.take(&worker.pool, endpoint, !self.exchange.head.is_idempotent())
+            service.take(&worker.pool, endpoint, !self.exchange.head.is_idempotent(), tunnel)
         };
         if let Some(lease) = kept {
             worker.metrics.upstream_reuses.inc();
@@ -436,7 +446,7 @@ impl<'t> Forward<'_, 't> {
         let watch = self.exchange.watch;
         watch.set(self.connect_timeout(worker));
         // The watch ends TLS too: connecting sets it anew for the handshake.
-        match watch.within(service.open(worker, endpoint, &approach, watch)).await {
+        match watch.within(service.open(worker, endpoint, &approach, tunnel, watch)).await {
             Ok(Ok(lease)) => {
                 worker.metrics.upstream_connects.inc();
                 Ok(lease)

@@ -133,10 +133,11 @@ impl Duplicate {
         let _place = watch.within(service.gate.admit()).await.ok()?.ok()?;
         let pick = service.balancer.pick(None, worker.random(), now, &[]).ok()?;
         let endpoint = pick.address();
-        let kept = if self.approach.is_plain() { service.take(&worker.pool, endpoint, true) } else { None };
+        let kept =
+            if self.approach.is_plain() { service.take(&worker.pool, endpoint, true, false) } else { None };
         let opened = match kept {
             Some(lease) => Ok(Ok(lease)),
-            None => watch.within(service.open(worker, endpoint, &self.approach, &watch)).await,
+            None => watch.within(service.open(worker, endpoint, &self.approach, false, &watch)).await,
         };
         let lease = match opened {
             Ok(Ok(lease)) => lease,
@@ -190,7 +191,7 @@ impl Duplicate {
         }
         let (mut outbox, mut sound) = (None, true);
         loop {
-            let place = lease.upstream.await_head(&mut outbox, &worker.buffers).await.ok()?;
+            let place = lease.upstream.await_head(&mut outbox, &worker.buffers, || usize::MAX).await.ok()?;
             let to_head = self.head.method() == "HEAD";
             let read = |response: &crate::framing::response::ResponseHead<'_, '_>| {
                 (response.status, response.body, response.persistent)
@@ -221,7 +222,7 @@ impl Duplicate {
             {
                 buffer.consume(step.consumed);
             }
-            if source.is_done() || !source.fill(flow).await.ok()? {
+            if source.is_done() || !source.fill(None, flow).await.ok()? {
                 return Some(());
             }
         }

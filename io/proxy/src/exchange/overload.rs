@@ -4,10 +4,13 @@
 //! The process looks at itself twice a second. A step is left again only when memory has fallen well below where it began.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::limits::Limits;
+use crate::trim::Trim;
+use crate::upstream::since_start;
 
 /// From so many of a hundred parts of the ceiling on each step holds.
 const BEGINS_PERCENT: [u64; 3] = [85, 92, 97];
@@ -35,6 +38,7 @@ pub struct Overload {
     ceiling: Option<u64>,
     step: AtomicU8,
     gauge: Gauge,
+    trim: Trim,
 }
 
 impl Overload {
@@ -44,7 +48,7 @@ impl Overload {
             .memory_bytes_max
             .or_else(|| cgroup_bytes_max().map(|max| max / 10 * 9))
             .or_else(|| machine_bytes().map(|all| all / 2));
-        Overload { ceiling, step: AtomicU8::new(0), gauge }
+        Overload { ceiling, step: AtomicU8::new(0), gauge, trim: Trim::new() }
     }
 
     /// How short memory is.
@@ -54,9 +58,9 @@ impl Overload {
 
     /// Looks at the process.
     pub fn look(&self) {
-        if let Some(ceiling) = self.ceiling
-            && let Some(used) = resident_bytes()
-        {
+        let Some(used) = resident_bytes() else { return };
+        self.trim.look(since_start(Instant::now()), used);
+        if let Some(ceiling) = self.ceiling {
             self.judge(used, ceiling);
         }
     }

@@ -14,6 +14,7 @@ use super::HEADER_LINES_MAX;
 use super::fields::{Fields, Span};
 use super::lines::{FramingLines, Kind};
 use super::{BodyLength, HEAD_CEILING, Malformed};
+use crate::http2::WEBSOCKET;
 
 /// A request's head.
 #[derive(Clone, Debug)]
@@ -198,6 +199,11 @@ impl RequestHead {
         self.upgrade.map(|span| self.fields.at(span))
     }
 
+    /// The same, if it is what can be asked for over HTTP/2, too (RFC 8441).
+    pub fn websocket(&self) -> Option<&'static [u8]> {
+        self.upgrade().filter(|protocol| protocol.eq_ignore_ascii_case(WEBSOCKET)).map(|_| WEBSOCKET)
+    }
+
     /// The value of the first line of that name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
@@ -310,8 +316,11 @@ struct Target<'b> {
 
 impl<'b> Target<'b> {
     fn parse(method: &str, target: &'b str) -> Result<Target<'b>, Malformed> {
-        if method == "CONNECT" {
-            return Err(Malformed::METHOD);
+        match method {
+            "CONNECT" => return Err(Malformed::METHOD),
+            // The beginning of HTTP/2's preface: no client may ever send it as a method (RFC 9113 section 11.6).
+            "PRI" => return Err(Malformed::PRI),
+            _ => {}
         }
         if target == "*" && method == "OPTIONS" {
             return Ok(Target { authority: None, path: target.into(), query: None, is_literal: true });

@@ -71,6 +71,12 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
         }
     }
 
+    /// The answer to an extended CONNECT that opened its tunnel, as HTTP/1 says it (RFC 8441 section 5): 101, with what
+    /// `headers` say about the protocol.
+    pub fn switching(headers: &'h [Header<'b>]) -> ResponseHead<'h, 'b> {
+        ResponseHead { upgrade: true, ..ResponseHead::from_http2(101, headers, BodyLength::None, false) }
+    }
+
     fn checked(
         response: Response<'h, 'b>,
         parsed: httparse::Result<usize>,

@@ -1,6 +1,6 @@
 //! One request on a session to an endpoint: the upstream's side of an attempt.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use super::head::BlockWriter;
 use super::message::{Receiver, Sender};
 use super::session::Session;
 use super::stream::Stream;
+use super::websocket::{self, Accept};
 use crate::buffer::Buffers;
 use crate::framing::response::ResponseHead;
 use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
@@ -23,6 +24,11 @@ pub struct Call {
     session: Rc<Session>,
     /// None: not sent, or it could not be.
     stream: OnceCell<Stream>,
+    /// The place that was reserved for it was used.
+    asked: Cell<bool>,
+    /// It asks for a tunnel; and the answer to an HTTP/1 client's key.
+    tunnel: Cell<bool>,
+    accept: Cell<Option<Accept>>,
     /// The response's head that came last, and whether it is all.
     arrived: RefCell<Option<(Fields, bool)>>,
 }
@@ -30,12 +36,19 @@ pub struct Call {
 impl Call {
     /// Nothing is sent yet.
     pub fn new(session: Rc<Session>) -> Call {
-        Call { session, stream: OnceCell::new(), arrived: RefCell::default() }
+        session.reserve();
+        let (asked, tunnel, accept) = Default::default();
+        Call { session, stream: OnceCell::new(), asked, tunnel, accept, arrived: RefCell::default() }
     }
 
     /// The connection.
     pub fn session(&self) -> &Rc<Session> {
         &self.session
+    }
+
+    /// Waits until it is known whether a tunnel may be asked for, which the peer's settings say (RFC 8441 section 3).
+    pub async fn takes_tunnels(&self) -> bool {
+        self.session.takes_tunnels().await
     }
 
     /// Sends the head of a request.
@@ -47,11 +60,20 @@ impl Call {
             return Sender::request(None, &self.session.worker.buffers);
         };
         let facts = writer.facts();
-        let method: &[u8] = if facts.to_head { b"HEAD" } else { b"" };
+        let method: &[u8] = match (facts.tunnel, facts.to_head) {
+            (true, _) => b"CONNECT",
+            (_, true) => b"HEAD",
+            _ => b"",
+        };
+        self.tunnel.set(facts.tunnel);
+        self.accept.set(facts.key.as_ref().map(websocket::accept));
+        self.asked.set(true);
+        self.session.unreserve();
         if let Ok(stream) = self.session.open(method, facts.is_all, |out| out.verbatim(&lines)) {
             let _ = self.stream.set(stream);
         }
-        Sender::request(self.stream.get(), &self.session.worker.buffers)
+        let sender = Sender::request(self.stream.get(), &self.session.worker.buffers);
+        if facts.tunnel { sender.held_open() } else { sender }
     }
 
     /// Waits for the head of a response, interim or final.
@@ -75,7 +97,9 @@ impl Call {
         read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
     ) -> Result<T, Malformed> {
         let Some((fields, is_all)) = self.arrived.take() else { return Err(Malformed::SYNTAX) };
-        let result = read_head(&fields, is_all, to_head, read);
+        let accept = self.accept.get();
+        let tunnel = self.tunnel.get().then_some(accept.as_ref());
+        let result = read_head(&fields, is_all, to_head, tunnel, read);
         self.session.worker.http2.keep_fields(fields);
         result
     }
@@ -86,22 +110,42 @@ impl Call {
     }
 }
 
+/// What was not sent takes no place.
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.asked.get() {
+            self.session.unreserve();
+        }
+    }
+}
+
 fn read_head<T>(
     fields: &Fields,
     is_all: bool,
     to_head: bool,
+    tunnel: Option<Option<&Accept>>,
     read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
 ) -> Result<T, Malformed> {
     let status = fields.status().ok_or(Malformed::SYNTAX)?;
+    let opened = tunnel.filter(|_| matches!(status, 200..=299) && !is_all);
+    // What HTTP/1 says of it besides.
+    let protocol = opened.map(|_| Header { name: "upgrade", value: websocket::PROTOCOL });
+    let accept = opened.flatten().map(|accept| Header { name: "sec-websocket-accept", value: accept });
     let mut room = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
     let mut count = 0;
-    for line in fields.lines() {
+    let lines = fields.lines().map(|line| {
         let name = std::str::from_utf8(line.name).map_err(|_| Malformed::HEADER)?;
-        room.get_mut(count).ok_or(Malformed::HEAD_TOO_LARGE)?.write(Header { name, value: line.value });
+        Ok(Header { name, value: line.value })
+    });
+    for line in lines.chain(protocol.into_iter().chain(accept).map(Ok)) {
+        room.get_mut(count).ok_or(Malformed::HEAD_TOO_LARGE)?.write(line?);
         count += 1;
     }
     // SAFETY: the first `count` places were written to, one after the other, by the loop above; a header owns nothing.
     let headers = unsafe { std::slice::from_raw_parts(room.as_ptr().cast::<Header<'_>>(), count) };
+    if opened.is_some() {
+        return Ok(read(&ResponseHead::switching(headers)));
+    }
     let body = match (is_all, fields.content_length()) {
         (true, _) => BodyLength::None,
         (false, Some(length)) => BodyLength::Length(length),

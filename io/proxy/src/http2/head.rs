@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use tidegate_http2::{FieldWriter, RequestLine};
 
+use super::websocket::Key;
 use crate::framing::BodyLength;
 use crate::framing::fields::Fields;
-use crate::outgoing::{Ending, Persistence, push_number};
+use crate::outgoing::{Ending, push_number};
 
 /// What the frame needs to know of a head beside its lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub struct Facts {
     pub status: u16,
     /// A request with HEAD.
     pub to_head: bool,
+    /// A request for a tunnel: an extended CONNECT (RFC 8441 section 4).
+    pub tunnel: bool,
+    /// The key with which an HTTP/1 client asked for a WebSocket.
+    pub key: Option<Key>,
     /// Nothing follows it.
     pub is_all: bool,
 }
@@ -45,16 +50,24 @@ impl<'w> BlockWriter<'w> {
         self.facts
     }
 
-    /// The pseudo-headers of a request.
-    pub fn request(&mut self, method: &str, scheme: &str, authority: &str, target: &[u8]) {
+    /// The pseudo-headers of a request; `protocol`: what is to be spoken in a tunnel.
+    pub fn request(
+        &mut self,
+        method: &str,
+        scheme: &str,
+        authority: &str,
+        target: &[u8],
+        protocol: Option<&[u8]>,
+    ) {
         self.is_request = true;
         self.facts.to_head = method == "HEAD";
+        self.facts.tunnel = protocol.is_some();
         self.out.request(&RequestLine {
-            method: method.as_bytes(),
+            method: if protocol.is_some() { b"CONNECT" } else { method.as_bytes() },
             scheme: Some(scheme.as_bytes()),
             authority: Some(authority.as_bytes()),
             path: Some(target),
-            protocol: None,
+            protocol,
         });
     }
 
@@ -67,7 +80,12 @@ impl<'w> BlockWriter<'w> {
     /// One line.
     pub fn line(&mut self, name: &str, value: &[u8]) {
         // HTTP/2 has no handshake of its own for WebSocket (RFC 8441 section 5).
-        if !(self.switches && name.eq_ignore_ascii_case("sec-websocket-accept")) {
+        if self.facts.tunnel && name.eq_ignore_ascii_case("sec-websocket-key") {
+            self.facts.key = value.trim_ascii().try_into().ok();
+            return;
+        }
+        let of_handshake = ["sec-websocket-accept", "upgrade"];
+        if !(self.switches && of_handshake.iter().any(|left_out| name.eq_ignore_ascii_case(left_out))) {
             self.out.field(name.as_bytes(), value.trim_ascii());
         }
     }
@@ -101,9 +119,11 @@ impl<'w> BlockWriter<'w> {
         }
         if self.is_request {
             // Trailers are passed on, to whoever takes them; gRPC asks for this line.
-            self.out.field(b"te", b"trailers");
+            if !self.facts.tunnel {
+                self.out.field(b"te", b"trailers");
+            }
         }
-        let stays_open = self.switches || ending.persistence == Persistence::Upgrade;
+        let stays_open = self.switches || self.facts.tunnel;
         let is_interim = !self.is_request && self.facts.status < 200;
         self.facts.is_all = ending.body == BodyLength::None && !stays_open && !is_interim;
     }

@@ -1,6 +1,6 @@
 //! What the HTTP/2 sessions of one worker share: memory for outputs and header lists, and limits as the machine wants them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use tidegate_http2::{Fields, Limits};
@@ -12,8 +12,8 @@ use crate::framing::{HEAD_BYTES_MAX, HEADER_LINES_MAX};
 /// Buffers kept of each kind.
 const KEPT_MAX: usize = 64;
 
-/// A larger output is given back to the allocator.
-const OUTPUT_KEPT_BYTES: usize = 512 * 1024;
+/// Bytes of all outputs kept; what is more is given back to the allocator.
+const OUTPUTS_KEPT_BYTES: usize = 4 << 20;
 
 /// A larger header list is given back to the allocator.
 const FIELDS_KEPT_BYTES: usize = 16 * 1024;
@@ -25,6 +25,7 @@ const LINE_OVERHEAD_BYTES: u32 = 32;
 #[derive(Default)]
 pub struct Kit {
     outputs: RefCell<Vec<Vec<u8>>>,
+    output_bytes: Cell<usize>,
     fields: RefCell<Vec<Fields>>,
     /// Tasks for requests.
     pub(super) runners: Runners,
@@ -34,13 +35,17 @@ pub struct Kit {
 impl Kit {
     /// Empty memory for an output.
     pub fn take_output(&self) -> Vec<u8> {
-        self.outputs.borrow_mut().pop().unwrap_or_default()
+        let output = self.outputs.borrow_mut().pop().unwrap_or_default();
+        self.output_bytes.set(self.output_bytes.get() - output.capacity());
+        output
     }
 
     /// Keeps the memory of an output.
     pub fn keep_output(&self, memory: Vec<u8>) {
         let mut outputs = self.outputs.borrow_mut();
-        if outputs.len() < KEPT_MAX && memory.capacity() <= OUTPUT_KEPT_BYTES {
+        let bytes = self.output_bytes.get() + memory.capacity();
+        if outputs.len() < KEPT_MAX && bytes <= OUTPUTS_KEPT_BYTES {
+            self.output_bytes.set(bytes);
             outputs.push(memory);
         }
     }

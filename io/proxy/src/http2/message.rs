@@ -85,6 +85,8 @@ pub struct Sender<'s> {
     head: Option<(Text, Facts)>,
     waiting: Option<Text>,
     is_interim: bool,
+    /// The message's end is not the stream's: a tunnel begins.
+    held_open: bool,
     buffers: &'s Rc<Buffers>,
 }
 
@@ -93,12 +95,18 @@ impl<'s> Sender<'s> {
     pub fn response(stream: &'s Stream, lines: Text, facts: Facts) -> Sender<'s> {
         let buffers = &stream.session().worker.buffers;
         let is_interim = facts.status < 200;
-        Sender { stream: Some(stream), head: Some((lines, facts)), waiting: None, is_interim, buffers }
+        let head = Some((lines, facts));
+        Sender { stream: Some(stream), head, waiting: None, is_interim, held_open: false, buffers }
     }
 
     /// What follows the head of a request.
     pub fn request(stream: Option<&'s Stream>, buffers: &'s Rc<Buffers>) -> Sender<'s> {
-        Sender { stream, head: None, waiting: None, is_interim: false, buffers }
+        Sender { stream, head: None, waiting: None, is_interim: false, held_open: false, buffers }
+    }
+
+    /// The same for a request that asks for a tunnel: its end leaves the stream open.
+    pub fn held_open(self) -> Sender<'s> {
+        Sender { held_open: true, ..self }
     }
 
     /// Sends the head, if it waits; `end`: nothing follows.
@@ -113,6 +121,17 @@ impl<'s> Sender<'s> {
         Ok(stream)
     }
 
+    /// Waits until a part of a body would be taken, and says how large it may be: within both windows and the output.
+    pub async fn room(&self, flow: &Flow<'_>) -> Result<usize, RelayError> {
+        let stream = self.stream.ok_or(RelayError::To)?;
+        if stream.is_sent() {
+            // What still comes has no place; to send it says so.
+            return Ok(usize::MAX);
+        }
+        flow.await_receiver();
+        poll_fn(|context| stream.poll_room(context)).await.map_err(|_| RelayError::To)
+    }
+
     /// Sends bytes, and the end with them.
     async fn send(&mut self, mut bytes: &[u8], end: bool, flow: &Flow<'_>) -> Result<(), RelayError> {
         let stream = self.lead(end && bytes.is_empty(), flow)?;
@@ -120,11 +139,7 @@ impl<'s> Sender<'s> {
             return if bytes.is_empty() { Ok(()) } else { Err(RelayError::To) };
         }
         loop {
-            flow.await_receiver();
-            let sent = poll_fn(|context| stream.poll_send(context, bytes, end)).await;
-            let count = sent.map_err(|_| RelayError::To)?;
-            bytes = &bytes[count..];
-            flow.went(count, stream.session().sharers())?;
+            bytes = &bytes[send_part(stream, bytes, end, flow).await?..];
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -135,13 +150,20 @@ impl<'s> Sender<'s> {
     pub async fn piece(
         &mut self,
         buffer: &mut Buffer,
-        step: Step,
+        mut step: Step,
         last: bool,
         flow: &Flow<'_>,
     ) -> Result<(), RelayError> {
         self.send_waiting(flow).await?;
-        if step.kept > 0 {
-            self.send(&buffer.filled()[..step.kept], last, flow).await?;
+        while step.kept > 0 {
+            let stream = self.lead(false, flow)?;
+            if stream.room() < step.kept {
+                // A part waits for the peer, perhaps for long.
+                buffer.settle();
+            }
+            let sent = send_part(stream, &buffer.filled()[..step.kept], last, flow).await?;
+            buffer.consume(sent);
+            step = Step { consumed: step.consumed - sent, kept: step.kept - sent };
         }
         buffer.consume(step.consumed);
         Ok(())
@@ -171,6 +193,9 @@ impl<'s> Sender<'s> {
     pub async fn end(&mut self, trail: Trail<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
         if self.is_interim {
             return self.lead(false, flow).map(|_| ());
+        }
+        if std::mem::take(&mut self.held_open) {
+            return self.flush(flow).await;
         }
         match trail {
             Trail::Fields(trailers) if !trailers.is_empty() => {
@@ -206,4 +231,16 @@ impl<'s> Sender<'s> {
             _ => Ok(()),
         }
     }
+}
+
+/// Sends as much as there is room for, at least a byte if there are any, and says how much.
+async fn send_part(stream: &Stream, bytes: &[u8], end: bool, flow: &Flow<'_>) -> Result<usize, RelayError> {
+    if stream.is_sent() && !bytes.is_empty() {
+        return Err(RelayError::To);
+    }
+    flow.await_receiver();
+    let sent = poll_fn(|context| stream.poll_send(context, bytes, end)).await;
+    let count = sent.map_err(|_| RelayError::To)?;
+    flow.went(count, stream.session().sharers())?;
+    Ok(count)
 }

@@ -1,7 +1,7 @@
 //! A client that speaks HTTP/2: its session, and a task for each of its requests.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_http2::{Fault, Fields, Role};
 use tokio::task::spawn_local;
@@ -19,11 +19,13 @@ use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::Persistence;
 use crate::reply::Reply;
 use crate::timer::Watch;
+use crate::upstream::since_start;
 use crate::wire::Wire;
 
 use super::TAG;
 use super::message::Receiver;
 use super::runner::Job;
+use super::websocket;
 
 /// What the connection preface is to an HTTP/1 parser: a head (RFC 9113 section 3.4).
 pub const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -76,8 +78,7 @@ impl Newcomer {
             session.begin(bytes, &front, &patience)
         };
         drop(first);
-        let end = session.drive(end, &front, &patience).await;
-        front.account(end);
+        session.drive(end, &front, &patience).await;
     }
 }
 
@@ -105,6 +106,12 @@ impl Front {
         self.log(reason, 0);
     }
 
+    /// A request that no listener saw is counted and logged all the same.
+    fn turned_away(&self, reason: &'static str, status: u16) {
+        self.caller.door.table().entry(None).metrics.record(status, Duration::ZERO);
+        self.log(reason, status);
+    }
+
     fn log(&self, reason: &'static str, status: u16) {
         let caller = &self.caller;
         if caller.worker.logs() {
@@ -130,9 +137,19 @@ impl Host for Front {
     fn refused(&self, fault: Fault) {
         match fault {
             Fault::StreamLimit => drop(self.caller.worker.metrics.http2_refused.inc()),
-            Fault::HeaderList => self.log("HeadTooLarge", 431),
-            Fault::Malformed(_) => self.log("Http2Malformed", 400),
+            Fault::HeaderList => self.turned_away("HeadTooLarge", 431),
+            Fault::Malformed(_) => self.turned_away("Http2Malformed", 400),
             _ => {}
+        }
+    }
+
+    fn ended(&self, end: End, resets: u32) {
+        self.account(end);
+        // Who stopped reading may only have lost its network.
+        let cut = matches!(end, End::Fault(Fault::Flood(_)));
+        if cut || resets > 0 {
+            let client = self.caller.client.ip();
+            self.caller.worker.shared.offenders.note(client, cut, resets, since_start(Instant::now()));
         }
     }
 
@@ -169,7 +186,7 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
     };
     let protocol = fields.protocol();
     let method = fields.method().unwrap_or_default();
-    if protocol.is_some_and(|protocol| protocol != b"websocket")
+    if protocol.is_some_and(|protocol| protocol != websocket::PROTOCOL)
         || (method == b"CONNECT" && protocol.is_none())
     {
         return Err(Malformed::METHOD);
@@ -183,23 +200,11 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
         bytes: fields.list_bytes() as usize,
     };
     // The key is HTTP/1's; over HTTP/2 a client sends none (RFC 8441 section 5).
-    let key = protocol.map(|_| websocket_key(caller.worker.random(), caller.worker.random()));
+    let key = protocol.map(|_| websocket::key(caller.worker.random(), caller.worker.random()));
     let key = key.as_ref().map(|key| (&b"sec-websocket-key"[..], &key[..]));
     let lines = fields.lines().map(|line| (line.name, line.value));
     let lines = lines.filter(|(name, _)| key.is_none() || *name != b"sec-websocket-key");
     RequestHead::from_http2(&pseudo, lines.chain(key), caller.worker.buffers.fields())
-}
-
-/// 16 random bytes in base64.
-fn websocket_key(high: u64, low: u64) -> [u8; 24] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = u128::from(high) << 64 | u128::from(low);
-    let mut key = [b'='; 24];
-    for (index, digit) in key[..22].iter_mut().enumerate() {
-        let shifted = if index < 21 { bits >> (122 - 6 * index) } else { bits << 4 };
-        *digit = ALPHABET[(shifted & 63) as usize];
-    }
-    key
 }
 
 /// Answers what is no request.
@@ -236,19 +241,5 @@ async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Repl
             tls: caller.tls.as_ref().map_or("", |tls| tls.version),
             ..Record::default()
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The key is 16 bytes in base64, as RFC 4648 section 4 has it.
-    #[test]
-    fn websocket_keys() {
-        assert_eq!(&websocket_key(0, 0), b"AAAAAAAAAAAAAAAAAAAAAA==");
-        assert_eq!(&websocket_key(u64::MAX, u64::MAX), b"/////////////////////w==");
-        let text = u128::from_be_bytes(*b"the sample nonce");
-        assert_eq!(&websocket_key((text >> 64) as u64, text as u64), b"dGhlIHNhbXBsZSBub25jZQ==");
     }
 }

@@ -16,6 +16,8 @@ use tidegate_http2::{
     Connection, ErrorCode, Event, Fault, FieldWriter, Fields, Limits, OpenError, ResetBy, Role, StreamId,
 };
 
+use tokio::sync::Notify;
+
 use super::stream::{Gone, Shared, Stream};
 use crate::buffer::Size;
 use crate::timer::{TICK, Watch};
@@ -44,6 +46,9 @@ pub trait Host {
 
     /// A stream that was turned away by the machine, for the metrics; a head too large was answered with 431.
     fn refused(&self, fault: Fault);
+
+    /// The session is over, and why; so many streams were reset by the peer, or because of it.
+    fn ended(&self, end: End, resets: u32);
 
     /// Whether no more streams are wanted.
     fn is_closing(&self) -> bool;
@@ -95,6 +100,11 @@ pub struct Session {
     lent: Cell<bool>,
     /// Handles that live.
     live: Cell<usize>,
+    /// As a client: streams that somebody is about to open, and those that may still be.
+    reserved: Cell<usize>,
+    left: Cell<usize>,
+    /// The peer's settings have come, or never will.
+    introduced: Notify,
     over: Cell<Option<End>>,
     settle_by: Cell<u64>,
     stall_by: Cell<u64>,
@@ -120,6 +130,9 @@ impl Session {
             blocked: Cell::new(false),
             lent: Cell::new(true),
             live: Cell::new(0),
+            reserved: Cell::new(0),
+            left: Cell::new(usize::MAX),
+            introduced: Notify::new(),
             over: Cell::new(None),
             settle_by: Cell::new(NEVER),
             stall_by: Cell::new(NEVER),
@@ -141,7 +154,44 @@ impl Session {
 
     /// As a client: how many streams may be opened now.
     pub fn open_room(&self) -> usize {
-        if self.over.get().is_some() { 0 } else { self.machine.borrow().open_room() }
+        if self.over.get().is_some() {
+            return 0;
+        }
+        self.machine.borrow().open_room().min(self.left.get()).saturating_sub(self.reserved.get())
+    }
+
+    /// As a client: it ends with its `most`-th stream.
+    pub fn open_at_most(&self, most: usize) {
+        self.left.set(most);
+    }
+
+    /// As a client: somebody is about to open a stream.
+    pub(super) fn reserve(&self) {
+        self.reserved.set(self.reserved.get() + 1);
+    }
+
+    /// The stream is opened now, or not at all.
+    pub(super) fn unreserve(&self) {
+        self.reserved.set(self.reserved.get() - 1);
+    }
+
+    /// As a client: waits for the peer's settings; whether it takes extended CONNECT (RFC 8441 section 3).
+    pub async fn takes_tunnels(&self) -> bool {
+        loop {
+            let introduced = self.introduced.notified();
+            if self.over.get().is_some() {
+                return false;
+            }
+            if self.machine.borrow().has_peer_settings() {
+                return self.machine.borrow().peer_settings().extended_connect;
+            }
+            introduced.await;
+        }
+    }
+
+    /// Whether no stream is open or about to be.
+    pub fn is_idle(&self) -> bool {
+        self.live.get() + self.reserved.get() == 0
     }
 
     /// Whether new streams cannot be opened any more.
@@ -160,7 +210,12 @@ impl Session {
             return Err(OpenError::Ending);
         }
         let id = self.with(|machine| machine.open_with(method, end, fill))?;
-        Ok(self.handle(id, end))
+        let handle = self.handle(id, end);
+        self.left.set(self.left.get() - 1);
+        if self.left.get() == 0 {
+            self.begin_shutdown();
+        }
+        Ok(handle)
     }
 
     /// Ends the session once its streams are done; new ones are not taken.
@@ -185,6 +240,11 @@ impl Session {
             self.nudge();
         }
         outcome
+    }
+
+    /// Body bytes that a stream may send now.
+    pub(super) fn data_room(&self, id: StreamId) -> usize {
+        self.machine.borrow().data_room(id)
     }
 
     /// Has the driver run soon.
@@ -238,6 +298,8 @@ impl Session {
             None => poll_fn(|context| self.poll(context, host, patience, &watch)).await,
         };
         self.over.set(Some(end));
+        host.ended(end, self.machine.borrow().resets());
+        self.introduced.notify_waiters();
         for shared in self.streams.borrow().iter().flatten() {
             shared.lose(Gone::Closed);
         }
@@ -422,6 +484,7 @@ impl Session {
         if self.machine.borrow().is_settled() {
             self.settle_by.set(NEVER);
         }
+        self.introduced.notify_waiters();
     }
 
     fn wake_writable(&self) {

@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_http2::{Fault, Fields, Limits, Role};
 use tidegate_traffic::hash::Quick;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use super::session::{Host, Patience, Session};
+use super::session::{End, Host, Patience, Session};
 use super::stream::Stream;
 use crate::backends::Passage;
 use crate::framing::HEADER_LINES_MAX;
@@ -31,10 +32,32 @@ pub struct Sessions {
 /// The sessions to one endpoint.
 #[derive(Default)]
 struct Shelf {
-    sessions: RefCell<Vec<Rc<Session>>>,
+    sessions: RefCell<Vec<Held>>,
     dials: RefCell<Dials>,
     /// Told when a connection was opened, or could not be.
     dialled: Notify,
+}
+
+/// A session, and its place among the backend's connections as long as it lives.
+struct Held {
+    session: Rc<Session>,
+    place: Weak<Passage>,
+}
+
+impl Held {
+    /// Whether somebody, perhaps in another worker, waits for its place while nobody needs it here.
+    fn is_in_the_way(&self) -> bool {
+        self.session.is_idle() && self.place.upgrade().is_some_and(|place| place.is_wanted())
+    }
+}
+
+/// How long a backend's connections may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Wear {
+    /// Without a stream.
+    pub idle: Duration,
+    /// Streams of one connection.
+    pub requests: Option<u32>,
 }
 
 #[derive(Default)]
@@ -53,6 +76,8 @@ impl Host for Origin {
 
     fn refused(&self, _: Fault) {}
 
+    fn ended(&self, _: End, _: u32) {}
+
     fn is_closing(&self) -> bool {
         false
     }
@@ -63,8 +88,8 @@ impl Sessions {
     pub fn find(&self, endpoint: SocketAddr) -> Option<Rc<Session>> {
         let shelves = self.shelves.borrow();
         let mut sessions = shelves.get(&endpoint)?.sessions.borrow_mut();
-        sessions.retain(|session| !session.is_ending());
-        sessions.iter().find(|session| session.open_room() > 0).cloned()
+        sessions.retain(|held| !held.session.is_ending());
+        sessions.iter().map(|held| &held.session).find(|session| session.open_room() > 0).cloned()
     }
 
     /// Takes in a connection on which HTTP/2 is spoken, and begins. `place` is given back when it ends.
@@ -74,13 +99,18 @@ impl Sessions {
         endpoint: SocketAddr,
         wire: Wire,
         place: Passage,
+        wear: Wear,
     ) -> Rc<Session> {
         let session = Session::new(worker.clone(), wire, Role::Client, limits());
-        let shelf = self.shelf(endpoint);
-        shelf.sessions.borrow_mut().push(session.clone());
+        if let Some(most) = wear.requests {
+            session.open_at_most(usize::try_from(most.max(1)).unwrap_or(usize::MAX));
+        }
+        let place = Rc::new(place);
+        let held = Held { session: session.clone(), place: Rc::downgrade(&place) };
+        self.shelf(endpoint).sessions.borrow_mut().push(held);
         let patience = Patience {
             settle: worker.limits.request_head,
-            idle: worker.limits.upstream_idle,
+            idle: wear.idle,
             stall: worker.limits.body_stall,
             grace: worker.limits.close_grace,
             tag: u64::MAX,
@@ -96,11 +126,13 @@ impl Sessions {
 
     /// Waits for somebody else who opens a connection to this endpoint. `Ok`: look again; an error: it cannot be reached.
     /// None: nobody does, or too many wait; then the caller opens one, and holds the `Dial` meanwhile.
-    pub async fn join(&self, endpoint: SocketAddr) -> Result<Option<Dial>, io::Error> {
+    pub async fn join(&self, endpoint: SocketAddr, wear: Wear) -> Result<Option<Dial>, io::Error> {
+        // Who opens a connection uses it, too.
+        let waiting_max = wear.requests.map_or(WAITING_MAX, |most| WAITING_MAX.min(most.max(1) as usize - 1));
         let shelf = self.shelf(endpoint);
         let failures = {
             let mut dials = shelf.dials.borrow_mut();
-            if dials.waiting >= dials.under_way * WAITING_MAX {
+            if dials.waiting >= dials.under_way * waiting_max {
                 dials.under_way += 1;
                 drop(dials);
                 return Ok(Some(Dial { shelf, error: None }));
@@ -122,15 +154,20 @@ impl Sessions {
         self.shelves.borrow_mut().entry(endpoint).or_default().clone()
     }
 
-    /// Forgets sessions that are over, and ends those whose endpoint is gone once their streams are done; how many are left.
+    /// Forgets sessions that are over, and ends those whose endpoint is gone once their streams are done, and those that are in
+    /// somebody's way; how many are left.
     pub fn sweep(&self, has: impl Fn(SocketAddr) -> bool) -> usize {
         let mut left = 0;
         self.shelves.borrow_mut().retain(|&endpoint, shelf| {
             let mut sessions = shelf.sessions.borrow_mut();
             if !has(endpoint) {
-                sessions.drain(..).for_each(|session| session.begin_shutdown());
+                sessions.drain(..).for_each(|held| held.session.begin_shutdown());
             }
-            sessions.retain(|session| !session.is_ending());
+            sessions
+                .iter()
+                .filter(|held| held.is_in_the_way())
+                .for_each(|held| held.session.begin_shutdown());
+            sessions.retain(|held| !held.session.is_ending());
             left += sessions.len();
             !sessions.is_empty() || shelf.dials.borrow().under_way > 0
         });
@@ -184,6 +221,10 @@ fn limits() -> Arc<Limits> {
         static LIMITS: Arc<Limits> = Arc::new(Limits {
             header_lines_max: HEADER_LINES_MAX as u32,
             concurrent_streams_max: 1000,
+            // Enough that some streams whose clients do not read hold up no others; each begins with little, and gets
+            // more as its client takes it.
+            connection_window_bytes: 16 << 20,
+            stream_window_start_bytes: 32 << 10,
             ..Limits::default()
         });
     }

@@ -13,8 +13,8 @@ use tidegate_http2::{Connection, ErrorCode, FieldWriter, Fields, ResetBy, Role, 
 use super::session::Session;
 use crate::buffer::{Buffer, Buffers, Size};
 
-/// A first piece up to this goes into a small buffer.
-const SMALL_PIECE_BYTES: usize = 8 * 1024;
+/// So many buffers of a stream are small ones, if what comes fits into them.
+const SMALL_PIECES_MAX: usize = 2;
 
 /// A stream ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Shared {
         state.owed += data.len();
         while !data.is_empty() {
             if state.inbox.back_mut().is_none_or(|last| last.space().is_empty()) {
-                let size = if data.len() <= SMALL_PIECE_BYTES && state.inbox.is_empty() {
+                let size = if data.len() <= Size::Small.bytes() && state.inbox.len() < SMALL_PIECES_MAX {
                     Size::Small
                 } else {
                     Size::Large
@@ -242,6 +242,25 @@ impl Stream {
                 self.sent_end.set(end && taken == bytes.len());
                 Poll::Ready(Ok(taken))
             }
+        }
+    }
+
+    /// Body bytes that would be sent now.
+    pub fn room(&self) -> usize {
+        self.session.data_room(self.shared.id)
+    }
+
+    /// Ready when at least one body byte would be sent, with how many.
+    pub fn poll_room(&self, context: &Context<'_>) -> Poll<Result<usize, Gone>> {
+        let mut room = 0;
+        let outcome = self.send(false, |machine, id| {
+            room = machine.await_room(id)?;
+            Ok(())
+        });
+        match outcome {
+            Err(gone) => Poll::Ready(Err(gone)),
+            Ok(()) if room == 0 => self.shared.state.borrow_mut().wait(context),
+            Ok(()) => Poll::Ready(Ok(room)),
         }
     }
 

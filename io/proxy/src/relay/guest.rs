@@ -50,7 +50,7 @@ impl Guest {
             }
         }
         drop(watch);
-        if place.name(self.client.ip(), &policy.limits) {
+        if place.name(self.client.ip(), policy) {
             let newcomer = self.serve(table).await;
             Newcomer::settle(newcomer, place);
         }

@@ -152,3 +152,31 @@ fn overload() {
     gateway.counts("tidegate_overload_refusals_total", 1);
     assert_eq!(origin.requests(), 0);
 }
+
+/// A tunnel in which nothing moves for as long as the listener says ends, on both sides; one in which something does goes on.
+#[test]
+fn quiet_tunnels_end() {
+    let origin = Origin::start(|_, wire| {
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        while wire.exactly(1) == "+" {
+            wire.send("-");
+        }
+        assert_eq!(wire.rest(), "");
+        false
+    });
+    let timeouts = ClientTimeouts {
+        stream_idle: Some(std::time::Duration::from_millis(600)),
+        ..ClientTimeouts::default()
+    };
+    let gateway = gateway(&origin, ClientPolicy { timeouts, ..ClientPolicy::default() });
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(status(&client.head().unwrap()), 101);
+    for _ in 0..4 {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        client.send("+");
+        assert_eq!(client.exactly(1), "-");
+    }
+    client.send(".");
+    assert!(client.is_closed());
+}

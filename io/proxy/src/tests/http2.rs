@@ -4,6 +4,8 @@ mod downgrade;
 mod floods;
 mod life;
 mod peer;
+mod sessions;
+mod tunnels;
 mod upstream;
 
 use std::sync::Arc;

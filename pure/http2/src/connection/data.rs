@@ -10,6 +10,9 @@ use crate::stream::{Half, StreamId};
 /// A frame below this says too little to pay for other frames.
 const USEFUL_BYTES_MIN: u32 = 32;
 
+/// A frame below this holds no message of gRPC (5 bytes before each) or WebSocket (6 before each of a client's).
+const TINY_BYTES: u32 = 5;
+
 /// What is left of a DATA frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Data {
@@ -59,6 +62,8 @@ impl Connection {
         }
         if bytes == 0 && !end {
             self.spend(Flood::EmptyData)?;
+        } else if bytes < TINY_BYTES && !end {
+            self.spend(Flood::TinyData)?;
         } else if bytes >= USEFUL_BYTES_MIN || end {
             self.floods.useful_frame();
         }

@@ -227,7 +227,7 @@ impl Connection {
             head_request: false,
             connect: false,
             interims: 0,
-            receive_window: ReceiveWindow::new(self.limits.stream_window()),
+            receive_window: ReceiveWindow::new(self.limits.stream_window_start(self.role == Role::Server)),
             send_window: self.peer.stream_window_bytes.into(),
             content_left: None,
         }

@@ -31,6 +31,10 @@ impl Connection {
         if self.is_closing() || self.past.last >= MAX_31 - 1 {
             return 0;
         }
+        // Streams whose readers are slow hold half of the window: others are better off elsewhere.
+        if self.receive_window.held() > self.limits.connection_window() / 2 {
+            return 0;
+        }
         let peer = if self.peer_settings_seen { self.peer.concurrent_streams_max } else { u32::MAX };
         let most = peer.min(self.limits.concurrent_streams_max) as usize;
         most.saturating_sub(self.streams.len())
@@ -115,11 +119,8 @@ impl Connection {
         let whole = taken == bytes.len();
         stream.send_window -= taken as i64;
         self.send_window -= taken as i64;
-        if !whole && stream.wait != Wait::Queued {
-            stream.wait = if stream.send_window <= 0 { Wait::Window } else { Wait::Queued };
-            if stream.wait == Wait::Queued {
-                self.waiting.push_back(id);
-            }
+        if !whole {
+            self.wait_for_room(id);
         }
         let end = end && whole;
         self.data_frames(id.number, &bytes[..taken], end);
@@ -136,6 +137,29 @@ impl Connection {
     pub fn data_room(&self, id: StreamId) -> usize {
         let window = self.streams.get(id).map_or(0, |stream| stream.send_window.min(self.send_window));
         usize::try_from(window).unwrap_or(0).min(self.output_room())
+    }
+
+    /// The same, and if it is nothing, `next_writable` names the stream once it is more.
+    pub fn await_room(&mut self, id: StreamId) -> Result<usize, SendError> {
+        let room = self.data_room(id);
+        let stream = self.streams.get(id).ok_or(SendError::Gone)?;
+        if stream.sending != Half::Body {
+            return Err(SendError::Order);
+        }
+        if room == 0 {
+            self.wait_for_room(id);
+        }
+        Ok(room)
+    }
+
+    fn wait_for_room(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.wait != Wait::Queued) else {
+            return;
+        };
+        stream.wait = if stream.send_window <= 0 { Wait::Window } else { Wait::Queued };
+        if stream.wait == Wait::Queued {
+            self.waiting.push_back(id);
+        }
     }
 
     /// Sends trailers and ends our side. All data must have been taken before.

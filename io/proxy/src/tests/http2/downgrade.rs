@@ -117,3 +117,21 @@ fn what_is_put_together() {
     assert!(head.starts_with("GET /a/c?x=%2F HTTP/1.1\r\n"), "{head}");
     assert_eq!((field(&head, "cookie"), field(&head, "host")), (Some("a=1; b=2"), Some("shop.example")));
 }
+
+/// PRI begins the preface of HTTP/2 and is no method: an origin never hears it, from clients of either version.
+#[test]
+fn pri_is_no_method() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("PRI", "/", &[], None);
+    let answer = client.response(id);
+    assert_eq!(
+        answer.reset.map(tidegate_http2::ResetBy::code),
+        Some(ErrorCode::PROTOCOL_ERROR),
+        "{answer:?}"
+    );
+    let (head, _) = gateway.client().ask("PRI / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    assert_eq!(status(&head), 400);
+    assert_eq!(origin.requests(), 0);
+}

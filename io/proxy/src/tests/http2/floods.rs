@@ -29,7 +29,8 @@ type Step<'f> = &'f dyn Fn(u32) -> Vec<u8>;
 #[test]
 fn floods_are_cut_and_counted() {
     let origin = Origin::text("fine");
-    let gateway = Gateway::before(&origin);
+    let limits = Limits { cuts_per_client: 0, ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
     let mut other = Peer::connect(gateway.address);
     let rapid_reset = |at: u32| {
         let stream = at * 2 + 1;
@@ -39,7 +40,7 @@ fn floods_are_cut_and_counted() {
         let stream = at * 2 + 1;
         [frame(1, 4, stream, &get()), frame(8, 0, stream, &0u32.to_be_bytes())].concat()
     };
-    let floods: [(&str, Step<'_>); 9] = [
+    let floods: [(&str, Step<'_>); 10] = [
         ("rapid_reset", &rapid_reset),
         ("provoked_reset", &provoked),
         ("continuation", &|at| if at == 0 { frame(1, 1, 1, &get()) } else { frame(9, 0, 1, b"") }),
@@ -47,6 +48,7 @@ fn floods_are_cut_and_counted() {
         ("settings", &|_| frame(4, 0, 0, b"")),
         ("priority", &|_| frame(2, 0, 3, &[0, 0, 0, 0, 1])),
         ("empty_data", &|at| if at == 0 { frame(1, 4, 1, &get()) } else { frame(0, 0, 1, b"") }),
+        ("tiny_data", &|at| if at == 0 { frame(1, 4, 1, &get()) } else { frame(0, 0, 1, b"x") }),
         ("window_update", &|_| frame(8, 0, 0, &1u32.to_be_bytes())),
         ("ignored_frames", &|_| frame(77, 0, 0, b"")),
     ];
@@ -116,6 +118,7 @@ fn stalls_are_cut() {
     assert_eq!(gateway.log(1)[0]["reason"], "BodyStalled");
     let wide = tidegate_http2::Limits {
         stream_window_bytes: 1 << 30,
+        stream_window_start_bytes: 1 << 30,
         connection_window_bytes: 1 << 30,
         ..tidegate_http2::Limits::default()
     };
@@ -138,4 +141,69 @@ fn silence_after_the_preface() {
     wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     wire.send(frame(4, 0, 0, b""));
     until("it is counted", || gateway.has_metric("tidegate_http2_errors_total 1"));
+}
+
+/// A stream whose client takes nothing holds next to nothing: what its answer has beyond the window is left with the endpoint.
+#[test]
+fn unread_responses_hold_no_buffers() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        wire.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}", "x".repeat(300_000)))
+    });
+    let gateway = Gateway::before(&origin);
+    // One opens its windows once and never again, one never at all, one by a byte.
+    let initial = |bytes: u32| frame(4, 0, 0, &[&[0, 4][..], &bytes.to_be_bytes()].concat());
+    for window in [65_535, 0, 1] {
+        let limits = tidegate_http2::Limits {
+            stream_window_bytes: 65_535,
+            stream_window_start_bytes: 65_535,
+            ..tidegate_http2::Limits::default()
+        };
+        let mut client = Peer::with_limits(gateway.address, limits);
+        client.hoards = true;
+        if window < 65_535 {
+            client.raw(&initial(window));
+        }
+        let ids: Vec<_> = (0..50).map(|_| client.ask("GET", "/", &[], None)).collect();
+        client.until("all have begun", |peer| ids.iter().all(|id| peer.messages[id].status() == 200));
+        let most = 50 * 4096;
+        until("the buffers are given back", || {
+            client.turn();
+            gateway.metric("tidegate_buffers_used_bytes") < most
+        });
+        // Given leave, all of it comes.
+        if window == 65_535 {
+            client.hoards = false;
+            ids.iter().for_each(|&id| client.machine.release(id, client.messages[&id].body.len()));
+            for id in ids {
+                assert_eq!(client.response(id).body.len(), 300_000);
+            }
+        }
+    }
+    until("nothing is held", || gateway.metric("tidegate_buffers_used_bytes") == 0);
+}
+
+/// Who is cut again and again gets no new connection for a while; another address is served.
+#[test]
+fn who_comes_back_is_kept_out() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::before(&origin);
+    for round in 1..=5 {
+        let mut client = Peer::connect(gateway.address);
+        client.turn();
+        client.raw(&frame(6, 0, 0, b"12345678").repeat(2000));
+        until("it is counted", || {
+            client.turn();
+            gateway.metric("tidegate_http2_floods_total{kind=\"ping\"}") == round
+        });
+        drop(client);
+        until("its connection is over", || gateway.proxy.connections() == 0);
+    }
+    let mut barred = gateway.client();
+    assert!(barred.is_closed());
+    gateway.counts("tidegate_http_barred_connections_total", 1);
+    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    other.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    other.connect(&gateway.address.into()).unwrap();
+    assert_eq!(Wire::new(other.into()).ask(GET).1, "fine");
 }

@@ -241,6 +241,13 @@ impl Peer {
         self.flush();
     }
 
+    /// What came on each stream, in short.
+    fn progress(&self) -> Vec<(StreamId, u16, usize, bool)> {
+        let short =
+            |(id, message): (&StreamId, &Message)| (*id, message.status(), message.body.len(), message.ended);
+        self.messages.iter().map(short).collect()
+    }
+
     /// Turns until something holds.
     pub fn until(&mut self, what: &str, holds: impl Fn(&Peer) -> bool) {
         let deadline = Instant::now() + PATIENCE;
@@ -249,7 +256,7 @@ impl Peer {
                 Instant::now() < deadline,
                 "waited in vain: {what}; {:?} {:?}",
                 self.goaway,
-                self.messages
+                self.progress()
             );
             assert!(!self.closed, "closed while waiting: {what}; {:?}", self.goaway);
             self.turn();
@@ -310,6 +317,8 @@ fn hear(
 pub struct Http2Origin {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
+    /// Of them, those that are over.
+    pub closed: Arc<AtomicUsize>,
     /// Requests that were reset.
     pub resets: Arc<Mutex<Vec<ResetBy>>>,
     /// Requests whose end came.
@@ -319,25 +328,34 @@ pub struct Http2Origin {
 impl Http2Origin {
     /// `serve` is called for each stream after each turn, with `true` the first time its head is there.
     pub fn start(serve: impl Fn(&mut Peer, StreamId, bool) + Send + Sync + 'static) -> Http2Origin {
+        let limits = Limits { extended_connect: true, concurrent_streams_max: 1000, ..Limits::default() };
+        Http2Origin::with_limits(limits, serve)
+    }
+
+    pub fn with_limits(
+        limits: Limits,
+        serve: impl Fn(&mut Peer, StreamId, bool) + Send + Sync + 'static,
+    ) -> Http2Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let origin = Http2Origin {
             address,
             connections: Arc::default(),
+            closed: Arc::default(),
             resets: Arc::default(),
             requests: Arc::default(),
         };
         let (connections, resets, requests) =
             (origin.connections.clone(), origin.resets.clone(), origin.requests.clone());
+        let (closed, limits) = (origin.closed.clone(), Arc::new(limits));
         let serve = Arc::new(serve);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (serve, resets, requests) = (serve.clone(), resets.clone(), requests.clone());
+                let (closed, limits) = (closed.clone(), limits.clone());
                 thread::spawn(move || {
-                    let limits =
-                        Limits { extended_connect: true, concurrent_streams_max: 1000, ..Limits::default() };
-                    let mut peer = Peer::new(stream, Connection::server(Arc::new(limits)));
+                    let mut peer = Peer::new(stream, Connection::server(limits));
                     let mut known = HashMap::new();
                     while !peer.closed {
                         peer.turn();
@@ -357,6 +375,7 @@ impl Http2Origin {
                         }
                         peer.flush();
                     }
+                    closed.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });

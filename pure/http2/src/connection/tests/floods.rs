@@ -25,11 +25,12 @@ fn rounds(bench: &mut Bench, most: u32, mut round: impl FnMut(u32) -> Vec<u8>) -
 fn floods_are_cut() {
     let priority = frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 0, 9]);
     let dead = [get(1), rst(1, 8)].concat();
-    let cases: [(Flood, u32, Vec<u8>, Vec<u8>); 7] = [
+    let cases: [(Flood, u32, Vec<u8>, Vec<u8>); 8] = [
         (Flood::Ping, 500, vec![], frame(kind::PING, 0, 0, &[0; 8])),
         (Flood::Settings, 49, vec![], settings(&[])),
         (Flood::Priority, 500, vec![], priority),
         (Flood::EmptyData, 100, post(1), data(1, b"", false)),
+        (Flood::TinyData, 1000, post(1), data(1, b"1234", false)),
         (Flood::WindowUpdate, 1000, vec![], update(0, 1)),
         (Flood::Ignored, 500, vec![], frame(0x42, 0, 0, b"?")),
         (Flood::Ignored, 500, dead, update(1, 5000)),

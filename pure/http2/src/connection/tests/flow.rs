@@ -1,6 +1,7 @@
 //! RFC 9113 sections 5.2 and 6.9: windows in both directions, the output's bound, and who may go on when.
 
 use super::*;
+use crate::error::SendError;
 
 /// The DATA sent: stream, bytes, whether it ends.
 fn data_sent(bench: &mut Bench) -> Vec<(u32, usize, bool)> {
@@ -174,4 +175,49 @@ fn a_smaller_table_is_acknowledged() {
         bench.connection.respond(bench.id(number), 200, true, |_| {}).unwrap();
         assert_eq!(bench.sent()[0].3, block);
     }
+}
+
+/// Who asks for room hears of it once there is some, and only if there was none; before its head nobody may ask.
+#[test]
+fn room_is_waited_for() {
+    let mut bench = answering(&[1], &settings(&[(4, 5)]));
+    let id = bench.id(1);
+    assert_eq!((bench.connection.await_room(id), bench.connection.next_writable()), (Ok(5), None));
+    bench.connection.send_data(id, b"12345", false).unwrap();
+    assert_eq!(bench.connection.await_room(id), Ok(0));
+    bench.feed(&update(1, 3)).unwrap();
+    assert_eq!((bench.connection.next_writable(), bench.connection.await_room(id)), (Some(id), Ok(3)));
+    bench.feed(&get(3)).unwrap();
+    assert_eq!(bench.connection.await_room(bench.id(3)), Err(SendError::Order));
+    bench.feed(&rst(1, 8)).unwrap();
+    assert_eq!(bench.connection.await_room(id), Err(SendError::Gone));
+}
+
+/// As a client, a stream begins with a small window that grows as its bytes are used, and no streams are opened while those that
+/// are not used fill half of the connection's.
+#[test]
+fn windows_of_a_client_grow() {
+    let limits = Limits {
+        stream_window_bytes: 128 << 10,
+        stream_window_start_bytes: 32 << 10,
+        connection_window_bytes: 100 << 10,
+        ..Limits::default()
+    };
+    let mut bench = Bench::of(Connection::client(Arc::new(limits)));
+    let announced = frames(bench.connection.output().strip_prefix(PREFACE).unwrap());
+    assert_eq!(announced[0].3[6..12], [0, 4, 0, 0, 0x80, 0]);
+    bench.connection.advance_output(usize::MAX);
+    bench.feed(&[settings(&[]), frame(kind::SETTINGS, flag::ACK, 0, &[])].concat()).unwrap();
+    let id = bench.open("GET", true);
+    let room = bench.connection.open_room();
+    bench.feed(&frame(kind::HEADERS, OPEN, 1, &block(&[(":status", "200")]))).unwrap();
+    bench.feed(&data(1, &[0; 16 << 10], false).repeat(2)).unwrap();
+    assert_eq!(bench.connection.open_room(), room);
+    bench.connection.release(id, 32 << 10);
+    assert!(bench.sent().contains(&frames(&update(1, 64 << 10))[0]), "twice the window that was used");
+    bench.feed(&data(1, &[0; 16 << 10], false).repeat(4)).unwrap();
+    assert_eq!(bench.connection.open_room(), 0);
+    bench.connection.release(id, 64 << 10);
+    assert_eq!(bench.connection.open_room(), room);
+    assert!(bench.sent().contains(&frames(&update(1, 128 << 10))[0]));
 }

@@ -1,0 +1,151 @@
+//! The life of connections to origins that speak HTTP/2: how long they are kept, and what ends them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::*;
+use tidegate_http2::ErrorCode;
+use tidegate_model::traffic::BackendPolicy;
+
+fn with_policy(origin: &Http2Origin, change: impl FnOnce(&mut BackendPolicy)) -> Arc<Backend> {
+    let mut backend = (*http2_backend(origin)).clone();
+    change(Arc::make_mut(&mut backend.policy));
+    Arc::new(backend)
+}
+
+/// A connection without a stream is kept as long as the backend's policy says, and no longer.
+#[test]
+fn idle_connections_end() {
+    let origin = Http2Origin::text("fine");
+    let backend = with_policy(&origin, |policy| policy.idle_timeout = Some(Duration::from_millis(300)));
+    let gateway = Gateway::start(&[(1, &backend)]);
+    for round in 1..=2 {
+        let mut client = Peer::connect(gateway.address);
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).text(), "fine");
+        until("it is closed", || origin.closed.load(Ordering::SeqCst) == round);
+    }
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 2);
+}
+
+/// A connection carries as many requests as the backend's policy says, also of those that come at once.
+#[test]
+fn connections_wear_out() {
+    let origin = Http2Origin::start(|peer, id, _| {
+        if peer.messages.get(&id).is_some_and(|message| message.ended) {
+            // The third stream of a connection has number 5.
+            peer.respond(id, if id.number() > 3 { 500 } else { 200 }, &[], true);
+        }
+    });
+    let backend = with_policy(&origin, |policy| policy.breaker.requests_per_connection = Some(2));
+    let gateway = Gateway::start(&[(1, &backend)]);
+    let mut client = Peer::connect(gateway.address);
+    let ids: Vec<_> = (0..20).map(|_| client.ask("POST", "/", &[], Some(b"x".to_vec()))).collect();
+    for id in ids {
+        assert_eq!(client.response(id).status(), 200);
+    }
+    for _ in 0..4 {
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).status(), 200);
+    }
+    until("worn ones are closed", || {
+        origin.connections.load(Ordering::SeqCst) - origin.closed.load(Ordering::SeqCst) <= 1
+    });
+    assert!(origin.connections.load(Ordering::SeqCst) >= 12);
+}
+
+/// The connection to an endpoint that is removed serves what it carries to the end, and then closes.
+#[test]
+fn removed_endpoints_drain() {
+    let origin = Http2Origin::start(|peer, id, is_new| {
+        if is_new {
+            peer.respond(id, 200, &[], false);
+        }
+        let Some(message) = peer.messages.get_mut(&id) else { return };
+        let (said, ended) = (std::mem::take(&mut message.body), message.ended);
+        if !said.is_empty() || ended {
+            peer.send(id, said, ended);
+        }
+    });
+    let other = Http2Origin::text("other");
+    let backend = http2_backend(&origin);
+    let gateway = Gateway::start(&[(1, &backend)]);
+    let mut client = Peer::connect(gateway.address);
+    let open = client.open("POST", "/", &[], false);
+    client.send(open, "a", false);
+    client.until("the echo", |peer| peer.messages[&open].body == b"a");
+    backend.endpoints.store(usable(&[other.address]));
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).text(), "other");
+    // Longer than the worker takes to look at its connections.
+    std::thread::sleep(Duration::from_millis(700));
+    client.send(open, "b", false);
+    client.until("the second echo", |peer| peer.messages[&open].body == b"ab");
+    assert_eq!(origin.closed.load(Ordering::SeqCst), 0);
+    client.send(open, "", true);
+    assert!(client.response(open).ended);
+    until("it is closed", || origin.closed.load(Ordering::SeqCst) == 1);
+}
+
+/// A connection that nobody uses gives its place to a request that waits for one.
+#[test]
+fn idle_connections_make_way() {
+    let (first, second) = (Http2Origin::text("first"), Http2Origin::text("second"));
+    let backend = {
+        let mut backend = (*http2_backend(&first)).clone();
+        let policy = Arc::make_mut(&mut backend.policy);
+        policy.breaker.connections = Some(1);
+        policy.breaker.pending_requests = Some(10);
+        Arc::new(backend)
+    };
+    let gateway = Gateway::start(&[(1, &backend)]);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).text(), "first");
+    backend.endpoints.store(usable(&[first.address, second.address]));
+    for _ in 0..4 {
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).status(), 200);
+    }
+    assert!(first.closed.load(Ordering::SeqCst) > 0 && second.connections.load(Ordering::SeqCst) > 0);
+}
+
+/// GOAWAY: streams above the last that it names were not processed, and are sent again elsewhere, whatever their method; those
+/// below are answered (RFC 9113 section 6.8).
+#[test]
+fn goaway_leaves_streams_out() {
+    let gone = AtomicBool::new(false);
+    let origin = Http2Origin::start(move |peer, id, is_new| {
+        if id.number() == 3 && is_new && !gone.swap(true, Ordering::SeqCst) {
+            peer.raw(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+            let first = peer.machine.streams().find(|id| id.number() == 1).unwrap();
+            peer.respond(first, 200, &[], false);
+            peer.send(first, "kept", true);
+        } else if id.number() == 1 && gone.load(Ordering::SeqCst) && is_new {
+            peer.respond(id, 200, &[], false);
+            peer.send(id, "again", true);
+        }
+    });
+    let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
+    let mut client = Peer::connect(gateway.address);
+    let ids = [(); 2].map(|()| client.ask("POST", "/", &[], Some(b"x".to_vec())));
+    let answers = ids.map(|id| client.response(id).text());
+    assert_eq!(answers, ["kept", "again"]);
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 2);
+}
+
+/// An origin that refuses every stream is asked twice, and the client told.
+#[test]
+fn refused_for_good() {
+    let origin = Http2Origin::start(|peer, id, is_new| {
+        if is_new {
+            peer.machine.reset(id, ErrorCode::REFUSED_STREAM);
+            peer.messages.get_mut(&id).unwrap().ended = true;
+        }
+    });
+    let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).status(), 502);
+    assert_eq!(origin.requests.lock().unwrap().len(), 2);
+}
