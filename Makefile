@@ -37,7 +37,7 @@ lint: ## Formatter and linter
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: suites
-suites: build ## h2spec, gRPC interoperability and WebSocket frames through the daemon (Go)
+suites: build ## h2spec, gRPC interoperability, gRPC-Web and WebSocket frames through the daemon (Go)
 	cd lab/suites && go build -o $(CARGO_TARGET_DIR)/suites .
 	$(CARGO_TARGET_DIR)/suites -tidegate $(BIN)/tidegate
 

@@ -1,7 +1,7 @@
 // Suites runs public test suites and real peers of other languages through a gateway: h2spec, the gRPC interoperability
-// cases, WebSocket frames of every kind. Each is a Go module that go.sum pins; nothing else is fetched.
+// cases, gRPC-Web before the same server, WebSocket frames of every kind. Each is a Go module that go.sum pins; nothing else is fetched.
 //
-//	go run . -tidegate PATH [h2spec] [grpc] [websocket]
+//	go run . -tidegate PATH [h2spec] [grpc] [grpc-web] [websocket]
 package main
 
 import (
@@ -22,6 +22,7 @@ var suites = []suite{
 	{"h2spec", runH2spec},
 	{"h2spec-tls", runH2specTLS},
 	{"grpc", runGRPC},
+	{"grpc-web", runGRPCWeb},
 	{"websocket", runWebSocket},
 }
 

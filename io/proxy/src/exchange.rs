@@ -15,6 +15,7 @@ pub mod forward;
 pub mod mirror;
 pub mod overload;
 pub mod recording;
+pub mod shape;
 pub mod story;
 
 use std::time::Instant;
@@ -85,16 +86,20 @@ async fn run<'t>(
     caller.count(policy.limits.requests_per_connection);
     let believed = Believed::of(seen(&exchange), &policy.trust, head);
     story.client = believed.origin.client;
+    if let Some(listener) = listener {
+        story.answer_by(&listener.responses);
+    }
     let step = caller.worker.shared.overload.step();
     if step == Step::RefuseRequests || (step == Step::RefuseStreams && head.http_2) {
         caller.worker.metrics.overload_refusals.inc();
-        return answer::refuse(exchange, &Reply::overloaded(), story).await;
+        return answer::refuse(exchange, &Reply::overloaded(), &believed, story).await;
     }
     if let Some(reply) = over_limits(head, policy) {
-        return answer::refuse(exchange, &reply, story).await;
+        return answer::refuse(exchange, &reply, &believed, story).await;
     }
     if let Decision::Matched(matched) = decision {
         story.matched = Some(matched);
+        story.answer_by(&matched.rule.responses);
         if let Some(cors) = &matched.rule.filters.cors
             && let Some(preflight) = Preflight::of(head.method(), head)
         {
@@ -112,7 +117,7 @@ async fn run<'t>(
         Outcome::Respond(matched, respond) => {
             answer::send(exchange, &answer::respond(exchange, &matched, respond), story).await
         }
-        Outcome::Refuse(refusal) => answer::refuse(exchange, &refusal.into(), story).await,
+        Outcome::Refuse(refusal) => answer::refuse(exchange, &refusal.into(), &believed, story).await,
     }
 }
 

@@ -76,6 +76,8 @@ impl Malformed {
     pub const TARGET: Malformed = Malformed::bad("BadTarget", "The request target is malformed.");
     pub const CONNECTION: Malformed =
         Malformed::bad("BadConnection", "The Connection header has too many options.");
+    pub const TEXT: Malformed =
+        Malformed::bad("BadText", "The body is not the base64 that its content type says it is.");
     pub const CHUNK: Malformed = Malformed::bad("BadChunk", "The chunked body is malformed.");
     pub const METHOD: Malformed =
         Malformed { status: 501, reason: "NotImplemented", message: "CONNECT is not served here." };

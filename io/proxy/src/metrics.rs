@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
+use tidegate_model::traffic::Coding;
 
 use crate::wire::TlsMetrics;
 
@@ -49,6 +50,10 @@ pub struct Metrics {
     pub overload_refusals: Counter,
     /// Copies of requests that did not reach their mirror.
     pub mirror_drops: Counter,
+    /// What compression did.
+    pub compression: CompressionMetrics,
+    /// Responses that went out as they were because too many were being compressed.
+    pub compression_skipped: Counter,
     /// Bytes received from clients.
     pub received: Counter,
     /// Bytes sent to clients.
@@ -126,6 +131,31 @@ impl Metrics {
         registry.register_with_unit("tidegate_overload", help, count("refusals"), m.overload_refusals);
         let help = "Copies of requests for a mirror that were dropped";
         registry.register_with_unit("tidegate_mirror", help, count("drops"), m.mirror_drops);
+        let help = "Responses compressed, by coding";
+        registry.register_with_unit(
+            "tidegate_http_compressed",
+            help,
+            count("responses"),
+            m.compression.responses,
+        );
+        let help = "Bytes of content before compression, by coding";
+        registry.register_with_unit(
+            "tidegate_http_compression_input",
+            help,
+            Unit::Bytes,
+            m.compression.taken,
+        );
+        let help = "Bytes of content after compression, by coding";
+        registry.register_with_unit(
+            "tidegate_http_compression_output",
+            help,
+            Unit::Bytes,
+            m.compression.made,
+        );
+        let help =
+            "Responses not compressed because as many were being compressed as may be, or memory was short";
+        let skipped = m.compression_skipped;
+        registry.register_with_unit("tidegate_http_compression_skipped", help, count("responses"), skipped);
         let help = "Bytes received from clients";
         registry.register_with_unit("tidegate_http_received", help, Unit::Bytes, m.received);
         let help = "Bytes sent to clients";
@@ -216,6 +246,29 @@ impl Metrics {
         }
         self.durations.remove(&ListenerLabels { listener: listener.to_owned() });
     }
+}
+
+/// What compression did, by coding.
+#[derive(Clone, Default)]
+pub struct CompressionMetrics {
+    responses: Family<CodingLabels, Counter>,
+    taken: Family<CodingLabels, Counter>,
+    made: Family<CodingLabels, Counter>,
+}
+
+impl CompressionMetrics {
+    /// Counts a response: bytes of content, and what became of them.
+    pub fn record(&self, coding: Coding, taken: u64, made: u64) {
+        let labels = CodingLabels { coding: coding.name() };
+        self.responses.get_or_create_owned(&labels).inc();
+        self.taken.get_or_create_owned(&labels).inc_by(taken);
+        self.made.get_or_create_owned(&labels).inc_by(made);
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodingLabels {
+    coding: &'static str,
 }
 
 /// Connections or sessions that are passed on, by listener.
@@ -365,6 +418,7 @@ the page names every metric that a daemon shows.
         metrics.tls.upstream_failure("Timeout");
         metrics.flood("rapid_reset");
         metrics.slow("head");
+        metrics.compression.record(Coding::Gzip, 2, 1);
         metrics.relayed("shop/edge/tcp").flows.inc();
         metrics.datagrams("shop/edge/udp").flows.inc();
         let mut text = String::new();

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use tidegate_model::traffic::{HeaderChanges, PathMatch};
-use tidegate_traffic::headers::{appended, drops};
+use tidegate_traffic::headers::{appended_by, drops};
 use tidegate_traffic::rewrite::{Rewritten, write_path};
 
 use crate::framing::BodyLength;
@@ -166,6 +166,8 @@ pub struct RequestPlan<'a> {
     pub trace: TraceLines,
     /// `Host` when the request names none.
     pub host_fallback: &'a str,
+    /// The content type in place of the client's, where gRPC-Web becomes gRPC.
+    pub content_type: Option<&'a [u8]>,
 }
 
 /// What becomes of the client's trace lines, where `told` may say something else.
@@ -224,9 +226,11 @@ pub fn request(
     );
     room.truncate(start);
     let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
-    let verbatim = untouched && !head.names_headers;
+    let retyped = plan.content_type.is_some();
+    let verbatim = untouched && !head.names_headers && !retyped;
     let passes = |index: usize| verbatim && head.fields().kind(index) == Some(Kind::Plain);
     let looks = |index: usize| match head.fields().entry(index) {
+        Some((Kind::Plain, name, _)) if retyped && name.eq_ignore_ascii_case("content-type") => false,
         Some((Kind::Plain, name, _)) => {
             (untouched || !plan.changes.iter().any(|changes| drops(changes, name)))
                 && !(head.names_headers && is_named_in(head, name))
@@ -255,18 +259,18 @@ pub fn request(
         index += 1;
     }
     changed(&plan.changes, |name| !is_hop_by_hop(name) && name != "host", out);
+    if let Some(content_type) = plan.content_type {
+        out.line("content-type", content_type);
+    }
     out.text(plan.told);
     let upgrade = head.upgrade();
     let persistence = if upgrade.is_some() { Persistence::Upgrade } else { Persistence::Silent };
     out.end(&Ending { body, persistence, upgrade });
 }
 
-/// Writes the lines that changes add; what the first adds the second may take away.
-fn changed(changes: &[&HeaderChanges; 2], may: impl Fn(&str) -> bool, out: &mut HeadWriter<'_>) {
-    for (name, value) in appended(changes[0]).filter(|(name, _)| may(name) && !drops(changes[1], name)) {
-        out.line(name, value.as_bytes());
-    }
-    for (name, value) in appended(changes[1]).filter(|(name, _)| may(name)) {
+/// Writes the lines that changes add; what one adds a later one may take away.
+fn changed(changes: &[&HeaderChanges], may: impl Fn(&str) -> bool, out: &mut HeadWriter<'_>) {
+    for (name, value) in appended_by(changes).filter(|(name, _)| may(name)) {
         out.line(name, value.as_bytes());
     }
 }
@@ -313,12 +317,14 @@ impl Persistence {
 /// What becomes of a response on its way to the client.
 #[derive(Clone, Copy)]
 pub struct ResponsePlan<'a> {
-    /// Header changes, the rule's first, then the backend's.
-    pub changes: [&'a HeaderChanges; 2],
+    /// The status, if not the response's own.
+    pub status: Option<u16>,
+    /// Header changes: the rule's first, then the backend's, then those of an answer in the response's place.
+    pub changes: [&'a HeaderChanges; 3],
     /// Names that are left out beside them.
-    pub left_out: fn(&str) -> bool,
+    pub left_out: [fn(&str) -> bool; 2],
     /// Further lines, in HTTP/1's spelling.
-    pub added: &'a [u8],
+    pub added: [&'a [u8]; 2],
     /// How the body is framed there.
     pub body: BodyLength,
     /// What is said about the connection.
@@ -327,15 +333,17 @@ pub struct ResponsePlan<'a> {
 
 impl ResponsePlan<'_> {
     fn leaves_out(&self, name: &str) -> bool {
-        self.changes.iter().any(|changes| drops(changes, name)) || (self.left_out)(name)
+        self.changes.iter().any(|changes| drops(changes, name))
+            || self.left_out.iter().any(|left_out| left_out(name))
     }
 }
 
 /// Writes the head that goes to the client.
 pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut HeadWriter<'_>) {
-    out.status(head.status, head.phrase);
+    let status = plan.status.unwrap_or(head.status);
+    out.status(status, if status == head.status { head.phrase } else { "" });
     // A response without body may state the length that another one would have (RFC 9110 section 8.6).
-    let hints = plan.body == BodyLength::None && !matches!(head.status, 100..=199 | 204);
+    let hints = plan.body == BodyLength::None && !matches!(status, 100..=199 | 204);
     let mut hinted = false;
     for header in head.headers {
         let (name, value) = (header.name, header.value);
@@ -350,7 +358,7 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut 
         }
     }
     changed(&plan.changes, |name| !is_hop_by_hop(name), out);
-    out.text(plan.added);
+    plan.added.iter().for_each(|lines| out.text(lines));
     out.end(&Ending { body: plan.body, persistence: plan.persistence, upgrade: None });
 }
 
@@ -373,6 +381,7 @@ mod tests {
             told: b"x-told: 1\r\n",
             trace: TraceLines::Kept,
             host_fallback: "10.0.0.1:80",
+            content_type: None,
         };
         let (mut room, mut out) = (b"kept".to_vec(), Vec::new());
         request(&head, &plan, head.body, &mut room, &mut HeadWriter::Http1(&mut out));
@@ -419,9 +428,10 @@ mod tests {
         let head = ResponseHead::parse(text, &mut headers, false).unwrap();
         let none = HeaderChanges::default();
         let plan = ResponsePlan {
-            changes: [&none, &none],
-            left_out: |_| false,
-            added: b"",
+            changes: [&none; 3],
+            status: None,
+            left_out: [|_| false; 2],
+            added: [b""; 2],
             body: head.body,
             persistence: Persistence::Silent,
         };

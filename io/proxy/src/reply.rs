@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tidegate_model::traffic::Page;
 use tidegate_traffic::Refusal;
+use tidegate_traffic::headers::{appended, drops};
 
 use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::{Ending, HeadWriter, Persistence, push_number};
@@ -152,11 +154,44 @@ impl Reply {
         }
     }
 
+    /// The same with what a policy says in its place; what that leaves open stays.
+    pub fn replaced(&self, page: &Page) -> Reply {
+        let mut reply = self.clone();
+        reply.status = page.status.unwrap_or(reply.status);
+        match &page.body {
+            Some(body) => reply.content = Content::Bytes(page.content_type.clone(), body.clone()),
+            None if page.content_type.is_some() => {
+                let mut content = Vec::new();
+                self.write_content(&mut content);
+                reply.content = Content::Bytes(page.content_type.clone(), content.into());
+            }
+            None => {}
+        }
+        let name = |line: &[u8]| {
+            let end = line.iter().position(|&byte| byte == b':').unwrap_or_default();
+            String::from_utf8_lossy(&line[..end]).into_owned()
+        };
+        let lines = self.lines.split_inclusive(|&byte| byte == b'\n');
+        let kept = lines.filter(|line| !drops(&page.headers, &name(line)));
+        reply.lines = kept.collect::<Vec<_>>().concat();
+        for (name, value) in appended(&page.headers) {
+            for part in [name, ": ", value, "\r\n"] {
+                reply.lines.extend_from_slice(part.as_bytes());
+            }
+        }
+        reply
+    }
+
+    /// The same with another status and these further lines, and without content.
+    pub fn redirected(&self, status: u16, lines: Vec<u8>) -> Reply {
+        Reply { status, reason: self.reason, lines, content: Content::Nothing }
+    }
+
     /// Writes the answer to a gRPC call: status 200, and what it comes to in the head, without content (the gRPC protocol's
-    /// Trailers-Only, and its table of HTTP statuses).
-    pub fn write_grpc(&self, persistence: Persistence, out: &mut HeadWriter<'_>) {
+    /// Trailers-Only, and its table of HTTP statuses). gRPC-Web has a content type of its own.
+    pub fn write_grpc(&self, content_type: &[u8], persistence: Persistence, out: &mut HeadWriter<'_>) {
         out.status(200, "");
-        out.line("content-type", b"application/grpc");
+        out.line("content-type", content_type);
         let mut code = Vec::new();
         push_number(&mut code, grpc_status(self.status));
         out.line("grpc-status", &code);
@@ -274,7 +309,7 @@ mod tests {
     fn written(reply: &Reply, grpc: bool, persistence: Persistence) -> String {
         let mut out = Vec::new();
         match grpc {
-            true => reply.write_grpc(persistence, &mut HeadWriter::Http1(&mut out)),
+            true => reply.write_grpc(b"application/grpc", persistence, &mut HeadWriter::Http1(&mut out)),
             false => reply.write_head(persistence, &mut HeadWriter::Http1(&mut out)),
         }
         String::from_utf8(out).unwrap()
@@ -302,5 +337,29 @@ mod tests {
         assert!(grpc.contains("grpc-message: No route matches this request.\r\n"), "{grpc}");
         let bare = written(&Reply::bare(204, b"a: b\r\n".to_vec()), false, Persistence::Silent);
         assert_eq!(bare, "HTTP/1.1 204 No Content\r\na: b\r\n\r\n");
+    }
+
+    /// What stands in for an answer changes what it names, and the rest stays: the reason, lines as Retry-After, and the
+    /// sentence where there is no other body.
+    #[test]
+    fn replaced_answers() {
+        let headers = tidegate_model::traffic::HeaderChanges {
+            set: vec![("x-page".into(), "1".into())],
+            ..Default::default()
+        };
+        let page = Page { status: Some(500), content_type: Some("text/html".into()), body: None, headers };
+        let reply = Reply::overloaded().replaced(&page);
+        let head = written(&reply, false, Persistence::Silent);
+        assert_eq!(
+            head,
+            "HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/html\r\nretry-after: 5\r\nx-page: 1\r\ncontent-length: 44\r\n\r\n"
+        );
+        assert_eq!(reply.reason, "Overloaded");
+        let body: Arc<[u8]> = Arc::from(*b"<p>");
+        let page = Page { body: Some(body), ..Page::default() };
+        let reply = Reply::overloaded().replaced(&page);
+        let head = written(&reply, false, Persistence::Silent);
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("content-length: 3\r\n"), "{head}");
+        assert!(!head.contains("content-type"), "{head}");
     }
 }

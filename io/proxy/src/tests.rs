@@ -1,10 +1,12 @@
 //! The proxy over loopback, between raw clients and raw origins.
 
 mod backends;
+mod bodies;
 mod changes;
 mod clients;
 mod datagram;
 mod failures;
+mod grpc_web;
 mod harness;
 mod health;
 mod http;

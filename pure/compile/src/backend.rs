@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidegate_model::traffic::{
     Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Certificate, Endpoint, EndpointCell,
-    Endpoints, Target, Transport, ZoneAware,
+    Endpoints, ResponsePolicy, Target, Transport, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType};
 use tidegate_objects::route::BackendObjectRef;
@@ -121,6 +121,30 @@ impl<'a> Backends<'a> {
         let id = BackendId { service: key, port: port.port, transport };
         let endpoints = self.cell(&id, port);
         Ok(Target::Backend(self.shared(Backend { id, protocol, tls, policy, endpoints })))
+    }
+
+    /// What becomes of responses: of those of a target, or without one of the gateway's own before a backend is chosen.
+    pub fn responses(
+        &mut self,
+        from: &From<'_>,
+        target: Option<&Target>,
+        context: &Context<'_>,
+    ) -> Arc<ResponsePolicy> {
+        let port = match target {
+            Some(Target::Backend(backend)) => {
+                let service = self.snapshot.services.get(&backend.id.service);
+                let port = service
+                    .and_then(|service| served_port(&service.spec, backend.id.port, backend.id.transport));
+                port.map(|port| (&backend.id.service, port.name.as_str()))
+            }
+            _ => None,
+        };
+        self.policies.responses(from, port, context.gateway)
+    }
+
+    /// What becomes of a Gateway's own answers where no rule holds.
+    pub fn responses_of_gateway(&mut self, gateway: &Key) -> Arc<ResponsePolicy> {
+        self.policies.responses_of_gateway(gateway)
     }
 
     fn service(

@@ -6,13 +6,14 @@
 mod balance;
 mod health;
 mod reach;
+mod response;
 pub(crate) mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_model::traffic::{BackendPolicy, Breaker, ProxyProtocolOut};
+use tidegate_model::traffic::{BackendPolicy, Breaker, ProxyProtocolOut, ResponsePolicy};
 use tidegate_objects::policy::{
     BackendHttpTimeout, BackendTimeout, BackendTrafficPolicy, CircuitBreaker, ProxyProtocolVersion,
     SourceAddress,
@@ -31,11 +32,18 @@ const IDLE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The policies, by what they are for.
 pub(crate) struct Policies {
     by_target: BTreeMap<Target, Key>,
-    read: BTreeMap<Key, Arc<BackendPolicy>>,
-    none: Arc<BackendPolicy>,
+    read: BTreeMap<Key, Read>,
+    none: Read,
     used: BTreeSet<Key>,
     /// A route of each kind that a policy holds for, by the policy.
     reached: BTreeMap<(Key, Kind), Key>,
+}
+
+/// What a policy says of backends, and of what they answer.
+#[derive(Clone, Default)]
+struct Read {
+    backend: Arc<BackendPolicy>,
+    responses: Arc<ResponsePolicy>,
 }
 
 impl Policies {
@@ -61,34 +69,65 @@ impl Policies {
         for (key, policy) in &snapshot.backend_traffic_policies {
             let mut report = Report::new(Kind::BackendTrafficPolicy, key, "spec", verdicts);
             note_listeners(&policy.spec, &mut report);
-            read.insert(key.clone(), Arc::new(self::read(&policy.spec, &mut report)));
+            let backend = Arc::new(self::read(&policy.spec, &mut report));
+            let responses = Arc::new(response::read(key, &policy.spec, snapshot, &mut report));
+            read.insert(key.clone(), Read { backend, responses });
         }
-        Policies { by_target, read, none: Arc::default(), used: BTreeSet::new(), reached: BTreeMap::new() }
+        Policies { by_target, read, none: Read::default(), used: BTreeSet::new(), reached: BTreeMap::new() }
     }
 
     /// What holds for traffic of a rule, through a Gateway, to a port of a Service.
     pub fn of(&mut self, from: &From<'_>, service: &Key, port: &str, gateway: &Key) -> Arc<BackendPolicy> {
-        if self.by_target.is_empty() {
-            return Arc::clone(&self.none);
-        }
-        let target = |kind, key: &Key, section: Option<&str>| Target {
-            kind,
-            key: key.clone(),
-            section: section.map(str::to_owned),
-        };
-        let places = [
-            from.rule.map(|rule| target(from.kind, from.key, Some(rule))),
-            Some(target(from.kind, from.key, None)),
-            Some(target(Kind::Service, service, Some(port))),
-            Some(target(Kind::Service, service, None)),
-            Some(target(Kind::Gateway, gateway, None)),
-        ];
-        let Some(key) = places.iter().flatten().find_map(|place| self.by_target.get(place)) else {
-            return Arc::clone(&self.none);
+        let Some(key) = self.find(from, Some((service, port)), gateway) else {
+            return Arc::clone(&self.none.backend);
         };
         self.used.insert(key.clone());
         self.reached.entry((key.clone(), from.kind)).or_insert_with(|| from.key.clone());
-        Arc::clone(self.read.get(key).unwrap_or(&self.none))
+        Arc::clone(&self.read.get(&key).unwrap_or(&self.none).backend)
+    }
+
+    /// What becomes of responses to requests of a rule: those of a port of a Service, or the gateway's own.
+    pub fn responses(
+        &mut self,
+        from: &From<'_>,
+        port: Option<(&Key, &str)>,
+        gateway: &Key,
+    ) -> Arc<ResponsePolicy> {
+        match self.find(from, port, gateway) {
+            Some(key) => self.use_responses(key),
+            None => Arc::clone(&self.none.responses),
+        }
+    }
+
+    /// What becomes of a Gateway's own answers where no rule holds.
+    pub fn responses_of_gateway(&mut self, gateway: &Key) -> Arc<ResponsePolicy> {
+        match self.by_target.get(&target(Kind::Gateway, gateway, None)).cloned() {
+            Some(key) => self.use_responses(key),
+            None => Arc::clone(&self.none.responses),
+        }
+    }
+
+    fn use_responses(&mut self, key: Key) -> Arc<ResponsePolicy> {
+        let responses = Arc::clone(&self.read.get(&key).unwrap_or(&self.none).responses);
+        if !responses.is_empty() {
+            self.used.insert(key);
+        }
+        responses
+    }
+
+    /// The most specific policy.
+    fn find(&self, from: &From<'_>, port: Option<(&Key, &str)>, gateway: &Key) -> Option<Key> {
+        if self.by_target.is_empty() {
+            return None;
+        }
+        let places = [
+            from.rule.map(|rule| target(from.kind, from.key, Some(rule))),
+            Some(target(from.kind, from.key, None)),
+            port.map(|(service, port)| target(Kind::Service, service, Some(port))),
+            port.map(|(service, _)| target(Kind::Service, service, None)),
+            Some(target(Kind::Gateway, gateway, None)),
+        ];
+        places.iter().flatten().find_map(|place| self.by_target.get(place)).cloned()
     }
 
     /// Says of the policies what has no effect: all of one that no backend has asked for, and settings that mean nothing
@@ -109,6 +148,10 @@ impl Policies {
             }
         }
     }
+}
+
+fn target(kind: Kind, key: &Key, section: Option<&str>) -> Target {
+    Target { kind, key: key.clone(), section: section.map(str::to_owned) }
 }
 
 fn note_listeners(policy: &BackendTrafficPolicy, report: &mut Report<'_>) {
@@ -143,9 +186,6 @@ fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy
         ProxyProtocolVersion::V2 => ProxyProtocolOut::V2,
     });
     read.client_source = policy.source_address == SourceAddress::Client;
-    if !policy.compression.is_empty() {
-        report.not_served("compression", "responses go out as backends send them");
-    }
     if let Some(http2) = &policy.http2 {
         let fields = [
             ("maxConcurrentStreams", http2.max_concurrent_streams.is_some()),

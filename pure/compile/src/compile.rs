@@ -93,7 +93,8 @@ fn traffic(
     let mut attached = Attached::default();
     http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
     stream_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
-    let entrances = entrance::build(&doors, &gateways, &attached, &previous.traffic.entrances, verdicts);
+    let entrances =
+        entrance::build(&doors, &gateways, &attached, &mut backends, &previous.traffic.entrances, verdicts);
     let vips = Vips::new(&gateways, &doors);
     (Traffic { entrances, home: None, endpoints: backends.finish(verdicts) }, vips)
 }

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Entrance, HostPattern, HttpRoute, Listener, ListenerName, Serves, StreamRoute, TlsRoute, Transport,
+    Entrance, HostPattern, HttpRoute, Listener, ListenerName, ResponsePolicy, Serves, StreamRoute, TlsRoute,
+    Transport,
 };
 use tidegate_objects::{Key, Kind};
 
+use crate::backend::Backends;
 use crate::conflict;
 use crate::gateway::OurGateway;
 use crate::listener::{Family, Protocol};
@@ -159,6 +161,7 @@ pub(crate) fn build(
     doors: &Doors,
     gateways: &[OurGateway<'_>],
     attached: &Attached,
+    backends: &mut Backends<'_>,
     previous: &[Arc<Entrance>],
     verdicts: &mut Verdicts,
 ) -> Vec<Arc<Entrance>> {
@@ -169,7 +172,12 @@ pub(crate) fn build(
         let mut listeners = Vec::new();
         for id in ids {
             let Some(gateway) = gateways.get(id.0) else { continue };
-            let make = || Arc::new(listener(*id, gateway, attached));
+            let answers = matches!(gateway.listeners[id.1].protocol, Some(Protocol::Http | Protocol::Https));
+            let responses = match answers {
+                true => backends.responses_of_gateway(gateway.resource.key()),
+                false => Arc::default(),
+            };
+            let make = || Arc::new(listener(*id, gateway, attached, responses));
             listeners.push(Arc::clone(built.entry(*id).or_insert_with(make)));
         }
         let client = client::policy(ids, gateways, verdicts);
@@ -182,7 +190,12 @@ pub(crate) fn build(
     entrances.collect()
 }
 
-fn listener(id: ListenerId, gateway: &OurGateway<'_>, attached: &Attached) -> Listener {
+fn listener(
+    id: ListenerId,
+    gateway: &OurGateway<'_>,
+    attached: &Attached,
+    responses: Arc<ResponsePolicy>,
+) -> Listener {
     let listener = &gateway.listeners[id.1];
     let stream = || attached.stream.get(&id).cloned();
     let serves = match listener.protocol {
@@ -199,6 +212,7 @@ fn listener(id: ListenerId, gateway: &OurGateway<'_>, attached: &Attached) -> Li
         tls: listener.tls.clone(),
         serves,
         client: listener.client.as_ref().map(|(_, client)| Arc::clone(client)).unwrap_or_default(),
+        responses,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Gateway API forbids to skip a filter: where one cannot be served as written, what it stands at answers 500. The one
 //! exception is a mirror that leads nowhere, for a copy is not the request.
 
+mod answer;
 mod cors;
 mod extension;
 mod headers;
@@ -15,6 +16,7 @@ use tidegate_model::traffic::{Action, Filters, Mirror, RequestMatch, Target, Tra
 use tidegate_objects::Kind;
 use tidegate_objects::route::{HttpRouteFilter, RequestMirror};
 
+pub(crate) use answer::{body, content_type, header_changes, whole_redirect};
 pub(crate) use extension::Extensions;
 pub(crate) use headers::changeable;
 

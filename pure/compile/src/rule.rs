@@ -134,6 +134,7 @@ impl Rule<'_, '_> {
             timeouts: time::limits(written.timeouts, &mut self.report),
             retry: written.retry.map(|retry| time::retry(retry, &mut self.report.at("retry"))),
             session: written.session.and_then(|asked| session::read(asked, &id, &matches, &mut self.report)),
+            responses: self.backends.responses(&self.from, None, self.context),
             action,
             matches,
         }
@@ -180,6 +181,7 @@ impl Rule<'_, '_> {
                 Target::Broken(broken.short)
             }
         };
-        WeightedBackend { weight, filters: applied.filters, target }
+        let responses = self.backends.responses(&self.from, Some(&target), self.context);
+        WeightedBackend { weight, filters: applied.filters, target, responses }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod balance;
 pub mod client;
+pub mod compression;
 pub mod cors;
 pub mod explain;
 pub mod hash;

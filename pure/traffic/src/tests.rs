@@ -27,6 +27,7 @@ pub(crate) fn listener(section: &str, hostname: Option<&str>, routes: Vec<HttpRo
         tls: None,
         serves: Serves::Http(routes.into_iter().map(Arc::new).collect()),
         client: Arc::default(),
+        responses: Arc::default(),
     })
 }
 

@@ -13,6 +13,7 @@ pub mod home;
 pub mod host;
 pub mod listener;
 mod reach;
+pub mod response;
 pub mod route;
 pub mod tls;
 
@@ -23,8 +24,7 @@ use serde::Serialize;
 
 pub use backend::{Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, Endpoints, Target};
 pub use backend_policy::{
-    BackendPolicy, Balancing, Breaker, Coding, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut,
-    ZoneAware,
+    BackendPolicy, Balancing, Breaker, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut, ZoneAware,
 };
 pub use client::{ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, Trust};
 pub use filter::{
@@ -34,6 +34,7 @@ pub use filter::{
 pub use home::Home;
 pub use host::HostPattern;
 pub use listener::{Entrance, Listener, ListenerName, Serves, Transport};
+pub use response::{Coding, Compression, Page, Replacement, ResponseOverride, ResponsePolicy};
 pub use route::{
     Action, HttpRoute, HttpRule, PathMatch, RequestMatch, RouteKind, StreamRoute, TlsRoute, ValueMatch,
     WeightedBackend,

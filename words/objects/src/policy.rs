@@ -11,11 +11,12 @@ mod balance;
 mod client;
 mod filter;
 mod health;
+mod response;
 mod retry;
 
 pub use backend::{
     BackendHttp2, BackendHttpTimeout, BackendTcpTimeout, BackendTimeout, BackendTrafficPolicy,
-    CircuitBreaker, Compression, Compressor, ProxyProtocolOut, ProxyProtocolVersion, SourceAddress,
+    CircuitBreaker, ProxyProtocolOut, ProxyProtocolVersion, SourceAddress,
 };
 pub use balance::{
     ConsistentHash, ConsistentHashType, ForceLocal, HashCookie, HashHeader, LoadBalancer, LoadBalancerType,
@@ -31,5 +32,9 @@ pub use filter::{DirectResponse, ResponseBody, ResponseBodyType, RouteFilter};
 pub use health::{
     ActiveCheck, ActiveCheckType, CheckPayload, GrpcCheck, HealthCheck, HttpCheck, PassiveCheck, PayloadType,
     TcpCheck,
+};
+pub use response::{
+    Compression, Compressor, CustomRedirect, CustomResponse, ResponseMatch, ResponseOverride,
+    StatusCodeMatch, StatusCodeMatchType, StatusCodeRange,
 };
 pub use retry::{BackOff, PerRetry, Retry, RetryBudget, RetryOn, RetryTrigger};

@@ -19,6 +19,7 @@ fn traffic(backends: &[&Arc<Backend>]) -> Traffic {
         tls: None,
         serves: Serves::Tcp(Some(Arc::new(route))),
         client: Arc::default(),
+        responses: Arc::default(),
     };
     let entrance = Entrance {
         address: "127.0.0.1:1".parse().unwrap(),

@@ -1,6 +1,6 @@
 //! What the gateway answers itself: refusals, redirects, fixed responses, preflights.
 
-use tidegate_model::traffic::{Cors, Redirect, Respond};
+use tidegate_model::traffic::{Cors, PathMatch, Redirect, Replacement, Respond};
 use tidegate_traffic::Matched;
 use tidegate_traffic::client::Believed;
 use tidegate_traffic::cors::{self, Preflight};
@@ -11,16 +11,46 @@ use std::sync::Arc;
 
 use crate::body::{Flow, Framing, Trail};
 use crate::connection::After;
+use crate::framing::request::RequestHead;
 use crate::outgoing::Persistence;
 use crate::reply::Reply;
 
 use super::Exchange;
+use super::shape;
 use super::story::Story;
 
-/// Answers in place of a backend; a gRPC call in gRPC's way.
-pub async fn refuse(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) -> After {
+/// Answers in place of a backend; a gRPC call in gRPC's way, others as a policy says in the place of this answer.
+pub async fn refuse(
+    exchange: Exchange<'_>,
+    reply: &Reply,
+    believed: &Believed<'_>,
+    story: &mut Story<'_>,
+) -> After {
     story.reason = reply.reason;
-    send(exchange, reply, story).await
+    let replaced = match story.responses.and_then(|responses| responses.override_of(reply.status)) {
+        Some(with) if called(exchange.head).is_none() => Some(replace(exchange, reply, with, believed)),
+        _ => None,
+    };
+    send(exchange, replaced.as_ref().unwrap_or(reply), story).await
+}
+
+fn replace(exchange: Exchange<'_>, reply: &Reply, with: &Replacement, believed: &Believed<'_>) -> Reply {
+    match with {
+        Replacement::Page(page) => reply.replaced(page),
+        Replacement::Redirect(redirect) => {
+            let mut lines = reply.lines.clone();
+            location(exchange, &PathMatch::Exact(String::new()), redirect, believed, &mut lines);
+            reply.redirected(redirect.status, lines)
+        }
+    }
+}
+
+/// The content type in which a call is answered, of gRPC or gRPC-Web; none: the request is no call.
+fn called(head: &RequestHead) -> Option<Vec<u8>> {
+    if head.is_grpc() {
+        return Some(b"application/grpc".to_vec());
+    }
+    head.grpc_web().map(|spoken| shape::answer_type(spoken, head).0)
 }
 
 /// Sends an answer. A body that the client still sends is not waited for.
@@ -29,7 +59,7 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     let worker = &caller.worker;
     let keep = head.is_bodiless() && exchange.may_keep();
     let persistence = Persistence::of(keep, head.http_1_0);
-    let grpc = !reply.reason.is_empty() && head.is_grpc();
+    let called = if reply.reason.is_empty() { None } else { called(head) };
     story.status = reply.status;
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
@@ -45,10 +75,11 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     watch.cap(u64::MAX);
     watch.set(stall);
     let written = watch.within(async {
-        let mut sink = client.respond(&worker.buffers, Framing::AsIs, |out| {
-            if grpc { reply.write_grpc(persistence, out) } else { reply.write_head(persistence, out) }
+        let mut sink = client.respond(&worker.buffers, Framing::AsIs, |out| match &called {
+            Some(content_type) => reply.write_grpc(content_type, persistence, out),
+            None => reply.write_head(persistence, out),
         });
-        if !grpc && head.method() != "HEAD" {
+        if called.is_none() && head.method() != "HEAD" {
             let mut content = worker.buffers.text();
             reply.write_content(&mut content);
             sink.hold(&content);
@@ -82,6 +113,20 @@ pub fn redirect(
     redirect: &Redirect,
     believed: &Believed<'_>,
 ) -> Reply {
+    let mut lines = Vec::new();
+    location(exchange, &matched.matched.path, redirect, believed, &mut lines);
+    further_lines(exchange, matched, &mut lines);
+    Reply::of_route(redirect.status, None, Arc::new([]), lines)
+}
+
+/// Writes where a redirect leads.
+pub fn location(
+    exchange: Exchange<'_>,
+    matched: &PathMatch,
+    redirect: &Redirect,
+    believed: &Believed<'_>,
+    lines: &mut Vec<u8>,
+) {
     let head = exchange.head;
     let local;
     let host = match head.authority() {
@@ -98,11 +143,9 @@ pub fn redirect(
         path: head.path(),
         query: head.query(),
     };
-    let mut lines = b"location: ".to_vec();
-    redirect::write_location(redirect, &matched.matched.path, &asked, &mut lines);
+    lines.extend_from_slice(b"location: ");
+    redirect::write_location(redirect, matched, &asked, lines);
     lines.extend_from_slice(b"\r\n");
-    further_lines(exchange, matched, &mut lines);
-    Reply::of_route(redirect.status, None, Arc::new([]), lines)
 }
 
 /// What the route says itself.

@@ -7,10 +7,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::HeaderChanges;
+use tidegate_model::traffic::{HeaderChanges, ResponsePolicy};
 use tidegate_traffic::balance::Ended;
+use tidegate_traffic::client::Believed;
 
-use crate::body::{Flow, Framing, RelayError, RequestBody, Sink, Tally, Trail, relay};
+use crate::body::{Flow, Framing, RelayError, RequestBody, Sink, Tally, Trail};
 use crate::buffer::Buffer;
 use crate::connection::After;
 use crate::framing::BodyLength;
@@ -26,6 +27,7 @@ use crate::upstream::{HeadPlace, Lease, NoResponse, Upstream};
 
 use super::Exchange;
 use super::forward::Failure;
+use super::shape::{self, Shape, Web};
 use super::story::Story;
 
 /// Interim responses passed on for one request.
@@ -44,6 +46,11 @@ pub struct Attempt<'a> {
     /// Lines that the gateway adds to the response.
     pub added: &'a [u8],
     pub left_out: fn(&str) -> bool,
+    /// What becomes of the response; none: it goes out as it is.
+    pub responses: Option<&'a ResponsePolicy>,
+    /// The client speaks gRPC-Web, the backend gRPC.
+    pub web: Option<&'a Web>,
+    pub believed: &'a Believed<'a>,
     pub tally: &'a Tally,
     /// Bytes sent to the client.
     pub sent: &'a Cell<u64>,
@@ -101,7 +108,10 @@ impl From<Failure> for Outcome {
 /// A final response's head, written but not sent.
 struct Final<'c> {
     sink: Sink<'c>,
+    /// What the client gets, and what the backend said.
     status: u16,
+    original: u16,
+    shape: Shape<'c>,
     body: BodyLength,
     emit: Emit,
     persistent: bool,
@@ -148,6 +158,7 @@ fn of_request(error: RelayError) -> Failure {
         RelayError::TooLarge => Failure::Reply(Reply::body_too_large()),
         RelayError::To => Failure::Reply(Reply::upstream_closed()),
         RelayError::TooSlow => Failure::Reply(Reply::client_too_slow()),
+        RelayError::Unchanged => Failure::Reply(Reply::overloaded()),
     }
 }
 
@@ -162,7 +173,7 @@ impl<'a> Attempt<'a> {
         let Exchange { caller, client, watch, head } = self.exchange;
         let (upstream, buffers) = (&self.lease.upstream, &caller.worker.buffers);
         // A gRPC call may last for days with a message now and then.
-        let window = if head.is_grpc() { Duration::MAX } else { self.pace_window };
+        let window = if head.is_grpc() || self.web.is_some() { Duration::MAX } else { self.pace_window };
         let upload = Pace::new(caller.worker.limits.body_bytes_per_sec, window);
         let flow = Flow { sender: Some(&upload), ..self.flow(&self.tally.received, &self.tally.sent) };
         match body.begin(client.is_http1() && upstream.is_http1(), &flow) {
@@ -173,10 +184,11 @@ impl<'a> Attempt<'a> {
         if let Err(reply) = self.may_tunnel().await {
             return Outcome::Failed(Failure::Reply(reply), Ended::Abandoned);
         }
-        let framing = Framing::of(head.body, body.is_content());
+        let length = shape::request_length(head, self.web);
+        let framing = Framing::of(length, body.is_content());
         let mut room = buffers.text();
         let mut sink = upstream.request(buffers, framing, |out| {
-            outgoing::request(head, &self.plan, head.body, &mut room, out);
+            outgoing::request(head, &self.plan, length, &mut room, out);
         });
         watch.set(self.stall);
         let mut outbox = None;
@@ -325,9 +337,10 @@ impl<'a> Attempt<'a> {
         let buffers = &caller.worker.buffers;
         let none = &HeaderChanges::default();
         let plain = ResponsePlan {
-            changes: [none, none],
-            left_out: |_| false,
-            added: b"",
+            status: None,
+            changes: [none; 3],
+            left_out: [|_| false; 2],
+            added: [b""; 2],
             body: BodyLength::None,
             persistence: Persistence::Silent,
         };
@@ -337,9 +350,10 @@ impl<'a> Attempt<'a> {
                 {
                     return Err(Unexpected);
                 }
+                let [rule, backend] = self.response_changes;
                 let plan = ResponsePlan {
                     persistence: Persistence::Upgrade,
-                    changes: self.response_changes,
+                    changes: [rule, backend, none],
                     ..plain
                 };
                 let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
@@ -351,22 +365,29 @@ impl<'a> Attempt<'a> {
                 Ok(Incoming::Interim(Some(client.respond(buffers, Framing::AsIs, write))))
             }
             status => {
-                let strip = head.http_1_0 && response.body == BodyLength::Chunked;
-                let raw = client.is_http1() && self.lease.upstream.is_http1() && !strip;
-                let body = if strip { BodyLength::UntilClose } else { response.body };
+                let shape = Shape::of(self, response);
+                let body = shape.length.unwrap_or(response.body);
+                let strip = head.http_1_0 && body == BodyLength::Chunked;
+                let raw = client.is_http1() && self.lease.upstream.is_http1() && !strip && shape.keeps_body();
+                let body = if strip { BodyLength::UntilClose } else { body };
                 let endless = body == BodyLength::UntilClose && client.is_http1();
                 let keep = sent && !endless && self.exchange.may_keep();
+                let [rule, backend] = self.response_changes;
+                let status_now = shape.status.unwrap_or(status);
                 let plan = ResponsePlan {
-                    changes: self.response_changes,
-                    left_out: self.left_out,
-                    added: self.added,
+                    status: shape.status,
+                    changes: [rule, backend, shape.changes.unwrap_or(none)],
+                    left_out: [self.left_out, shape.left_out],
+                    added: [self.added, &shape.lines],
                     body,
                     persistence: Persistence::of(keep, head.http_1_0),
                 };
                 let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
                 Ok(Incoming::Final(Final {
                     sink: client.respond(buffers, Framing::of(body, !raw), write),
-                    status,
+                    status: status_now,
+                    original: status,
+                    shape,
                     body: response.body,
                     emit: if raw { Emit::Chunks } else { Emit::Content },
                     persistent: response.persistent,
@@ -391,11 +412,12 @@ impl<'a> Attempt<'a> {
         let limits = &self.exchange.caller.worker.limits;
         let download = Pace::new(limits.body_bytes_per_sec, self.pace_window);
         let flow = Flow { receiver: Some(&download), ..self.flow(&taken, self.sent) };
-        let ended = Ended::with_status(response.status);
+        let ended = Ended::with_status(response.original);
         let sent_before = self.sent.get();
+        let exhausted;
         {
             let mut source = self.lease.upstream.body(outbox, response.body, response.emit);
-            let mut relay = pin!(relay(&mut source, &mut response.sink, &flow));
+            let mut relay = pin!(response.shape.pass(&mut source, &mut response.sink, &flow));
             let result = poll_fn(|context| {
                 if pump.poll(context).is_err() {
                     return Poll::Ready(Err("ClientGone"));
@@ -407,7 +429,9 @@ impl<'a> Attempt<'a> {
                     Err(if watch.clock().now() >= self.cap { "RequestTimeout" } else { STALLED })
                 })
             });
-            if let Err(reason) = result.await {
+            let result = result.await;
+            exhausted = result == Ok(true);
+            if let Err(reason) = result {
                 // Nothing has left yet, so that the client can be told.
                 if reason == MALFORMED && self.sent.get() == sent_before {
                     return Failure::Reply(Reply::upstream_malformed()).into();
@@ -428,7 +452,7 @@ impl<'a> Attempt<'a> {
             (true, true) => After::KeepAlive,
             (true, false) => After::Close,
         };
-        Outcome::Done(Done { after, reuse: whole && response.persistent && !surplus, ended })
+        Outcome::Done(Done { after, reuse: whole && exhausted && response.persistent && !surplus, ended })
     }
 
     /// Sends an interim response.
@@ -464,5 +488,6 @@ fn broken(error: RelayError) -> &'static str {
         RelayError::Malformed(_) | RelayError::TooLarge => MALFORMED,
         RelayError::To => "ClientGone",
         RelayError::TooSlow => TOO_SLOW,
+        RelayError::Unchanged => "CodingFailed",
     }
 }

@@ -41,6 +41,8 @@ pub struct TlsFacts {
     pub server_name: String,
     /// The version, as the log has it: `TLSv1.3`.
     pub version: &'static str,
+    /// Whether the client has shown a certificate.
+    pub certified: bool,
 }
 
 impl Caller {

@@ -32,6 +32,7 @@ use crate::wire::Approach;
 use crate::worker::Worker;
 
 use super::attempt::{Attempt, Done, Outcome, STALLED, TOO_SLOW};
+use super::shape::Web;
 use super::story::Story;
 use super::{Exchange, answer, mirror, recording};
 
@@ -81,9 +82,10 @@ pub async fn forward<'t>(
     };
     let (share, backend) = match chosen {
         Ok(chosen) => chosen,
-        Err(refusal) => return answer::refuse(exchange, &refusal.into(), story).await,
+        Err(refusal) => return answer::refuse(exchange, &refusal.into(), asked.believed, story).await,
     };
     story.backend = Some(backend);
+    story.answer_by(&share.responses);
     let service = worker.pool.service(backend, &worker.shared.backends, worker.random(), now);
     let tally = Tally::default();
     let mut body = RequestBody::new(source, &tally, &worker.buffers);
@@ -91,8 +93,12 @@ pub async fn forward<'t>(
         body.limit(max);
     }
     let told = told(&exchange, asked, story);
+    let web = Web::of(exchange.head, backend);
+    if web.as_ref().is_some_and(Web::reads_text) {
+        body.read_text();
+    }
     for filters in [&asked.matched.rule.filters, &share.filters] {
-        mirror::send(&exchange, asked, &filters.mirrors, &told, &mut body, story);
+        mirror::send(&exchange, asked, &filters.mirrors, &told, &mut body, web.as_ref(), story);
     }
     let retry = asked.matched.rule.retry.as_ref().or(backend.policy.retry.as_ref());
     let mut forward = Forward {
@@ -105,6 +111,7 @@ pub async fn forward<'t>(
         local_host: local_host(&exchange),
         retry,
         session,
+        web,
         tally: &tally,
         sent: Cell::new(0),
         tried: Vec::new(),
@@ -127,9 +134,9 @@ pub async fn forward<'t>(
         Ok(after) => after,
         Err(Failure::Reply(reply)) if reply.status == 408 => {
             worker.metrics.slow("request_body");
-            answer::refuse(exchange, &reply, story).await
+            answer::refuse(exchange, &reply, asked.believed, story).await
         }
-        Err(Failure::Reply(reply)) => answer::refuse(exchange, &reply, story).await,
+        Err(Failure::Reply(reply)) => answer::refuse(exchange, &reply, asked.believed, story).await,
         Err(Failure::ClientGone) => {
             (story.status, story.reason) = (STATUS_CLIENT_GONE, "ClientGone");
             exchange.client.abort();
@@ -209,6 +216,8 @@ struct Forward<'f, 't> {
     local_host: String,
     retry: Option<&'t Retry>,
     session: Option<Session<'t>>,
+    /// The client speaks gRPC-Web, the backend gRPC.
+    web: Option<Web>,
     tally: &'f Tally,
     /// Bytes sent to the client.
     sent: Cell<u64>,
@@ -290,6 +299,9 @@ impl<'t> Forward<'_, 't> {
                         ],
                         added: &self.added(endpoint),
                         left_out: self.left_out(),
+                        responses: story.responses,
+                        web: self.web.as_ref(),
+                        believed: self.asked.believed,
                         tally: self.tally,
                         sent: &self.sent,
                         began,
@@ -508,6 +520,7 @@ impl<'t> Forward<'_, 't> {
             told: &self.told,
             trace: self.trace,
             host_fallback: &self.local_host,
+            content_type: self.web.as_ref().map(Web::request_type),
         }
     }
 

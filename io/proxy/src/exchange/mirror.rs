@@ -23,6 +23,7 @@ use crate::worker::Worker;
 use super::Exchange;
 use super::copy::Copy;
 use super::forward::Asked;
+use super::shape::{self, Web};
 use super::story::Story;
 
 /// Copies under way, for each worker; more are dropped.
@@ -71,6 +72,7 @@ struct Duplicate {
     backend: Arc<Backend>,
     approach: Approach,
     copy: Option<Rc<Copy>>,
+    web: Option<Web>,
 }
 
 /// Sends copies to those mirrors whose share the request falls into.
@@ -80,6 +82,7 @@ pub fn send(
     mirrors: &[Mirror],
     told: &[u8],
     body: &mut RequestBody<'_>,
+    web: Option<&Web>,
     story: &Story<'_>,
 ) {
     if mirrors.is_empty() {
@@ -109,6 +112,7 @@ pub fn send(
             trace: story.trace_lines(),
             backend: backend.clone(),
             copy,
+            web: web.cloned(),
         };
         let started = story.started;
         spawn_local(async move {
@@ -176,11 +180,13 @@ impl Duplicate {
             told: &self.told,
             trace: self.trace,
             host_fallback: "",
+            content_type: self.web.as_ref().map(Web::request_type),
         };
+        let length = shape::request_length(&self.head, self.web.as_ref());
         let mut room = worker.buffers.text();
-        let framing = Framing::of(self.head.body, true);
+        let framing = Framing::of(length, true);
         let mut sink = lease.upstream.request(&worker.buffers, framing, |out| {
-            outgoing::request(&self.head, &plan, self.head.body, &mut room, out);
+            outgoing::request(&self.head, &plan, length, &mut room, out);
         });
         match &self.copy {
             None => sink.end(Trail::Raw(b""), &flow).await.ok()?,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::Backend;
+use tidegate_model::traffic::{Backend, ResponsePolicy};
 use tidegate_traffic::trace::{Sampling, Trace};
 use tidegate_traffic::{HeaderLines, Matched};
 
@@ -33,6 +33,8 @@ pub struct Story<'t> {
     pub matched: Option<Matched<'t>>,
     /// The backend.
     pub backend: Option<&'t Arc<Backend>>,
+    /// What becomes of its answers, as far as is known by now; none: they go out as they are.
+    pub responses: Option<&'t ResponsePolicy>,
     /// The endpoint it was sent to last.
     pub endpoint: Option<SocketAddr>,
     /// The status the client got.
@@ -68,6 +70,7 @@ impl<'t> Story<'t> {
             client: caller.client.ip(),
             matched: None,
             backend: None,
+            responses: None,
             endpoint: None,
             status: 0,
             reason: "",
@@ -78,6 +81,11 @@ impl<'t> Story<'t> {
             received: 0,
             sent: 0,
         }
+    }
+
+    /// What a listener, a rule or a backend says of answers holds from now on.
+    pub fn answer_by(&mut self, responses: &'t ResponsePolicy) {
+        self.responses = Some(responses).filter(|responses| !responses.is_empty());
     }
 
     /// Counts and logs the request, and hands over what was recorded.

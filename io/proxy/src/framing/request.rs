@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use httparse::{Error, ParserConfig, Request, Status};
+use tidegate_coding::grpc_web::{self, Spoken};
 use tidegate_traffic::HeaderLines;
 use tidegate_traffic::host::Authority;
 use tidegate_traffic::path::{PathError, normalise, normalise_query, split_query};
@@ -231,13 +232,15 @@ impl RequestHead {
 
     /// Whether it is a gRPC call, which is answered in gRPC's own way.
     pub fn is_grpc(&self) -> bool {
-        const GRPC: &[u8] = b"application/grpc";
-        self.header("content-type").is_some_and(|value| match value.split_at_checked(GRPC.len()) {
-            Some((start, rest)) => {
-                start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';'))
-            }
-            None => false,
-        })
+        self.header("content-type").is_some_and(grpc_web::is_grpc)
+    }
+
+    /// How gRPC-Web is spoken, if it is (a POST with such a content type).
+    pub fn grpc_web(&self) -> Option<Spoken<'_>> {
+        if self.method() != "POST" {
+            return None;
+        }
+        self.header("content-type").and_then(Spoken::of)
     }
 
     /// How the protocol is called in logs.

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Error, Header, ParserConfig, Response, Status};
+use tidegate_traffic::HeaderLines;
 
 use super::lines::FramingLines;
 use super::{BodyLength, Malformed};
@@ -117,7 +118,13 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
     }
 }
 
+impl HeaderLines for ResponseHead<'_, '_> {
+    fn line(&self, index: usize) -> Option<(&str, &[u8])> {
+        self.headers.get(index).map(|header| (header.name, header.value))
+    }
+}
+
 /// Whether such a response has no body, whatever its head says (RFC 9112 section 6.3).
-fn is_bodiless(status: u16, to_head: bool) -> bool {
+pub fn is_bodiless(status: u16, to_head: bool) -> bool {
     to_head || matches!(status, 100..=199 | 204 | 304)
 }

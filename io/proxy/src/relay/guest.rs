@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_model::traffic::{Listener, Serves};
+use tidegate_tls::ClientCertificate;
 use tokio::net::TcpStream;
 
 use crate::census::Place;
@@ -109,9 +110,11 @@ impl Guest {
         let relay = match hello {
             Hello::Terminated { wire, listener } if matches!(listener.serves, Serves::Http(_)) => {
                 drop(table);
-                let told = wire
-                    .tls()
-                    .map(|facts| TlsFacts { server_name: facts.server_name.clone(), version: facts.version });
+                let told = wire.tls().map(|facts| TlsFacts {
+                    server_name: facts.server_name.clone(),
+                    version: facts.version,
+                    certified: facts.client_certificate != ClientCertificate::None,
+                });
                 let caller = Caller::new(worker, door, peer, client, told);
                 return Connection::new(caller, wire).run().await;
             }

@@ -85,6 +85,21 @@ impl Wire {
         }
     }
 
+    /// The content of the next chunk; nothing at the end, trailers taken.
+    pub fn raw_chunk(&mut self) -> Option<Vec<u8>> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        let size = usize::from_str_radix(line.trim(), 16).unwrap();
+        if size == 0 {
+            self.head().unwrap();
+            return None;
+        }
+        let mut bytes = vec![0; size + 2];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes.truncate(size);
+        Some(bytes)
+    }
+
     /// The body that the head announces.
     pub fn body(&mut self, head: &str) -> String {
         if let Some(length) = field(head, "content-length") {
@@ -239,6 +254,7 @@ pub fn traffic(addresses: &[SocketAddr], backends: &[(u32, &Arc<Backend>)]) -> A
         tls: None,
         serves: Serves::Http(vec![Arc::new(route)]),
         client: Arc::default(),
+        responses: Arc::default(),
     });
     let entrance = |&address| {
         let listeners = vec![listener.clone()];

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use tidegate_model::traffic::{Backend, BackendProtocol};
 
 use super::harness::*;
-use peer::{Http2Origin, Peer};
+pub use peer::{Http2Origin, Peer};
 
 /// A backend that is spoken to in HTTP/2.
-fn http2_backend(origin: &Http2Origin) -> Arc<Backend> {
+pub fn http2_backend(origin: &Http2Origin) -> Arc<Backend> {
     let backend = backend("web", &[origin.address]);
     Arc::new(Backend { protocol: BackendProtocol::Http2, ..(*backend).clone() })
 }

@@ -87,6 +87,7 @@ fn listener(section: &str, hostname: &str, tls: Option<&Authority>, serves: Serv
         tls: tls.map(ended),
         serves,
         client: Arc::default(),
+        responses: Arc::default(),
     })
 }
 

@@ -29,6 +29,7 @@ pub fn entrance(address: SocketAddr, serves: Serves, client: ClientPolicy) -> Ar
         tls: None,
         serves,
         client: client.clone(),
+        responses: Arc::default(),
     };
     Arc::new(Entrance { address, transport, client, listeners: vec![Arc::new(listener)] })
 }

@@ -55,6 +55,7 @@ fn listener(name: &str, hostname: Option<&str>, tls: Option<ServerTls>) -> Arc<L
         tls: tls.map(Arc::new),
         serves,
         client: Arc::default(),
+        responses: Arc::default(),
     })
 }
 

@@ -26,6 +26,9 @@ fn of_datagrams(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
         ("timeout", policy.timeout.is_some()),
         ("retry", policy.retry.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
+        ("compression", !policy.compression.is_empty()),
+        ("compressor", !policy.compressor.is_empty()),
+        ("responseOverride", !policy.response_override.is_empty()),
     ];
     given(&fields)
 }
@@ -40,6 +43,9 @@ fn of_connections(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
         ("circuitBreaker.maxRequestsPerConnection", limits.max_requests_per_connection.is_some()),
         ("timeout.http", policy.timeout.as_ref().is_some_and(|timeout| timeout.http.is_some())),
         ("retry", policy.retry.is_some()),
+        ("compression", !policy.compression.is_empty()),
+        ("compressor", !policy.compressor.is_empty()),
+        ("responseOverride", !policy.response_override.is_empty()),
     ];
     given(&fields)
 }

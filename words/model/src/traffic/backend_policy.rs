@@ -35,8 +35,6 @@ pub struct BackendPolicy {
     pub proxy_protocol: Option<ProxyProtocolOut>,
     /// Connections and sessions to it come from the client's own address; a connection then serves one client.
     pub client_source: bool,
-    /// Responses are compressed with the first of these that the client takes; empty: not.
-    pub compression: Vec<Coding>,
 }
 
 /// How an endpoint is chosen.
@@ -169,15 +167,4 @@ pub enum ProxyProtocolOut {
     V1,
     /// Binary.
     V2,
-}
-
-/// A content coding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Coding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 7932.
-    Brotli,
-    /// RFC 8878.
-    Zstd,
 }

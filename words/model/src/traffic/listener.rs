@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidegate_objects::Key;
 
-use super::{ClientPolicy, HostPattern, HttpRoute, ServerTls, StreamRoute, TlsRoute};
+use super::{ClientPolicy, HostPattern, HttpRoute, ResponsePolicy, ServerTls, StreamRoute, TlsRoute};
 
 /// What a socket carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -58,6 +58,14 @@ pub struct Listener {
     /// How it treats clients.
     #[serde(skip_serializing_if = "is_default")]
     pub client: Arc<ClientPolicy>,
+    /// What becomes of its own answers to requests that no rule serves.
+    #[serde(skip_serializing_if = "as_they_are")]
+    pub responses: Arc<ResponsePolicy>,
+}
+
+/// Whether responses go out as they are.
+pub(super) fn as_they_are(responses: &Arc<ResponsePolicy>) -> bool {
+    responses.is_empty()
 }
 
 fn is_default(policy: &Arc<ClientPolicy>) -> bool {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidegate_objects::Key;
 
-use super::{Filters, HostPattern, Redirect, Respond, Retry, SessionPersistence, Target, Timeouts};
+use super::listener::as_they_are;
+use super::{
+    Filters, HostPattern, Redirect, Respond, ResponsePolicy, Retry, SessionPersistence, Target, Timeouts,
+};
 
 /// An HTTPRoute or GRPCRoute as attached to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,6 +62,9 @@ pub struct HttpRule {
     /// Whether a client stays with its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionPersistence>,
+    /// What becomes of the gateway's own answers before a backend was chosen.
+    #[serde(skip_serializing_if = "as_they_are")]
+    pub responses: Arc<ResponsePolicy>,
     /// What is done with the request.
     pub action: Action,
 }
@@ -74,6 +80,7 @@ impl HttpRule {
             timeouts: Timeouts::default(),
             retry: None,
             session: None,
+            responses: Arc::default(),
             action,
         }
     }
@@ -145,12 +152,15 @@ pub struct WeightedBackend {
     pub filters: Filters,
     /// Where that share goes.
     pub target: Target,
+    /// What becomes of its responses.
+    #[serde(skip_serializing_if = "as_they_are")]
+    pub responses: Arc<ResponsePolicy>,
 }
 
 impl WeightedBackend {
     /// A share without filters of its own.
     pub fn plain(weight: u32, target: Target) -> WeightedBackend {
-        WeightedBackend { weight, filters: Filters::default(), target }
+        WeightedBackend { weight, filters: Filters::default(), target, responses: Arc::default() }
     }
 }
 

@@ -1,8 +1,9 @@
-//! BackendTrafficPolicy: how traffic goes to backends. Balancing, health and retries are beside this file.
+//! BackendTrafficPolicy: how traffic goes to backends. Balancing, health, retries, and what becomes
+//! of responses are beside this file.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Empty, HealthCheck, LoadBalancer, Retry};
+use super::{Compression, HealthCheck, LoadBalancer, ResponseOverride, Retry};
 use crate::Quantity;
 use crate::reference::TargetRef;
 
@@ -34,9 +35,16 @@ pub struct BackendTrafficPolicy {
     /// Whose address connections and sessions to the backend come from; default: the gateway's.
     #[serde(default)]
     pub source_address: SourceAddress,
-    /// How responses may be compressed, preferred first; not served: they go out as backends send them.
+    /// How responses may be compressed, preferred first where a client takes several alike; absent: they go out as
+    /// backends send them.
+    #[serde(default)]
+    pub compressor: Vec<Compression>,
+    /// An older name of `compressor`, which counts where both are given.
     #[serde(default)]
     pub compression: Vec<Compression>,
+    /// Answers in place of others; the first that matches counts.
+    #[serde(default)]
+    pub response_override: Vec<ResponseOverride>,
     /// HTTP/2.
     #[serde(default)]
     pub http2: Option<BackendHttp2>,
@@ -125,38 +133,6 @@ pub enum ProxyProtocolVersion {
     V1,
     /// Binary.
     V2,
-}
-
-/// A way to compress responses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Compression {
-    /// Which.
-    #[serde(rename = "type")]
-    pub compressor: Compressor,
-    /// Settings of Brotli; it has none.
-    #[serde(default)]
-    pub brotli: Option<Empty>,
-    /// Settings of gzip; it has none.
-    #[serde(default)]
-    pub gzip: Option<Empty>,
-    /// Settings of zstd; it has none.
-    #[serde(default)]
-    pub zstd: Option<Empty>,
-    /// The shortest body worth it, in bytes.
-    #[serde(default)]
-    pub min_content_length: Option<Quantity>,
-}
-
-/// A content coding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Compressor {
-    /// `gzip` (RFC 1952).
-    Gzip,
-    /// `br` (RFC 7932).
-    Brotli,
-    /// `zstd` (RFC 8878).
-    Zstd,
 }
 
 /// HTTP/2 to backends (RFC 9113 section 6.5.2).
