@@ -1,12 +1,14 @@
 //! A client's HTTP/1 connection: waits for a request, reads its head, has it served, goes on or closes.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use tidegate_model::traffic::ClientPolicy;
+use tokio::task::spawn_local;
 
 use crate::access_log::Record;
 use crate::body::{BodyState, Source};
 use crate::buffer::{Buffer, Size};
+use crate::census::Place;
 use crate::exchange::client::{Caller, Client};
 use crate::exchange::{self, Exchange};
 use crate::framing::chunked::Emit;
@@ -17,7 +19,7 @@ use crate::http2::{Newcomer, PREFACE_HEAD};
 use crate::outgoing::{HeadWriter, Persistence};
 use crate::reply::Reply;
 use crate::timer::{Expired, Watch};
-use crate::wire::{Alpn, Glance, Wire};
+use crate::wire::{Alpn, Wire};
 
 /// Empty lines skipped before a request.
 const EMPTY_LINES_MAX: usize = 4;
@@ -48,8 +50,21 @@ pub enum After {
     Linger,
 }
 
+/// Why a connection leaves the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Every request that came in was served.
+    Idle,
+    /// It is to be closed.
+    Over,
+    /// It is HTTP/2 that is spoken.
+    Http2,
+}
+
 /// Why no head arrived.
 enum NoHead {
+    /// Nothing has come in.
+    Nothing,
     /// The client closed, or was idle for too long: nothing to say.
     Over,
     /// A part of a head arrived, and then nothing.
@@ -66,20 +81,51 @@ impl Connection {
         Connection { caller, wire, watch, inbox: None }
     }
 
-    /// Serves requests until the connection is over, or HTTP/2 turns out to be spoken.
-    pub async fn run(mut self) -> Option<Newcomer> {
+    /// Serves it in a task of its own, to the end; gives the place back then. A panic in it ends this connection only: the
+    /// runtime catches it.
+    pub fn settle(self, place: Place) {
         if self.wire.tls().is_some_and(|facts| facts.alpn == Alpn::Http2) {
-            return Some(Newcomer::new(self.caller, self.wire, self.inbox));
+            return self.into_newcomer().settle(place);
         }
-        // The runtime takes a new stream for readable until told otherwise; a silent one would hold a buffer.
-        if self.wire.glance() == Glance::Over {
-            return None;
+        let connection = Box::new(self);
+        spawn_local(async move {
+            if let Some(newcomer) = connection.run().await {
+                newcomer.settle(place);
+            }
+        });
+    }
+
+    fn into_newcomer(self) -> Newcomer {
+        Newcomer::new(self.caller, self.wire, self.inbox)
+    }
+
+    /// Serves requests until the connection is over, or HTTP/2 turns out to be spoken. While it rests it is this small future
+    /// and itself; what a request needs is on a stage.
+    async fn run(mut self: Box<Self>) -> Option<Newcomer> {
+        let worker = self.caller.worker.clone();
+        while self.wait_idle().await {
+            let (connection, pause) = worker.stages.serve(self).await;
+            self = connection;
+            match pause {
+                Pause::Idle => {}
+                Pause::Over => return None,
+                Pause::Http2 => return Some(self.into_newcomer()),
+            }
         }
+        None
+    }
+
+    /// Serves the requests that have come in, one after the other.
+    pub async fn work(&mut self) -> Pause {
         loop {
             let after = match self.next_head().await {
                 Ok(head) => self.serve(head).await,
-                Err(NoHead::Over) => return None,
-                Err(NoHead::Http2) => return Some(Newcomer::new(self.caller, self.wire, self.inbox)),
+                Err(NoHead::Nothing) => {
+                    self.inbox = None;
+                    return Pause::Idle;
+                }
+                Err(NoHead::Over) => return Pause::Over,
+                Err(NoHead::Http2) => return Pause::Http2,
                 Err(NoHead::Late) => {
                     self.caller.worker.metrics.slow("head");
                     self.turn_away(&Reply::client_timeout()).await
@@ -87,17 +133,21 @@ impl Connection {
                 Err(NoHead::Malformed(malformed)) => self.turn_away(&malformed.into()).await,
             };
             match after {
+                After::KeepAlive if self.inbox.as_ref().is_none_or(Buffer::is_empty) => {
+                    self.inbox = None;
+                    return Pause::Idle;
+                }
                 After::KeepAlive => {}
                 After::Close => {
                     // The end of a response may be that of the connection: within TLS it has to be said.
                     if self.wire.tls().is_some() {
                         let _ = self.watch.within(self.wire.shutdown()).await;
                     }
-                    return None;
+                    return Pause::Over;
                 }
                 After::Linger => {
                     self.linger().await;
-                    return None;
+                    return Pause::Over;
                 }
             }
         }
@@ -112,14 +162,10 @@ impl Connection {
         after
     }
 
-    /// Waits for a request and reads its head.
+    /// Reads the head of a request that has begun to come in.
     async fn next_head(&mut self) -> Result<RequestHead, NoHead> {
         let table = self.caller.door.table();
         let policy = &table.entrance.client;
-        if self.inbox.as_ref().is_none_or(Buffer::is_empty) {
-            self.inbox = None;
-            self.wait_idle(policy).await?;
-        }
         let Connection { caller, wire, watch, inbox } = self;
         let worker = &caller.worker;
         let limits = &worker.limits;
@@ -163,7 +209,19 @@ impl Connection {
             if inbox.space().is_empty() {
                 inbox.grow();
             }
-            match watch.within(wire.read(inbox)).await {
+            let untouched = inbox.is_empty() && empty_lines == 0;
+            let read = match wire.try_read(inbox.space()) {
+                Ok(count) => {
+                    inbox.advance(count);
+                    Ok(Ok(count))
+                }
+                // Nothing is there after all: a silent client is to hold no buffer, and is not late.
+                Err(error) if error.kind() == ErrorKind::WouldBlock && untouched => {
+                    return Err(NoHead::Nothing);
+                }
+                Err(_) => watch.within(wire.read(inbox)).await,
+            };
+            match read {
                 Ok(Ok(count)) if count > 0 => {}
                 Ok(_) => return Err(NoHead::Over),
                 Err(Expired) => return Err(NoHead::Late),
@@ -171,21 +229,24 @@ impl Connection {
         }
     }
 
-    /// Waits without holding a buffer.
-    async fn wait_idle(&self, policy: &ClientPolicy) -> Result<(), NoHead> {
-        let limits = &self.caller.worker.limits;
-        let idle = policy.timeouts.idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+    /// Waits for a request, without a buffer or anything else that one needs; false if none comes.
+    async fn wait_idle(&self) -> bool {
         let closing = self.caller.door.is_closing();
-        let wait = if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) };
+        let wait = {
+            let limits = &self.caller.worker.limits;
+            let table = self.caller.door.table();
+            let idle = table.entrance.client.timeouts.idle;
+            let idle = idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+            if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) }
+        };
         self.watch.set_idle(wait, self.caller.door.id);
         match self.watch.within(self.wire.readable()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(NoHead::Over),
+            Ok(readable) => readable.is_ok(),
             Err(Expired) => {
                 if !closing {
                     self.caller.worker.metrics.slow("idle");
                 }
-                Err(NoHead::Over)
+                false
             }
         }
     }
@@ -219,7 +280,7 @@ impl Connection {
     }
 
     /// Says that no more is coming, and throws away what still arrives, so that the client can read the answer.
-    async fn linger(mut self) {
+    async fn linger(&mut self) {
         let shut = self.wire.shutdown_write();
         let worker = &self.caller.worker;
         let mut inbox = self.inbox.take().unwrap_or_else(|| worker.buffers.take(Size::Small));

@@ -38,6 +38,7 @@ mod proxy;
 mod relay;
 mod reply;
 mod secret;
+mod stage;
 mod table;
 mod timer;
 mod trim;

@@ -30,6 +30,7 @@ use crate::offenders::Offenders;
 use crate::proxy::SocketKey;
 use crate::relay::{Guest, Stock};
 use crate::secret::session_key;
+use crate::stage::Stages;
 use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
 use crate::upstream::Pool;
@@ -133,6 +134,8 @@ pub struct Worker {
     /// What HTTP/2 sessions share.
     pub http2: http2::Kit,
     pub pool: Pool,
+    /// Where HTTP/1 requests are served.
+    pub stages: Stages,
     /// TLS handshakes under way.
     pub handshakes: Handshakes,
     /// Pipes and blocks for bulk relays.
@@ -206,6 +209,7 @@ impl Worker {
             buffers,
             http2: http2::Kit::default(),
             pool: Pool::new(shared.limits.upstream_idle_connections),
+            stages: Stages::default(),
             stock: Rc::default(),
             batch: RefCell::default(),
             shared,
@@ -289,22 +293,13 @@ impl Worker {
         }
         let guest =
             Guest { worker: self.clone(), door: door.clone(), stream, peer, client: peer, asked: None };
-        // A future of its own for each kind: an HTTP connection that waits is not to pay for the size of the others.
+        // A future of its own for each kind: who waits is not to pay for the size of the others.
         match table.kind {
             _ if table.entrance.client.proxy_protocol != ProxyProtocolIn::Off => {
                 drop(spawn_local(guest.introduce(table, place)));
             }
-            Kind::Http => {
-                let connection = guest.into_http();
-                drop(spawn_local(async move {
-                    let newcomer = connection.run().await;
-                    http2::Newcomer::settle(newcomer, place);
-                }));
-            }
-            _ => drop(spawn_local(async move {
-                let newcomer = guest.serve(table).await;
-                http2::Newcomer::settle(newcomer, place);
-            })),
+            Kind::Http => guest.into_http().settle(place),
+            _ => drop(spawn_local(guest.serve(table, place))),
         }
     }
 }

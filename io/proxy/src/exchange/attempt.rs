@@ -249,8 +249,8 @@ impl<'a> Attempt<'a> {
         let up = flow.with_stall(self.tunnel_stall);
         let mut from_client = body.tunnel();
         let (up, down) = ((&mut from_client, &mut sink, up), (&mut from_upstream, &mut switching, down));
-        // However a tunnel ends, both connections end with it.
-        let _ = tunnel::run(watch, up, down).await;
+        // However a tunnel ends, both connections end with it. In a box: few requests become one.
+        let _ = Box::pin(tunnel::run(watch, up, down)).await;
         Outcome::Done(Done { after: After::Close, reuse: false, ended: Ended::Served })
     }
 

@@ -457,8 +457,10 @@ impl<'t> Forward<'_, 't> {
         }
         let watch = self.exchange.watch;
         watch.set(self.connect_timeout(worker));
-        // The watch ends TLS too: connecting sets it anew for the handshake.
-        match watch.within(service.open(worker, endpoint, &approach, tunnel, watch)).await {
+        // In a box: most requests find a connection, and are not to carry the room for making one. The watch ends TLS too:
+        // connecting sets it anew for the handshake.
+        let opened = Box::pin(service.open(worker, endpoint, &approach, tunnel, watch));
+        match watch.within(opened).await {
             Ok(Ok(lease)) => {
                 worker.metrics.upstream_connects.inc();
                 Ok(lease)

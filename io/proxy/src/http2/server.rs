@@ -44,14 +44,12 @@ impl Newcomer {
         Newcomer { caller, wire, first }
     }
 
-    /// Serves a newcomer, if there is one, in a task of its own; gives the place back at its end.
-    pub fn settle(newcomer: Option<Newcomer>, place: Place) {
-        if let Some(newcomer) = newcomer {
-            spawn_local(async move {
-                newcomer.run().await;
-                drop(place);
-            });
-        }
+    /// Serves it in a task of its own; gives the place back at its end.
+    pub fn settle(self, place: Place) {
+        spawn_local(async move {
+            self.run().await;
+            drop(place);
+        });
     }
 
     /// Serves requests until the connection is over.

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use crate::census::Place;
 use crate::connection::Connection;
 use crate::exchange::client::{Caller, TlsFacts};
-use crate::http2::Newcomer;
 use crate::relay::header::{Unwelcome, receive};
 use crate::relay::{Relay, named};
 use crate::table::{Kind, Table};
@@ -52,8 +51,7 @@ impl Guest {
         }
         drop(watch);
         if place.name(self.client.ip(), policy) {
-            let newcomer = self.serve(table).await;
-            Newcomer::settle(newcomer, place);
+            self.serve(table, place).await;
         }
     }
 
@@ -63,18 +61,15 @@ impl Guest {
         Connection::new(Caller::new(worker, door, peer, client, None), Wire::Plain(stream))
     }
 
-    /// Does what the door is for; who turns out to speak HTTP/2 is left to the caller. The table is let go of before: a connection may outlive many.
+    /// Does what the door is for; who speaks HTTP gets a task of its own. The table is let go of before: a connection may
+    /// outlive many.
     #[expect(clippy::redundant_allocation, reason = "see Door::table")]
-    pub async fn serve(self, table: Rc<Arc<Table>>) -> Option<Newcomer> {
+    pub async fn serve(self, table: Rc<Arc<Table>>, place: Place) {
         match table.kind {
-            Kind::Http => {
-                drop(table);
-                return self.into_http().run().await;
-            }
-            Kind::Tls => return self.shake(table).await,
+            Kind::Http => self.into_http().settle(place),
+            Kind::Tls => self.shake(table, place).await,
             Kind::Tcp => {
-                let listener = table.entrance.listeners.first();
-                let listener = listener?;
+                let Some(listener) = table.entrance.listeners.first() else { return };
                 let asked = self.asked.or_else(|| self.stream.local_addr().ok());
                 let entered = Entered { peer: self.peer, client: self.client, asked };
                 let relay =
@@ -86,12 +81,11 @@ impl Guest {
             }
             Kind::Udp => {}
         }
-        None
     }
 
     /// TLS: ended here, or passed through by the server name.
     #[expect(clippy::redundant_allocation, reason = "see Door::table")]
-    async fn shake(self, table: Rc<Arc<Table>>) -> Option<Newcomer> {
+    async fn shake(self, table: Rc<Arc<Table>>, place: Place) {
         let Guest { worker, door, stream, peer, client, asked } = self;
         let entered = Entered { peer, client, asked: asked.or_else(|| stream.local_addr().ok()) };
         let watch = worker.clock.watch();
@@ -105,18 +99,17 @@ impl Guest {
             &worker.handshakes,
             &watch,
         );
-        let hello = hello.await?;
+        let Some(hello) = hello.await else { return };
         drop(watch);
         let relay = match hello {
             Hello::Terminated { wire, listener } if matches!(listener.serves, Serves::Http(_)) => {
-                drop(table);
                 let told = wire.tls().map(|facts| TlsFacts {
                     server_name: facts.server_name.clone(),
                     version: facts.version,
                     certified: facts.client_certificate != ClientCertificate::None,
                 });
                 let caller = Caller::new(worker, door, peer, client, told);
-                return Connection::new(caller, wire).run().await;
+                return Connection::new(caller, wire).settle(place);
             }
             Hello::Terminated { wire, listener } => {
                 let server_name = wire.tls().map(|facts| facts.server_name.clone()).unwrap_or_default();
@@ -131,7 +124,6 @@ impl Guest {
         if let Some(relay) = relay {
             relay.run().await;
         }
-        None
     }
 }
 
