@@ -10,6 +10,7 @@ mod intent;
 mod lock;
 mod log;
 mod machine;
+mod memory;
 mod run;
 mod settings;
 mod status;

@@ -33,6 +33,7 @@ use crate::intent::{Changed, Intent};
 use crate::lock::{KernelLock, StateLock};
 use crate::log;
 use crate::machine::MachineWatch;
+use crate::memory::Leftovers;
 use crate::settings::Settings;
 
 /// How long connections may finish after SIGTERM.
@@ -80,6 +81,7 @@ struct Daemon {
     /// Sockets that could not be opened, as they were logged.
     closed: BTreeSet<SocketKey>,
     noticed: Option<String>,
+    leftovers: Leftovers,
 }
 
 impl Daemon {
@@ -153,6 +155,7 @@ impl Daemon {
             told: Arc::default(),
             closed: BTreeSet::new(),
             noticed: None,
+            leftovers: Leftovers::default(),
         })
     }
 
@@ -168,6 +171,7 @@ impl Daemon {
                 Ok(()) = self.learned.changed() => {}
                 Ok(()) = self.proxied.changed() => {}
                 Ok(()) = self.kept.changed() => {}
+                () = self.leftovers.give_back() => {}
                 _ = hang_up.recv() => self.proxy.reopen_access_log(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -214,6 +218,7 @@ impl Daemon {
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
             self.eligible &= self.learned.borrow().carries;
             self.log_verdicts();
+            self.leftovers.grown();
         }
         if changed.endpoints && !changed.model {
             self.proxy.endpoints_changed();
