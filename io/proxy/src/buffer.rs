@@ -13,11 +13,12 @@ const TINY_BYTES: usize = 2 * 1024;
 /// Holds any head of the default size.
 const SMALL_BYTES: usize = crate::framing::HEAD_BYTES_MAX;
 
-/// For bodies: the cost of a large one is the number of system calls. Holds any acceptable head.
-const LARGE_BYTES: usize = 64 * 1024;
+/// For bodies: the cost of a large one is the number of system calls. Holds any acceptable head, or a usual one and 64 KiB
+/// behind it, a size that servers like to write: else a few bytes of each would cost a read and a write more.
+const LARGE_BYTES: usize = 68 * 1024;
 
-/// For TLS records: those of 64 KiB of plaintext, and some room for handshakes.
-const RECORDS_BYTES: usize = 68 * 1024;
+/// For TLS records: those of as much plaintext, and some room for handshakes.
+const RECORDS_BYTES: usize = 72 * 1024;
 
 /// Room before what comes in, so that a rewritten head, or a chunk's size, leaves in one piece with what follows it.
 const HEADROOM: usize = 1024;
@@ -44,9 +45,9 @@ pub enum Size {
     Tiny,
     /// 16 KiB.
     Small,
-    /// 64 KiB.
+    /// 68 KiB.
     Large,
-    /// 68 KiB: 64 KiB of plaintext, encrypted.
+    /// 72 KiB: 68 KiB of plaintext, encrypted.
     Records,
 }
 

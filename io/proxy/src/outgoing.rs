@@ -331,31 +331,41 @@ pub struct ResponsePlan<'a> {
     pub persistence: Persistence,
 }
 
-impl ResponsePlan<'_> {
-    fn leaves_out(&self, name: &str) -> bool {
-        self.changes.iter().any(|changes| drops(changes, name))
-            || self.left_out.iter().any(|left_out| left_out(name))
-    }
-}
-
 /// Writes the head that goes to the client.
 pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut HeadWriter<'_>) {
     let status = plan.status.unwrap_or(head.status);
     out.status(status, if status == head.status { head.phrase } else { "" });
     // A response without body may state the length that another one would have (RFC 9110 section 8.6).
     let hints = plan.body == BodyLength::None && !matches!(status, 100..=199 | 204);
+    let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
     let mut hinted = false;
+    // Lines that follow one another and stay as they are leave in one piece.
+    let (mut run, verbatim) = (0..0, matches!(out, HeadWriter::Http1(_)));
     for header in head.headers {
         let (name, value) = (header.name, header.value);
         let kind = Kind::of(name.as_bytes());
         let hint = hints && !hinted && kind == Kind::Length;
         hinted |= hint;
         let protocol = plan.persistence == Persistence::Upgrade && kind == Kind::Upgrade;
-        let stays =
-            kind.ends_here() || (head.names_headers && stays_there(head, name)) || plan.leaves_out(name);
-        if hint || protocol || !stays {
-            out.line(name, value);
+        let stays = kind.ends_here()
+            || (head.names_headers && stays_there(head, name))
+            || (!untouched && plan.changes.iter().any(|changes| drops(changes, name)))
+            || plan.left_out.iter().any(|left_out| left_out(name));
+        if !hint && !protocol && stays {
+            continue;
         }
+        match head.tidy(header).filter(|_| verbatim) {
+            Some(line) if line.start == run.end => run.end = line.end,
+            Some(line) => out.text(&head.text[std::mem::replace(&mut run, line)]),
+            None if verbatim => {
+                out.text(&head.text[std::mem::replace(&mut run, 0..0)]);
+                out.line(name, value);
+            }
+            None => out.line(name, value),
+        }
+    }
+    if verbatim {
+        out.text(&head.text[run]);
     }
     changed(&plan.changes, |name| !is_hop_by_hop(name), out);
     plan.added.iter().for_each(|lines| out.text(lines));

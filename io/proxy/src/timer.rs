@@ -12,6 +12,8 @@ use slab::Slab;
 /// How often the clock ticks; a deadline is late by up to two ticks, never early.
 pub const TICK: Duration = Duration::from_millis(100);
 
+const TICKS_PER_SEC: u64 = 1000 / TICK.as_millis() as u64;
+
 /// The worker's clock and everyone who waits for it.
 #[derive(Default)]
 pub struct Clock {
@@ -40,8 +42,10 @@ impl Clock {
 
     /// The tick that lies so far ahead.
     pub fn after(&self, wait: Duration) -> u64 {
-        let ticks = wait.as_millis().div_ceil(TICK.as_millis());
-        self.now().saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)).saturating_add(1)
+        // Not by `as_millis`, whose 128 bits are divided in software.
+        let parts = u64::from(wait.subsec_nanos().div_ceil(TICK.subsec_nanos()));
+        let ticks = wait.as_secs().saturating_mul(TICKS_PER_SEC).saturating_add(parts);
+        self.now().saturating_add(ticks).saturating_add(1)
     }
 
     /// One tick: wakes those whose deadline has come.

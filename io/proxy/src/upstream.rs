@@ -196,13 +196,21 @@ pub struct Service {
     pub balancer: Balancer,
     pub gate: Gate,
     used: Cell<Duration>,
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle>, Quick>>,
+    idle: RefCell<HashMap<SocketAddr, Shelf, Quick>>,
     sessions: Sessions,
 }
 
 struct Idle {
     lease: Lease,
     until_tick: u64,
+}
+
+/// The unused connections to one endpoint.
+#[derive(Default)]
+struct Shelf {
+    idle: Vec<Idle>,
+    /// The version of the endpoints that it was last found among, plus one.
+    found_in: u64,
 }
 
 impl Service {
@@ -237,7 +245,7 @@ impl Service {
         }
         let mut idle = self.idle.borrow_mut();
         let shelf = idle.get_mut(&endpoint)?;
-        while let Some(Idle { lease, .. }) = shelf.pop() {
+        while let Some(Idle { lease, .. }) = shelf.idle.pop() {
             pool.total.set(pool.total.get() - 1);
             if lease.upstream.wire().is_alive(thorough) {
                 return Some(lease);
@@ -320,13 +328,20 @@ impl Service {
         let worn =
             self.backend.policy.breaker.requests_per_connection.is_some_and(|max| lease.requests >= max);
         let unwanted = worn || lease.is_wanted() || pool.total.get() >= IDLE_TOTAL_MAX;
-        if unwanted || !self.backend.endpoints.load().contains(endpoint) {
+        if unwanted {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let shelf = idle.entry(endpoint).or_default();
-        if shelf.len() < pool.per_endpoint {
-            shelf.push(Idle { lease, until_tick });
+        let version = self.backend.endpoints.version() + 1;
+        if shelf.found_in != version {
+            if !self.backend.endpoints.load().contains(endpoint) {
+                return;
+            }
+            shelf.found_in = version;
+        }
+        if shelf.idle.len() < pool.per_endpoint {
+            shelf.idle.push(Idle { lease, until_tick });
             pool.total.set(pool.total.get() + 1);
         }
     }
@@ -341,9 +356,9 @@ impl Service {
             }
             // Who waits for a place to connect goes before who may come.
             let stays = |idle: &Idle| idle.until_tick > now_tick && !idle.lease.is_wanted();
-            shelf.retain(|idle| stays(idle) && idle.lease.upstream.wire().is_alive(false));
-            left += shelf.len();
-            !shelf.is_empty()
+            shelf.idle.retain(|idle| stays(idle) && idle.lease.upstream.wire().is_alive(false));
+            left += shelf.idle.len();
+            !shelf.idle.is_empty()
         });
         left + self.sessions.sweep(|endpoint| endpoints.contains(endpoint))
     }
@@ -432,7 +447,7 @@ impl Pool {
         self.retain(|service| {
             let stays = all.has(service.gate.slot());
             if stays {
-                total += service.idle.borrow().values().map(Vec::len).sum::<usize>();
+                total += service.idle.borrow().values().map(|shelf| shelf.idle.len()).sum::<usize>();
             }
             stays
         });

@@ -1,54 +1,78 @@
 //! One match of one rule, compiled, with its rank among those that share its path.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use regex::Regex;
-use tidegate_model::traffic::{RequestMatch, ValueMatch};
+use tidegate_model::traffic::{HttpRoute, HttpRule, RequestMatch, ValueMatch};
 
 use crate::request::RequestView;
 
 /// Where a match stands: route in the listener, rule in the route, match in the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    pub route: usize,
-    pub rule: usize,
-    pub entry: usize,
+    pub route: u32,
+    pub rule: u32,
+    pub entry: u32,
 }
 
-/// A match without its path, which the index has already settled.
+/// A match without its path, which the index has already settled. It holds its rule, so that the way to it is one step: with
+/// many routes each step is a miss of the cache.
 #[derive(Debug)]
 pub(crate) struct Candidate {
+    pub rule: Arc<HttpRule>,
+    pub route: Arc<HttpRoute>,
+    /// Most matches ask for nothing but their path.
+    tests: Option<Box<Tests>>,
     pub place: Place,
+}
+
+#[derive(Debug)]
+struct Tests {
     method: Option<String>,
     headers: Vec<(String, ValueTest)>,
     query: Vec<(String, ValueTest)>,
 }
 
 impl Candidate {
-    pub fn new(place: Place, matched: &RequestMatch) -> Candidate {
+    /// A match of a rule of a route.
+    pub fn new(
+        place: Place,
+        route: &Arc<HttpRoute>,
+        rule: &Arc<HttpRule>,
+        matched: &RequestMatch,
+    ) -> Candidate {
         let compile = |tests: &[(String, ValueMatch)]| {
             tests.iter().map(|(name, value)| (name.clone(), ValueTest::new(value))).collect()
         };
-        Candidate {
-            place,
-            method: matched.method.clone(),
-            headers: compile(&matched.headers),
-            query: compile(&matched.query),
-        }
+        let asks = matched.method.is_some() || !matched.headers.is_empty() || !matched.query.is_empty();
+        let tests = asks.then(|| {
+            Box::new(Tests {
+                method: matched.method.clone(),
+                headers: compile(&matched.headers),
+                query: compile(&matched.query),
+            })
+        });
+        Candidate { rule: rule.clone(), route: route.clone(), tests, place }
     }
 
     /// Gateway API's order for matches whose paths tie: with a method first, then more headers, more query
     /// parameters, the older route, the earlier rule.
     pub fn rank(&self) -> impl Ord + use<> {
-        (self.method.is_none(), Reverse(self.headers.len()), Reverse(self.query.len()), self.place)
+        let (method, headers, query) = self
+            .tests
+            .as_ref()
+            .map_or((false, 0, 0), |tests| (tests.method.is_some(), tests.headers.len(), tests.query.len()));
+        (!method, Reverse(headers), Reverse(query), self.place)
     }
 
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
-        self.method.as_deref().is_none_or(|method| method == request.method)
-            && self.headers.iter().all(|(name, test)| {
+        let Some(tests) = &self.tests else { return true };
+        tests.method.as_deref().is_none_or(|method| method == request.method)
+            && tests.headers.iter().all(|(name, test)| {
                 request.with_header(name, |value| test.holds(value.iter().copied())).unwrap_or(false)
             })
-            && self
+            && tests
                 .query
                 .iter()
                 .all(|(name, test)| request.query_value(name).is_some_and(|value| test.holds(value)))

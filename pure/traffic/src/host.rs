@@ -16,9 +16,8 @@ impl<'a> Authority<'a> {
     /// Takes `host[:port]` apart; nothing when it is neither name nor address: user information, spaces, lists and
     /// empty hosts are refused (RFC 9112 section 3.2 asks for 400).
     pub fn parse(text: &'a str) -> Option<Authority<'a>> {
-        let end =
-            if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
-        let (host, rest) = text.split_at(end);
+        let end = if text.starts_with('[') { text.find(']')? + 1 } else { name_bytes(text.as_bytes()) };
+        let (host, rest) = text.split_at_checked(end)?;
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
             Some("") => None,
@@ -31,16 +30,30 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// Which bytes a name may have.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    table
+};
+
+/// How many bytes at the front may be those of a name; all are ASCII.
+fn name_bytes(text: &[u8]) -> usize {
+    text.iter().position(|&byte| !NAME[usize::from(byte)]).unwrap_or(text.len())
+}
+
+/// Whether it is an address in brackets, or a name, whose bytes were looked at already.
 fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }
-    let name = host.strip_suffix('.').unwrap_or(host);
-    !name.is_empty()
-        && host.len() <= HOST_BYTES_MAX
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-        && !name.starts_with('.')
-        && !host.contains("..")
+    let bytes = host.as_bytes();
+    let twice = || bytes.windows(2).fold(false, |twice, pair| twice | (pair == *b".."));
+    !bytes.is_empty() && bytes.len() <= HOST_BYTES_MAX && bytes[0] != b'.' && !twice()
 }
 
 /// The host in lower case and without its trailing dot, as listeners and routes spell it; `buffer` is used only when

@@ -30,7 +30,7 @@ impl<T> HostTable<T> {
     }
 
     /// Everything whose pattern covers the host, the most specific first.
-    pub fn covering<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a T> {
+    pub fn covering<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = &'t T> + use<'t, 'h, T> {
         let wildcards = if self.under.is_empty() { "" } else { host };
         let parents =
             wildcards.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &wildcards[at + 1..]);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use regex::Regex;
 use tidegate_model::traffic::{PathMatch, RequestMatch};
 
-use crate::candidate::{Candidate, Place, whole};
+use crate::candidate::{Candidate, whole};
 use crate::hash::Quick;
 use crate::path::normalise;
 use crate::request::RequestView;
@@ -45,8 +45,8 @@ impl Default for PathIndex {
 }
 
 impl PathIndex {
-    pub fn insert(&mut self, place: Place, matched: &RequestMatch) {
-        let candidate = Candidate::new(place, matched);
+    /// Takes in a match, and what it leads to.
+    pub fn insert(&mut self, candidate: Candidate, matched: &RequestMatch) {
         match &matched.path {
             PathMatch::Exact(path) => {
                 let path = normalise(path).map_or_else(|_| path.clone(), Into::into);
@@ -87,12 +87,15 @@ impl PathIndex {
         at
     }
 
-    /// Puts everything in order of precedence; to be called once, after the last insert.
+    /// Puts everything in order of precedence, and lets go of room to grow; to be called once, after the last insert.
     pub fn sort(&mut self) {
+        self.exact.shrink_to_fit();
+        self.prefixes.shrink_to_fit();
         let lists = self.exact.values_mut().chain(self.seconds.values_mut());
         let lists = lists.chain(self.prefixes.iter_mut().map(|node| &mut node.candidates));
         for list in lists.chain(self.regexes.iter_mut().map(|(_, _, list)| list)) {
             list.sort_by_key(Candidate::rank);
+            list.shrink_to_fit();
         }
         self.regexes.sort_by_key(|(pattern, _, list)| {
             (Reverse(pattern.len()), list.first().map(|first| first.place))
@@ -100,25 +103,24 @@ impl PathIndex {
     }
 
     /// The match that takes precedence for the request.
-    pub fn find(&self, request: &RequestView<'_>) -> Option<Place> {
-        let first =
-            |list: &[Candidate]| list.iter().find(|candidate| candidate.matches(request)).map(|c| c.place);
-        if let Some(place) = self.exact.get(request.path).and_then(|list| first(list)) {
-            return Some(place);
+    pub fn find(&self, request: &RequestView<'_>) -> Option<&Candidate> {
+        let first = |list| first(list, request);
+        if let Some(found) = self.exact.get(request.path).and_then(|list| first(list)) {
+            return Some(found);
         }
         let mut regexes = self.regexes.iter().filter(|(_, regex, _)| regex.is_match(request.path));
-        if let Some(place) = regexes.find_map(|(_, _, list)| first(list)) {
-            return Some(place);
+        if let Some(found) = regexes.find_map(|(_, _, list)| first(list)) {
+            return Some(found);
         }
         let mut node = Some(self.deepest(request.path));
         while let Some(at) = node {
             if at == 0
-                && let Some(place) = self.second(request.path).and_then(first)
+                && let Some(found) = self.second(request.path).and_then(first)
             {
-                return Some(place);
+                return Some(found);
             }
-            if let Some(place) = first(&self.prefixes[at].candidates) {
-                return Some(place);
+            if let Some(found) = first(&self.prefixes[at].candidates) {
+                return Some(found);
             }
             node = self.prefixes[at].parent;
         }
@@ -143,4 +145,9 @@ impl PathIndex {
         }
         at
     }
+}
+
+/// The first that matches.
+fn first<'l>(list: &'l [Candidate], request: &RequestView<'_>) -> Option<&'l Candidate> {
+    list.iter().find(|candidate| candidate.matches(request))
 }

@@ -12,7 +12,7 @@ use tidegate_model::traffic::{
     WeightedBackend,
 };
 
-use crate::candidate::Place;
+use crate::candidate::{Candidate, Place};
 use crate::host::{Authority, HOST_BYTES_MAX, canonical};
 use crate::host_table::HostTable;
 use crate::path_index::PathIndex;
@@ -164,28 +164,30 @@ impl Listener {
         Listener { model: model.clone(), hosts }
     }
 
-    fn route(&self, index: usize, host: &str, request: &RequestView<'_>) -> Decision<'_> {
+    fn route<'r>(&'r self, index: usize, host: &str, request: &RequestView<'_>) -> Decision<'r> {
         let mut served = false;
         for paths in self.hosts.covering(host) {
-            if let Some(place) = paths.find(request) {
-                return Decision::Matched(self.matched(index, place));
+            if let Some(candidate) = paths.find(request) {
+                return Decision::Matched(self.matched(index, candidate));
             }
             served = true;
         }
         if served { Decision::NoRule(&self.model) } else { Decision::NoRoute(&self.model) }
     }
 
-    fn matched(&self, index: usize, place: Place) -> Matched<'_> {
-        let route = &self.model.http_routes()[place.route];
-        let rule = &route.rules[place.rule];
-        Matched { listener: &self.model, index, route, rule, matched: &rule.matches[place.entry] }
+    fn matched<'r>(&'r self, index: usize, candidate: &'r Candidate) -> Matched<'r> {
+        let Candidate { route, rule, place, .. } = candidate;
+        let matched = &rule.matches[place.entry as usize];
+        Matched { listener: &self.model, index, route, rule, matched }
     }
 }
 
-fn insert_rules(index: &mut PathIndex, route_index: usize, route: &HttpRoute) {
+fn insert_rules(index: &mut PathIndex, route_index: usize, route: &Arc<HttpRoute>) {
     for (rule_index, rule) in route.rules.iter().enumerate() {
         for (entry, matched) in rule.matches.iter().enumerate() {
-            index.insert(Place { route: route_index, rule: rule_index, entry }, matched);
+            // Objects are far fewer than 2^32.
+            let place = Place { route: route_index as u32, rule: rule_index as u32, entry: entry as u32 };
+            index.insert(Candidate::new(place, route, rule, matched), matched);
         }
     }
 }

@@ -22,25 +22,33 @@ pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 pub(crate) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            for (index, octet) in address.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
+            let (mut text, mut end) = ([b'.'; 16], 0);
+            for octet in address.octets() {
+                let digits = [octet / 100, octet / 10 % 10, octet % 10];
+                let zeros = usize::from(octet < 100) + usize::from(octet < 10);
+                for digit in &digits[zeros..] {
+                    text[end] = b'0' + digit;
+                    end += 1;
                 }
-                push_number(out, octet.into());
+                end += 1;
             }
+            out.extend_from_slice(&text[..end - 1]);
         }
         // Writing to a Vec cannot fail.
         IpAddr::V6(address) => _ = write!(out, "{address}"),
     }
 }
 
+/// A byte as two lower-case hexadecimal digits.
+pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
 /// Writes bytes as lower-case hexadecimal digits.
 pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
+    out.reserve(bytes.len() * 2);
+    bytes.iter().for_each(|&byte| out.extend_from_slice(&hex_digits(byte)));
 }
 
 /// Whether it is a token (RFC 9110 section 5.6.2): a method or a header's name.

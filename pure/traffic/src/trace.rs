@@ -3,7 +3,7 @@
 //! The gateway is a span of its own, or several: backends see the id of one as parent. Nothing here records or sends spans.
 
 use crate::request::HeaderLines;
-use crate::text::{list_items, push_hex};
+use crate::text::{hex_digits, list_items, push_hex};
 
 /// `traceparent` of version 00: `00-` trace id `-` parent id `-` flags (section 3.2.2).
 const PARENT_BYTES: usize = 55;
@@ -96,14 +96,15 @@ impl Trace {
 
     /// The same, with another span of this gateway for the backend's parent.
     pub fn write_for(&self, span_id: [u8; 8], out: &mut Vec<u8>) {
-        out.extend_from_slice(b"traceparent: 00-");
-        push_hex(out, &self.trace_id);
-        out.push(b'-');
-        push_hex(out, &span_id);
-        out.push(b'-');
+        let mut line = *b"traceparent: 00-________________________________-________________-__
+";
         let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
-        push_hex(out, &[flags]);
-        out.extend_from_slice(b"\r\n");
+        for (at, bytes) in [(16, &self.trace_id[..]), (49, &span_id), (66, &[flags])] {
+            for (pair, &byte) in line[at..].chunks_exact_mut(2).zip(bytes) {
+                pair.copy_from_slice(&hex_digits(byte));
+            }
+        }
+        out.extend_from_slice(&line);
     }
 }
 

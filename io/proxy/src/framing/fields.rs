@@ -24,10 +24,24 @@ impl Span {
     }
 }
 
+/// Where text stands, in the one list that holds it: made of text only, so that it is not checked again whenever it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextSpan(Span);
+
+impl TextSpan {
+    /// Where a part of `whole` stands in it.
+    pub fn within(whole: &[u8], part: &str) -> TextSpan {
+        let at = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        let lies_within = at <= whole.len() && part.len() <= whole.len() - at;
+        debug_assert!(lies_within, "a part lies within the whole");
+        if lies_within { TextSpan(Span::new(at, part.len())) } else { TextSpan::default() }
+    }
+}
+
 /// One line; `end` is where the next begins.
 #[derive(Clone, Copy, Debug)]
 struct Line {
-    name: Span,
+    name: TextSpan,
     value: Span,
     end: u32,
     kind: Kind,
@@ -70,9 +84,18 @@ impl Fields {
         Span::new(self.bytes.len() - bytes.len(), bytes.len())
     }
 
-    /// Adds a line. The name is a token and the value has no control characters but tabs.
+    /// Adds text that belongs to no line.
+    pub fn push_text(&mut self, text: &str) -> TextSpan {
+        TextSpan(self.push_bytes(text.as_bytes()))
+    }
+
+    /// Adds a line. The name is a token (one that is not even ASCII is left out) and the value has no control characters but
+    /// tabs.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name_span = self.push_bytes(name);
+        if !name.is_ascii() {
+            return;
+        }
+        let name_span = TextSpan(self.push_bytes(name));
         self.bytes.extend_from_slice(b": ");
         let value_span = self.push_bytes(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -83,8 +106,8 @@ impl Fields {
 
     /// Names a line that stands in `bytes`, which are the first to be added, after all lines before it; `end` is behind
     /// its line break.
-    pub fn place(&mut self, bytes: &[u8], name: Span, value: Span, end: usize, kind: Kind) {
-        let colon = name.at + name.len;
+    pub fn place(&mut self, bytes: &[u8], name: TextSpan, value: Span, end: usize, kind: Kind) {
+        let colon = name.0.at + name.0.len;
         let tidy = value.at == colon + 2
             && bytes.get(colon as usize + 1) == Some(&b' ')
             && end == (value.at + value.len) as usize + 2;
@@ -102,9 +125,13 @@ impl Fields {
         &self.bytes[span.range()]
     }
 
-    /// What stands there as text; empty if it is not UTF-8.
-    pub fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(self.at(span)).unwrap_or_default()
+    /// The text that stands there. `span` is this list's own, since it was last cleared.
+    pub(super) fn text(&self, span: TextSpan) -> &str {
+        let bytes = self.at(span.0);
+        debug_assert!(std::str::from_utf8(bytes).is_ok(), "a span of another list");
+        // SAFETY: a `TextSpan` is only made of a `&str`, or of ASCII, that stands in the bytes of this list; bytes are added
+        // behind others and never changed. Spans are kept beside their list only, by `RequestHead` and by the lines here.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
     }
 
     /// Kind, name and value of a line.
@@ -126,7 +153,7 @@ impl Fields {
     /// Lines as HTTP/1 writes them, each with its line break, in one piece.
     pub fn run(&self, range: Range<usize>) -> &[u8] {
         match self.lines.get(range).map(|lines| (lines.first(), lines.last())) {
-            Some((Some(first), Some(last))) => &self.bytes[first.name.at as usize..last.end as usize],
+            Some((Some(first), Some(last))) => &self.bytes[first.name.0.at as usize..last.end as usize],
             _ => &[],
         }
     }
@@ -134,7 +161,8 @@ impl Fields {
     /// The value of the first line of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let same = |line: &&Line| {
-            line.name.len as usize == name.len() && self.at(line.name).eq_ignore_ascii_case(name.as_bytes())
+            line.name.0.len as usize == name.len()
+                && self.at(line.name.0).eq_ignore_ascii_case(name.as_bytes())
         };
         self.lines.iter().find(same).map(|line| self.at(line.value))
     }

@@ -140,10 +140,12 @@ impl Kind {
             5 if is("proxy") => return Kind::Hop,
             6 if is("expect") => return Kind::Expect,
             7 if is("upgrade") => return Kind::Upgrade,
-            10 if is("connection") => return Kind::Connection,
-            10 if is("keep-alive") || is("tracestate") => {
-                return if is("tracestate") { Kind::Trace } else { Kind::Hop };
-            }
+            10 => match name[0] | 0x20 {
+                b'c' if is("connection") => return Kind::Connection,
+                b'k' if is("keep-alive") => return Kind::Hop,
+                b't' if is("tracestate") => return Kind::Trace,
+                _ => {}
+            },
             11 if is("traceparent") => return Kind::Trace,
             14 if is("content-length") => return Kind::Length,
             14 if is("http2-settings") => return Kind::Hop,
@@ -155,7 +157,7 @@ impl Kind {
             _ => {}
         }
         // What follows is about aliases, and about claims, which all begin with one of four letters.
-        if !matches!(name[0] | 0x20, b'c' | b'f' | b't' | b'x') {
+        if name.len() < 9 || !matches!(name[0] | 0x20, b'c' | b'f' | b't' | b'x') {
             return Kind::Plain;
         }
         let Ok(name) = std::str::from_utf8(name) else { return Kind::Plain };

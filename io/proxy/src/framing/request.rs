@@ -12,7 +12,7 @@ use tidegate_traffic::path::{PathError, normalise, normalise_query, split_query}
 
 #[cfg(any(test, fuzzing))]
 use super::HEADER_LINES_MAX;
-use super::fields::{Fields, Span};
+use super::fields::{Fields, Span, TextSpan};
 use super::lines::{FramingLines, Kind};
 use super::{BodyLength, HEAD_CEILING, Malformed};
 use crate::http2::WEBSOCKET;
@@ -21,10 +21,10 @@ use crate::http2::WEBSOCKET;
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     fields: Fields,
-    method: Span,
-    authority: Span,
-    path: Span,
-    query: Option<Span>,
+    method: TextSpan,
+    authority: TextSpan,
+    path: TextSpan,
+    query: Option<TextSpan>,
     upgrade: Option<Span>,
     /// Bytes of the head as received.
     bytes: usize,
@@ -83,6 +83,7 @@ impl RequestHead {
         };
         let http_1_0 = version == 0;
         let span = |part: &[u8]| Span::new(part.as_ptr().addr() - bytes.as_ptr().addr(), part.len());
+        let text = |part: &str| TextSpan::within(bytes, part);
         let mut framing = FramingLines::default();
         let mut special = Special::default();
         let mut starts =
@@ -94,19 +95,19 @@ impl RequestHead {
                 special.line(kind, header.value, http_1_0)?;
             }
             let end = starts.next().unwrap_or(bytes.len() - 2);
-            fields.place(bytes, span(header.name.as_bytes()), span(header.value), end, kind);
+            fields.place(bytes, text(header.name), span(header.value), end, kind);
         }
         let body = framing.body(http_1_0)?;
         let host = special.host(http_1_0)?;
         fields.push_bytes(bytes);
         let target = Target::parse(method, target)?;
-        let (path, query) = target.place(&mut fields, span);
+        let (path, query) = target.place(&mut fields, text);
         let no_body = matches!(body, BodyLength::None | BodyLength::Length(0));
         let upgrade = special.upgrade().filter(|_| framing.upgrade && no_body && !http_1_0);
         Ok(RequestHead {
             fields,
-            method: span(method.as_bytes()),
-            authority: target.authority.or(host).map_or(Span::default(), |host| span(host.as_bytes())),
+            method: text(method),
+            authority: target.authority.or(host).map(text).unwrap_or_default(),
             path,
             query,
             upgrade: upgrade.map(span),
@@ -137,10 +138,10 @@ impl RequestHead {
         }
         let authority =
             std::str::from_utf8(pseudo.authority).ok().filter(|host| Authority::parse(host).is_some());
-        let authority = fields.push_bytes(authority.ok_or(Malformed::HOST)?.as_bytes());
-        let method = fields.push_bytes(method.as_bytes());
-        let path = fields.push_bytes(target.path.as_bytes());
-        let query = target.query.as_ref().map(|query| fields.push_bytes(query.as_bytes()));
+        let authority = fields.push_text(authority.ok_or(Malformed::HOST)?);
+        let method = fields.push_text(method);
+        let path = fields.push_text(&target.path);
+        let query = target.query.as_ref().map(|query| fields.push_text(query));
         let upgrade = pseudo.protocol.map(|protocol| fields.push_bytes(protocol));
         for (name, value) in lines {
             let kind = Kind::of(name);
@@ -357,14 +358,14 @@ impl<'b> Target<'b> {
     }
 
     /// Where path and query stand; what had to be changed, or is not there, is added to the bytes.
-    fn place(&self, fields: &mut Fields, span: impl Fn(&[u8]) -> Span) -> (Span, Option<Span>) {
+    fn place(&self, fields: &mut Fields, literal: impl Fn(&str) -> TextSpan) -> (TextSpan, Option<TextSpan>) {
         let path = match &self.path {
-            Cow::Borrowed(path) if self.is_literal => span(path.as_bytes()),
-            path => fields.push_bytes(path.as_bytes()),
+            Cow::Borrowed(path) if self.is_literal => literal(path),
+            path => fields.push_text(path),
         };
         let query = self.query.as_ref().map(|query| match query {
-            Cow::Borrowed(query) => span(query.as_bytes()),
-            Cow::Owned(query) => fields.push_bytes(query.as_bytes()),
+            Cow::Borrowed(query) => literal(query),
+            Cow::Owned(query) => fields.push_text(query),
         });
         (path, query)
     }

@@ -1,6 +1,7 @@
 //! A response's head: status, body length, and whether the connection can be used again.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use httparse::{Error, Header, ParserConfig, Response, Status};
 use tidegate_traffic::HeaderLines;
@@ -17,6 +18,8 @@ pub struct ResponseHead<'h, 'b> {
     pub phrase: &'b str,
     /// Header lines.
     pub headers: &'h [Header<'b>],
+    /// The head as it came, where the lines stand; empty if it did not come as HTTP/1.
+    pub text: &'b [u8],
     /// How long its body is.
     pub body: BodyLength,
     /// Whether another request may follow on the connection. An interim response speaks for the final one, too.
@@ -65,6 +68,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             status,
             phrase: "",
             headers,
+            text: b"",
             body,
             persistent: true,
             upgrade: false,
@@ -81,7 +85,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
     fn checked(
         response: Response<'h, 'b>,
         parsed: httparse::Result<usize>,
-        bytes: &[u8],
+        bytes: &'b [u8],
         to_head: bool,
     ) -> Result<ResponseHead<'h, 'b>, Malformed> {
         match parsed {
@@ -110,6 +114,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             status,
             phrase: response.reason.unwrap_or_default(),
             headers: response.headers,
+            text: bytes,
             body,
             persistent: !framing.close && !http_1_0 && !deceptive && body != BodyLength::UntilClose,
             upgrade: framing.upgrade,
@@ -121,6 +126,18 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
 impl HeaderLines for ResponseHead<'_, '_> {
     fn line(&self, index: usize) -> Option<(&str, &[u8])> {
         self.headers.get(index).map(|header| (header.name, header.value))
+    }
+}
+
+impl ResponseHead<'_, '_> {
+    /// Where a line stands in the text, with its line break, if it is written there as the proxy would: one space before the
+    /// value, none behind it. Such lines may be copied in one piece.
+    pub fn tidy(&self, header: &Header<'_>) -> Option<Range<usize>> {
+        let place = |part: &[u8]| part.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
+        let (at, value) = (place(header.name.as_bytes()), place(header.value));
+        let end = value.checked_add(header.value.len())?;
+        let colon = self.text.get(at.checked_add(header.name.len())?..value)?;
+        (colon == b": " && self.text.get(end..end + 2)? == b"\r\n").then_some(at..end + 2)
     }
 }
 

@@ -31,6 +31,8 @@ struct Local {
     seats: Rc<Seats>,
     view: View,
     epoch: u64,
+    /// Of the cell, from before its endpoints were looked at.
+    version: u64,
 }
 
 /// The endpoints of one moment as this worker sees them; requests under way hold on to it.
@@ -45,11 +47,12 @@ struct Seats {
 impl Balancer {
     /// A worker's balancer. `random` says where its turns begin.
     pub fn new(shared: Arc<Shared>, random: u64, now: Duration) -> Balancer {
+        let version = shared.cell.version();
         let (state, epoch) = shared.look(now);
         let (roster, sweep_at) = (state.roster.clone(), state.sweep_at);
         drop(state);
         let seats = Rc::new(Seats::new(&shared, roster, None));
-        let local = Local::new(seats, epoch, sweep_at, random, now);
+        let local = Local::new(seats, epoch, version, sweep_at, random, now);
         let tally = shared.budget().tally();
         Balancer { shared, tally, seed: random, local: RefCell::new(local) }
     }
@@ -102,24 +105,30 @@ impl Balancer {
 }
 
 impl Local {
-    fn new(seats: Rc<Seats>, epoch: u64, sweep_at: Duration, random: u64, now: Duration) -> Local {
+    fn new(
+        seats: Rc<Seats>,
+        epoch: u64,
+        version: u64,
+        sweep_at: Duration,
+        random: u64,
+        now: Duration,
+    ) -> Local {
         let shared = &seats.shared;
         let mut view = View::new(&seats.roster, &shared.policy, shared.home.as_ref(), random, now);
         view.refresh_at = view.refresh_at.min(sweep_at);
-        Local { seats, view, epoch }
+        Local { seats, view, epoch, version }
     }
 
     fn is_outdated(&self, now: Duration) -> bool {
         let shared = &self.seats.shared;
-        shared.epoch() != self.epoch
-            || now >= self.view.refresh_at
-            || !Arc::ptr_eq(&shared.cell.load(), &self.seats.roster.endpoints)
+        shared.epoch() != self.epoch || now >= self.view.refresh_at || shared.cell.version() != self.version
     }
 
     /// Looks again; where another worker is at it right now, the old view serves one request more.
     #[cold]
     fn renew(&mut self, seed: u64, now: Duration) {
         let shared = self.seats.shared.clone();
+        let version = shared.cell.version();
         let Some((state, epoch)) = shared.try_look(now) else { return };
         let (roster, sweep_at) = (state.roster.clone(), state.sweep_at);
         drop(state);
@@ -128,7 +137,7 @@ impl Local {
         let same = Arc::ptr_eq(&roster, &self.seats.roster);
         let seats =
             if same { self.seats.clone() } else { Rc::new(Seats::new(&shared, roster, Some(&self.seats))) };
-        *self = Local::new(seats, epoch, sweep_at, random, now);
+        *self = Local::new(seats, epoch, version, sweep_at, random, now);
     }
 }
 

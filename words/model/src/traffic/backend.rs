@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -123,24 +124,34 @@ pub enum BackendProtocol {
 }
 
 /// The endpoints of one backend, swapped whole; a reader never waits.
-pub struct EndpointCell(ArcSwap<Endpoints>);
+pub struct EndpointCell {
+    endpoints: ArcSwap<Endpoints>,
+    version: AtomicU64,
+}
 
 impl EndpointCell {
     /// A cell that holds these endpoints.
     pub fn new(endpoints: Endpoints) -> Self {
-        EndpointCell(ArcSwap::from_pointee(endpoints))
+        EndpointCell { endpoints: ArcSwap::from_pointee(endpoints), version: AtomicU64::new(0) }
+    }
+
+    /// How often they were replaced; much cheaper to ask than [`load`](EndpointCell::load). Who asks first and loads then has
+    /// endpoints that are at least as new.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The endpoints now.
     pub fn load(&self) -> arc_swap::Guard<Arc<Endpoints>> {
-        self.0.load()
+        self.endpoints.load()
     }
 
     /// Replaces them, if they differ.
     pub fn store(&self, endpoints: Endpoints) -> bool {
-        let differs = **self.0.load() != endpoints;
+        let differs = **self.endpoints.load() != endpoints;
         if differs {
-            self.0.store(Arc::new(endpoints));
+            self.endpoints.store(Arc::new(endpoints));
+            self.version.fetch_add(1, Ordering::Release);
         }
         differs
     }
