@@ -40,25 +40,28 @@ impl Leftovers {
     }
 }
 
-/// Takes the program's code out of the page table, once; what is run comes back from the page cache, some pages at a time.
+/// Takes the program's code and constants out of the page table, once; what is needed comes back from the page cache, some
+/// pages at a time.
 fn unmap_code() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let Ok(program) = std::env::current_exe() else { return };
     for (start, bytes) in maps.lines().filter_map(|line| code(line, &program)) {
-        // SAFETY: the range is a mapping of this program's file, not writable and so never written to: each page is read
-        // from the file again when it is needed.
+        // SAFETY: the range is a mapping of this program's file that never was writable, and so was never written to: each
+        // page is read from the file again when it is needed.
         unsafe { libc::madvise(std::ptr::without_provenance_mut(start), bytes, libc::MADV_DONTNEED) };
     }
 }
 
-/// Start and size of a line of `/proc/self/maps`, if it is code of this program.
+/// Start and size of a line of `/proc/self/maps`, if it is code of this program, or its constants, which begin the file. What
+/// is read-only behind them was writable once, for relocations.
 fn code(line: &str, program: &Path) -> Option<(usize, usize)> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
     let number = |digits| usize::from_str_radix(digits, 16).ok();
     let is_ours = Path::new(rest.splitn(5, ' ').nth(4)?.trim_start()) == program;
     let (start, end) = (number(start)?, number(end)?);
-    (is_ours && rest.starts_with("r-xp")).then_some((start, end.checked_sub(start)?))
+    let kind = rest.starts_with("r-xp ") || rest.starts_with("r--p 00000000 ");
+    (is_ours && kind).then_some((start, end.checked_sub(start)?))
 }
 
 /// Gives free pages in the middle of the heap back, too; only this allocator keeps them.
@@ -81,8 +84,11 @@ mod tests {
         let program = Path::new("/usr/bin/tidegate");
         let text = "55d0c000-55d0e000 r-xp 0000c000 fe:00 1234       /usr/bin/tidegate";
         assert_eq!(code(text, program), Some((0x55d0_c000, 0x2000)));
+        let constants = "55d00000-55d0c000 r--p 00000000 fe:00 1234       /usr/bin/tidegate";
+        assert_eq!(code(constants, program), Some((0x55d0_0000, 0xc000)));
         for other in [
             "55d0e000-55d0f000 r--p 0000e000 fe:00 1234       /usr/bin/tidegate",
+            "55d00000-55d0c000 rw-p 00000000 fe:00 1234       /usr/bin/tidegate",
             "7f000000-7f001000 r-xp 00000000 fe:00 99         /usr/lib/libc.so.6",
             "7f000000-7f001000 rw-p 00000000 00:00 0 ",
             "",

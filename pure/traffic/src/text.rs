@@ -45,12 +45,6 @@ pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
-/// Writes bytes as lower-case hexadecimal digits.
-pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() * 2);
-    bytes.iter().for_each(|&byte| out.extend_from_slice(&hex_digits(byte)));
-}
-
 /// Whether it is a token (RFC 9110 section 5.6.2): a method or a header's name.
 pub(crate) fn is_token(text: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);

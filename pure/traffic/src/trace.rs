@@ -3,7 +3,7 @@
 //! The gateway is a span of its own, or several: backends see the id of one as parent. Nothing here records or sends spans.
 
 use crate::request::HeaderLines;
-use crate::text::{hex_digits, list_items, push_hex};
+use crate::text::{hex_digits, list_items};
 
 /// `traceparent` of version 00: `00-` trace id `-` parent id `-` flags (section 3.2.2).
 const PARENT_BYTES: usize = 55;
@@ -96,8 +96,7 @@ impl Trace {
 
     /// The same, with another span of this gateway for the backend's parent.
     pub fn write_for(&self, span_id: [u8; 8], out: &mut Vec<u8>) {
-        let mut line = *b"traceparent: 00-________________________________-________________-__
-";
+        let mut line = *b"traceparent: 00-________________________________-________________-__\r\n";
         let flags = if self.sampled { SAMPLED } else { 0 } | if self.random { RANDOM } else { 0 };
         for (at, bytes) in [(16, &self.trace_id[..]), (49, &span_id), (66, &[flags])] {
             for (pair, &byte) in line[at..].chunks_exact_mut(2).zip(bytes) {
