@@ -223,9 +223,18 @@ pub fn usable(endpoints: &[SocketAddr]) -> Endpoints {
     Endpoints::plain(endpoints.iter().copied())
 }
 
-/// A free port of loopback.
+/// A free port of loopback, given once. Below those that the kernel gives away, so that no other test comes to have it
+/// between this look and its use.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    let from = 12_000 + std::process::id() as usize % 100 * 100;
+    loop {
+        let port = 10_000 + (from + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port as u16));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Sockets that send everything for `shop.example` to these backends.
