@@ -289,3 +289,24 @@ fn own_answers_are_replaced() {
     assert_eq!((status(&head), body.as_str()), (500, "down"), "{head}");
     assert_eq!(gateway.log(1)[0]["reason"], "NoEndpoint");
 }
+
+/// An answer that HTTP/2 ends with its head is told its length to a client of HTTP/1, which would wait for the end of the
+/// connection otherwise.
+#[test]
+fn answers_without_a_body_have_a_length() {
+    let origin = super::http2::Http2Origin::start(|peer, id, is_new| {
+        if is_new {
+            peer.respond(id, 200, &[("x-1", "y")], true);
+        }
+    });
+    let gateway = gateway(&http2_backend(&origin), ResponsePolicy::default());
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let (head, body) = client.ask(&request(""));
+        assert_eq!(
+            (status(&head), field(&head, "content-length"), body.as_str()),
+            (200, Some("0"), ""),
+            "{head}"
+        );
+    }
+}
