@@ -50,6 +50,10 @@ deny: ## Licences and duplicate crates (installs cargo-deny once)
 runs: packages build ## The demo ten times; minimum, median and maximum of every figure
 	$(BIN)/lab demo --times 10
 
+.PHONY: handovers
+handovers: packages build ## Twenty hand-overs under load of every kind; the short one is in `make test` (root)
+	$(BIN)/lab run handover_full
+
 .PHONY: bench-l7
 bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--case h1-small" (root)
 	scripts/install-packages bench

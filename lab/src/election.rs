@@ -20,3 +20,18 @@ pub const ELECTION: Topology = Topology {
     pods: &[],
     manifests: &[("vrrp.yaml", include_str!("../manifests/election/vrrp.yaml"))],
 };
+
+/// The drawing for hand-overs: the same, with a server behind the gateway.
+pub const HANDOVER: Topology = Topology {
+    name: "handover",
+    about: "one gateway before a server, a keepalived that waits for its address, and a client that uses it",
+    lans: &[Lan { name: "outside", net: [10, 10, 0] }],
+    hosts: &[
+        Host { name: "client", kind: Kind::Client, at: &[("outside", 2)], via: None },
+        Host { name: "server", kind: Kind::Client, at: &[("outside", 3)], via: None },
+        Host { name: "gw1", kind: Kind::Gateway, at: &[("outside", 11)], via: None },
+        Host { name: "other", kind: Kind::Keepalived, at: &[("outside", 12)], via: None },
+    ],
+    pods: &[],
+    manifests: &[("all.yaml", include_str!("../manifests/handover/all.yaml"))],
+};

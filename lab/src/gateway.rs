@@ -1,6 +1,7 @@
 //! Tidegate on a gateway: how it is started, ended, and asked what it does. It knows the command line, the admin
 //! address and `status`, as a user does, and nothing of the inside.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::load::Plan;
 use crate::netns::Netns;
+use crate::process::{self, Process};
 
 /// Where each gateway's admin address is, inside its own namespace.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9440);
@@ -40,6 +42,28 @@ impl Lab {
 
     /// Starts Tidegate on a gateway.
     pub fn start_gateway(&mut self, name: &str) -> Result<()> {
+        self.start_gateway_with(name, &[])
+    }
+
+    /// Has another process take over on a gateway, and waits until it says so; the one before, which may still drain.
+    pub fn hand_over(&mut self, name: &str) -> Result<Process> {
+        let before = self.take(name)?;
+        self.start_gateway_with(name, &["--takeover"])?;
+        let log = self.logs().join(format!("{name}.log"));
+        let pid = before.pid();
+        let took = |line: &str| {
+            // The access log is there too, and much longer.
+            line.contains("took over")
+                && serde_json::from_str(line).is_ok_and(|line: Value| line["pid"] == pid)
+        };
+        self.wait("end of the hand-over", Duration::from_secs(20), |lab| {
+            lab.check()?;
+            Ok(process::tail(&log, 1 << 20).lines().any(took).then_some(()))
+        })?;
+        Ok(before)
+    }
+
+    fn start_gateway_with(&mut self, name: &str, more: &[&str]) -> Result<()> {
         let state = self.dir(name)?.join("state");
         let config = self.config(name)?;
         std::fs::write(
@@ -50,7 +74,7 @@ impl Lab {
             ),
         )?;
         let (program, manifests, admin) = (program()?, self.manifests(), ADMIN.to_string());
-        let argv = [
+        let mut argv = vec![
             program.as_os_str(),
             "run".as_ref(),
             "--config".as_ref(),
@@ -62,7 +86,9 @@ impl Lab {
             "--admin".as_ref(),
             admin.as_ref(),
         ];
-        self.start(name, name, &argv.map(|arg| arg.to_string_lossy().into_owned()))
+        argv.extend(more.iter().map(OsStr::new));
+        let argv: Vec<_> = argv.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        self.start(name, name, &argv)
     }
 
     /// Ends Tidegate on a gateway in good order; whether it went within five seconds.

@@ -77,6 +77,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.exactly(length.map_err(|_| bad("a length that is no number"))?).await
     }
 
+    /// Whatever bytes come next, once no messages do any more; none at the end.
+    pub async fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.more().await?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     async fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {

@@ -13,6 +13,7 @@ mod bench;
 mod bird;
 mod board;
 mod capture;
+mod crowd;
 mod demo;
 mod election;
 mod floods;
@@ -223,6 +224,8 @@ fn down(id: Option<String>, all: bool) -> Result<()> {
 fn list() {
     println!("scenarios (lab run NAME)");
     scenarios::ALL.iter().for_each(|scenario| println!("  {:20} {}", scenario.name, scenario.about));
+    println!("long scenarios (lab run NAME; not part of --all)");
+    scenarios::LONG.iter().for_each(|scenario| println!("  {:20} {}", scenario.name, scenario.about));
     println!("topologies (lab up NAME)");
     topology::all().iter().for_each(|topology| println!("  {:20} {}", topology.name, topology.about));
     println!("labs");

@@ -41,7 +41,7 @@ pub enum Gateways {
 
 /// The scenario of that name.
 pub fn named(name: &str) -> Result<&'static Scenario> {
-    match scenarios::ALL.iter().find(|scenario| scenario.name == name) {
+    match scenarios::ALL.iter().chain(scenarios::LONG).find(|scenario| scenario.name == name) {
         Some(scenario) => Ok(scenario),
         None => bail!("no scenario {name}; `lab list` names them"),
     }

@@ -1,6 +1,6 @@
 //! Every scenario, in the order in which `lab run --all` tells them.
 
-use crate::election::ELECTION;
+use crate::election::{ELECTION, HANDOVER};
 use crate::journey::JOURNEY;
 use crate::scenario::{Gateways, Scenario};
 
@@ -11,6 +11,7 @@ pub mod explain;
 pub mod failure;
 pub mod frozen;
 pub mod frr_bird;
+pub mod handover;
 pub mod inbound;
 pub mod keepalived_election;
 pub mod lab_self;
@@ -154,4 +155,20 @@ pub const ALL: &[Scenario] = &[
         keepalived_election::run,
         "one address moves between Tidegate and keepalived as VRRP says"
     ),
+    scenario!(
+        "handover",
+        HANDOVER,
+        ByStory,
+        handover::some,
+        "three processes take over one after the other under load of every kind, and nobody notices"
+    ),
 ];
+
+/// Scenarios that take a minute or more; each has a short one in [`ALL`].
+pub const LONG: &[Scenario] = &[scenario!(
+    "handover_full",
+    HANDOVER,
+    ByStory,
+    handover::many,
+    "twenty processes take over one after the other under load of every kind, and nobody notices"
+)];

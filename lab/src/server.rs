@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,6 +37,9 @@ pub fn serve(personality: Personality, ports: &[u16]) -> Result<()> {
             let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
             let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?;
             accepting.spawn(accept(listener, personality.clone(), stopping.clone()));
+            let datagrams =
+                UdpSocket::bind(at).await.with_context(|| format!("hearing datagrams on {at}"))?;
+            accepting.spawn(echo_datagrams(datagrams, stopping.clone()));
         }
         term.recv().await;
         let _ = stop.send(true);
@@ -87,11 +90,48 @@ async fn converse(
         if reader.body(&head).await.is_err() {
             return;
         }
+        if head.fields.get("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+            // What was promised is a WebSocket; bytes that come back as they went are one that echoes.
+            return echo_bytes(&mut reader, &mut write).await.unwrap_or_default();
+        }
         let close = head.closes() || *stopping.borrow();
         let answered = answer(&mut write, &head, &body(&me, peer, &head), close).await;
         if answered.is_err() || close {
             return;
         }
+    }
+}
+
+/// Sends each datagram back behind the port that it came from, so that its sender sees whether that changes.
+async fn echo_datagrams(socket: UdpSocket, mut stopping: watch::Receiver<bool>) {
+    let mut room = [0; 2048];
+    loop {
+        tokio::select! {
+            _ = stopping.changed() => return,
+            received = socket.recv_from(&mut room) => {
+                // An error is about one that was sent, and whose receiver is gone.
+                let Ok((count, from)) = received else { continue };
+                let mut reply = format!("{} ", from.port()).into_bytes();
+                reply.extend_from_slice(&room[..count]);
+                let _ = socket.send_to(&reply, from).await;
+            }
+        }
+    }
+}
+
+/// Switches protocols, and sends back what comes.
+async fn echo_bytes(
+    reader: &mut Reader<impl tokio::io::AsyncRead + Unpin>,
+    write: &mut (impl AsyncWriteExt + Unpin),
+) -> std::io::Result<()> {
+    let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+    write.write_all(head.as_bytes()).await?;
+    loop {
+        let bytes = reader.bytes().await?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        write.write_all(&bytes).await?;
     }
 }
 

@@ -146,7 +146,7 @@ impl Host {
 
 /// Every topology, by name.
 pub fn all() -> &'static [&'static Topology] {
-    &[&crate::journey::JOURNEY, &crate::election::ELECTION]
+    &[&crate::journey::JOURNEY, &crate::election::ELECTION, &crate::election::HANDOVER]
 }
 
 #[cfg(test)]

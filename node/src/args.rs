@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 /// `tidegate run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Run {
     /// Bootstrap file: what a machine must know before it can read objects.
     #[arg(long, value_name = "FILE")]
@@ -47,6 +47,12 @@ pub struct Run {
     /// The GatewayNode or Node that this process is [default: the host name].
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Take over from the one that runs on the same stateDir, without loss; start as usual where none runs.
+    #[arg(long)]
+    pub takeover: bool,
+    /// With --takeover: return once the new process serves, and leave it running; for `systemctl reload`.
+    #[arg(long, requires = "takeover")]
+    pub background: bool,
 }
 
 /// `tidegate check`.

@@ -21,6 +21,8 @@ use tidegate_proxy::ProxyObserved;
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
 
+use crate::handover::Draining;
+
 /// What was decided last.
 #[derive(Clone, Default)]
 pub struct Decided {
@@ -67,6 +69,7 @@ struct Shared {
     proxy: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
     kernel: KernelView,
+    draining: Draining,
 }
 
 impl Board {
@@ -77,9 +80,10 @@ impl Board {
         proxy: watch::Receiver<ProxyObserved>,
         speaker: Arc<Speaker>,
         kernel: KernelView,
+        draining: Draining,
     ) -> Self {
         let (decided, pods) = (RwLock::default(), Mutex::default());
-        Board(Arc::new(Shared { node, ready, decided, pods, proxy, speaker, kernel }))
+        Board(Arc::new(Shared { node, ready, decided, pods, proxy, speaker, kernel, draining }))
     }
 
     /// Shows what was decided now.

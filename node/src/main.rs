@@ -1,11 +1,13 @@
 //! The binary `tidegate`: arguments, wiring, shutdown. The only place where the shells meet.
 
 mod args;
+mod background;
 mod board;
 mod check;
 mod cleanup;
 mod client;
 mod explain;
+mod handover;
 mod intent;
 mod lock;
 mod log;

@@ -7,6 +7,8 @@
 //! One task decides; it sleeps until a source, an interface, a learned route or a shell's progress wakes it. Each is a
 //! watch channel, so a burst costs one round and nothing queues up.
 
+mod succession;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use prometheus_client::registry::Registry;
 use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
 use tidegate_files::{FileSource, SourceState};
+use tidegate_handover::Manager;
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
@@ -28,28 +31,40 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args;
+use crate::background::{self, Starter};
 use crate::board::{Board, Decided, KernelView};
+use crate::handover::giver::Legacy;
+use crate::handover::taker::{self, Inheritance};
+use crate::handover::{self, Draining};
 use crate::intent::{Changed, Intent};
-use crate::lock::{KernelLock, StateLock};
+use crate::lock::KernelLock;
 use crate::log;
 use crate::machine::MachineWatch;
 use crate::memory::Leftovers;
+use crate::run::succession::{Before, Closed, Succession, Turn, secret_of};
 use crate::settings::Settings;
 
 /// How long connections may finish after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until another process has taken over and the last connection here has ended.
 pub fn run(admin: Option<SocketAddr>, arguments: &args::Run) -> Result<()> {
+    if arguments.background {
+        return background::run();
+    }
     let mut warnings = Vec::new();
     let settings = Settings::settle(admin, arguments, &mut |warning| warnings.push(warning))?;
-    let _lock = StateLock::take(&settings.state_dir)?;
+    let before = if arguments.takeover { taker::ask(&settings.state_dir)? } else { None };
+    let inheritance = before.map_or_else(|| Inheritance::of_nobody(&settings.state_dir), Ok)?;
     let _log = log::start();
     die_of_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if arguments.takeover && inheritance.taker.is_none() {
+        tracing::info!("no process runs on this stateDir: started without a hand-over");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let daemon = Daemon::start(settings).await?;
+        let daemon = Daemon::start(settings, inheritance).await?;
         daemon.serve().await
     })
 }
@@ -69,7 +84,6 @@ struct Daemon {
     /// What the kernel was last told of it.
     installed: Arc<Learned>,
     keeper: Option<Keeper>,
-    _kernel_lock: Option<KernelLock>,
     kept: watch::Receiver<Arc<Applied>>,
     /// Generations handed to proxy and kernel; ready once both have applied theirs.
     generations: Option<(u64, u64)>,
@@ -82,13 +96,23 @@ struct Daemon {
     closed: BTreeSet<SocketKey>,
     noticed: Option<String>,
     leftovers: Leftovers,
+    succession: Succession,
 }
 
 impl Daemon {
-    /// Starts every shell. The admin address comes first: where it cannot be had, nothing is touched.
-    async fn start(settings: Settings) -> Result<Daemon> {
-        let console = Console::open(settings.admin).await?;
+    /// Starts every shell. The admin address comes first: where it cannot be had, nothing is touched. After another process
+    /// nothing is opened, spoken or written before it has let go.
+    async fn start(settings: Settings, inheritance: Inheritance) -> Result<Daemon> {
+        let Inheritance { lock, kernel_lock, listener, admin, secret, sockets, draining, taker } =
+            inheritance;
+        let console = match admin {
+            Some((address, fd)) if address == settings.admin => Console::inherit(address, fd)?,
+            _ => Console::open(settings.admin).await?,
+        };
         let mut registry = Registry::default();
+        let handovers = handover::Metrics::default();
+        handovers.register(&mut registry);
+        let secret = secret_of(&settings, secret)?;
         let (tracing, exporter) = match &settings.tracing.otlp.0 {
             None => (None, None),
             Some(collector) => {
@@ -105,21 +129,20 @@ impl Daemon {
                 access_log: settings.access_log.settled(),
                 tracing,
                 limits: limits(),
-                shared_secret: settings.peers_secret.0.clone(),
+                shared_secret: secret.clone(),
+                held: taker.is_some(),
             },
             &mut registry,
         )?;
         let speaker =
             Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
-        let mut kernel_lock = None;
-        let (keeper, refusal) = match Keeper::start(settings.state_dir.clone(), &mut registry) {
-            Ok(keeper) => {
-                kernel_lock = Some(KernelLock::take()?);
-                (Some(keeper), String::new())
-            }
+        handovers.sockets.set(i64::try_from(sockets.len()).unwrap_or(i64::MAX));
+        proxy.handover().inherit(sockets).await;
+        let (keeper, kernel_lock, refusal) = match Keeper::start(settings.state_dir.clone(), &mut registry) {
+            Ok(keeper) => (Some(keeper), Some(kernel_lock.map_or_else(KernelLock::take, Ok)?), String::new()),
             Err(error) => {
                 tracing::warn!("the kernel is not programmed: {error}");
-                (None, error.to_string())
+                (None, None, error.to_string())
             }
         };
         let nobody = || watch::channel(Arc::default()).1;
@@ -128,9 +151,36 @@ impl Daemon {
             if keeper.is_some() { KernelView::Kept(kept.clone()) } else { KernelView::Refused(refusal) };
         let (ready, is_ready) = watch::channel(false);
         let proxied = proxy.observed();
-        let board = Board::new(settings.node.clone(), is_ready, proxied.clone(), speaker.clone(), kernel);
+        let drained = Draining::default();
+        draining.into_iter().for_each(|(pid, channel)| drained.listen(pid, channel));
+        let board = Board::new(
+            settings.node.clone(),
+            is_ready,
+            proxied.clone(),
+            speaker.clone(),
+            kernel,
+            drained.clone(),
+        );
         registry.register_collector(Box::new(board.clone()));
-        console.serve(board.clone(), registry);
+        let legacy = Legacy {
+            lock: lock.duplicate()?,
+            kernel_lock: kernel_lock.as_ref().map(KernelLock::duplicate).transpose()?,
+            admin: (settings.admin, console.duplicate()?),
+            secret: if settings.peers_secret.0.is_empty() { secret } else { Vec::new() },
+        };
+        let succession = Succession {
+            before: taker.map(Before::new),
+            doors: Some(Closed { console, registry, listener, legacy }),
+            console: None,
+            successors: None,
+            ending: Arc::default(),
+            draining: drained,
+            metrics: handovers,
+            manager: Manager::of_environment(),
+            starter: Starter::of_environment(),
+            socket: handover::socket(&settings.state_dir),
+            _locks: (lock, kernel_lock),
+        };
         let sources = settings
             .sources
             .into_iter()
@@ -147,7 +197,6 @@ impl Daemon {
             installed: Arc::default(),
             speaker,
             keeper,
-            _kernel_lock: kernel_lock,
             kept,
             generations: None,
             ready,
@@ -156,6 +205,7 @@ impl Daemon {
             closed: BTreeSet::new(),
             noticed: None,
             leftovers: Leftovers::default(),
+            succession,
         })
     }
 
@@ -163,8 +213,15 @@ impl Daemon {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        if !self.succession.waits() {
+            self.open_doors()?;
+        }
         loop {
             self.decide().await;
+            if self.could_take_over() {
+                self.take_over().await?;
+                continue;
+            }
             tokio::select! {
                 () = any_changed(&mut self.sources) => {}
                 () = self.machine.changed() => {}
@@ -172,12 +229,20 @@ impl Daemon {
                 Ok(()) = self.proxied.changed() => {}
                 Ok(()) = self.kept.changed() => {}
                 () = self.leftovers.give_back() => {}
+                turn = self.succession.turn() => match turn? {
+                    Turn::HandOver(successor) => {
+                        return self.hand_over(successor, [terminate, interrupt], hang_up).await;
+                    }
+                },
                 _ = hang_up.recv() => self.proxy.reopen_access_log(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
-        self.stop().await;
+        // While another process is in charge there is nothing to stop.
+        if !self.succession.waits() {
+            self.stop().await;
+        }
         Ok(())
     }
 
@@ -210,6 +275,15 @@ impl Daemon {
     }
 
     async fn hand_on(&mut self, changed: Changed, machine: &Machine) {
+        if self.succession.waits() {
+            // Compiled, and nothing else: another process is in charge.
+            if changed.model {
+                let generation = self.proxy.update(self.intent.model.traffic.clone());
+                self.generations = Some((generation, 0));
+                self.log_verdicts();
+            }
+            return;
+        }
         let mut proxy_generation = self.generations.map_or(0, |(proxy, _)| proxy);
         let mut kernel_generation = self.generations.map_or(0, |(_, kernel)| kernel);
         if changed.model {
@@ -239,7 +313,7 @@ impl Daemon {
 
     /// Judges what this gateway may take part in, and tells whom it concerns when that changes.
     async fn judge(&mut self) {
-        let Some((proxy, kernel)) = self.generations else { return };
+        let Some((proxy, kernel)) = self.generations.filter(|_| !self.succession.waits()) else { return };
         let proxied = self.proxied.borrow().clone();
         let kept = self.kept.borrow().generation >= kernel;
         let standing = readiness::Facts {
@@ -264,6 +338,7 @@ impl Daemon {
         if self.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready) {
             let sockets: Vec<String> = proxied.sockets.keys().map(ToString::to_string).collect();
             tracing::info!(sockets = sockets.join(" "), "ready");
+            self.succession.serves("ready");
             self.speaker.set_ready(ready).await;
         }
         if std::mem::replace(&mut self.eligible, eligible) != eligible {
@@ -292,15 +367,21 @@ impl Daemon {
 
     /// Addresses and routes go to the others first, while new connections are still accepted; then what is in flight
     /// may finish. The kernel keeps what it holds: the next start adopts it.
-    async fn stop(self) {
+    async fn stop(mut self) {
         tracing::info!("stopping");
+        self.succession.end();
         self.speaker.stop().await;
+        self.end_connections().await;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
+    }
+
+    /// Lets connections finish for a while.
+    async fn end_connections(&self) {
         let left = self.proxy.drain(DRAIN).await;
         if left > 0 {
             tracing::warn!(connections = left, "closed before they had ended");
-        }
-        if let Some(keeper) = self.keeper {
-            keeper.stop();
         }
     }
 }

@@ -240,6 +240,12 @@ fn kernel(status: &Status) {
         println!("  {error}");
     }
     println!();
+    for draining in &status.draining {
+        let (pid, connections) = (draining.pid, draining.connections);
+        println!(
+            "Draining  process {pid}, which was taken over from, still holds {connections} connections\n"
+        );
+    }
 }
 
 fn objects(status: &Status) {

@@ -7,5 +7,5 @@ mod routes;
 mod server;
 mod view;
 
-pub use server::{Console, ConsoleError};
+pub use server::{Console, ConsoleError, Serving};
 pub use view::{EgressQuery, Explained, HttpQuery, View};

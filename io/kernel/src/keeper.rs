@@ -250,6 +250,11 @@ impl Loop {
             self.known = None;
             self.look_at = Instant::now() + SAFETY_NET;
         }
+        if self.applied_at.is_none()
+            && let Err(error) = self.kernel.reread_record()
+        {
+            tracing::warn!(%error, "the record of settings cannot be read again");
+        }
         let mut applied = self.last();
         let read = self.look(&desired).await;
         let errors = match read {

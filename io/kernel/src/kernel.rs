@@ -46,6 +46,11 @@ impl Kernel {
         Ok(Self { handle, connection, routes, nftables, sysctls, rtnetlink_port: own.port_number() })
     }
 
+    /// Reads the record of settings anew, as a process must that takes over from another.
+    pub(crate) fn reread_record(&mut self) -> io::Result<()> {
+        self.sysctls.reread()
+    }
+
     /// Reads everything of ours and what stands in its way. `desired` only tells which settings to read.
     pub async fn observe(&mut self, desired: &Desired) -> Result<Observed, ObserveError> {
         let at = |what| move |source| ObserveError { what, source };

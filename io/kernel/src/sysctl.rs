@@ -30,6 +30,13 @@ impl Sysctls {
         Ok(Self { path, recorded })
     }
 
+    /// Reads the record anew: another process may have written it since.
+    pub(crate) fn reread(&mut self) -> io::Result<()> {
+        let state_dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
+        *self = Sysctls::open(&state_dir)?;
+        Ok(())
+    }
+
     /// What is recorded.
     pub(crate) fn recorded(&self) -> &BTreeMap<SysctlKey, Recorded> {
         &self.recorded

@@ -231,7 +231,7 @@ impl Connection {
 
     /// Waits for a request, without a buffer or anything else that one needs; false if none comes.
     async fn wait_idle(&self) -> bool {
-        let closing = self.caller.door.is_closing();
+        let closing = self.caller.door.is_closed();
         let wait = {
             let limits = &self.caller.worker.limits;
             let table = self.caller.door.table();

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::Traffic;
+use tidegate_model::traffic::Entrance;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::listener;
+use crate::handover::{Errand, Inheritance};
 use crate::proxy::{ProxyObserved, SocketKey, SocketState};
 use crate::table::Table;
 use crate::worker::{DoorOrder, Order, Shared};
@@ -32,16 +33,28 @@ pub struct Control {
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<Order>>,
     observed: watch::Sender<ProxyObserved>,
+    errands: mpsc::Receiver<Errand>,
     tables: BTreeMap<SocketKey, Arc<Table>>,
+    /// Those of them whose sockets are open.
+    open: BTreeSet<SocketKey>,
+    inheritance: Inheritance,
+    /// Nothing is opened yet: tables are only compiled.
+    held: bool,
+    /// Every socket was given away.
+    retired: bool,
 }
 
 impl Control {
+    /// `held`: nothing is opened before [`Errand::Release`].
     pub fn new(
         shared: Arc<Shared>,
         workers: Vec<mpsc::Sender<Order>>,
         observed: watch::Sender<ProxyObserved>,
+        errands: mpsc::Receiver<Errand>,
+        held: bool,
     ) -> Self {
-        Control { shared, workers, observed, tables: BTreeMap::new() }
+        let (tables, open, inheritance) = Default::default();
+        Control { shared, workers, observed, errands, tables, open, inheritance, held, retired: false }
     }
 
     /// Follows wishes until the door is dropped; then the workers end too.
@@ -51,16 +64,77 @@ impl Control {
             let mut failed = false;
             if wish.draining {
                 self.order(|_, done| Order::Drain { done }).await;
-                self.tables.clear();
-                self.observed.send_modify(|observed| observed.sockets.clear());
-            } else if wish.generation > 0 {
+                self.close();
+            } else if self.held {
+                self.prepare(&wish);
+            } else if wish.generation > 0 && !self.retired {
                 failed = self.apply(&wish).await;
             }
             let retry = tokio::time::sleep(RETRY);
             tokio::select! {
                 changed = wishes.changed() => if changed.is_err() { return },
+                Some(errand) = self.errands.recv() => {
+                    let wish = wishes.borrow_and_update().clone();
+                    self.run_errand(errand, &wish).await;
+                }
                 () = retry, if failed => {}
             }
+        }
+    }
+
+    /// Helps a hand-over along.
+    async fn run_errand(&mut self, errand: Errand, wish: &Wish) {
+        match errand {
+            Errand::Sockets(answer) => drop(answer.send(self.gather(Order::Share).await)),
+            Errand::Suspend(answer) => drop(answer.send(self.gather(Order::Suspend).await)),
+            Errand::Resume(done) => {
+                self.order(|_, done| Order::Resume { done }).await;
+                let _ = done.send(());
+            }
+            Errand::Retire(done) => {
+                self.order(|_, done| Order::Retire { done }).await;
+                self.retired = true;
+                self.close();
+                let _ = done.send(());
+            }
+            Errand::Inherit(sockets, done) => {
+                self.inheritance.add(sockets);
+                let _ = done.send(());
+            }
+            Errand::Release(sessions, done) => {
+                self.inheritance.add_sessions(sessions);
+                self.held = false;
+                // A socket that cannot be opened is tried again with the round that follows.
+                self.apply(wish).await;
+                self.inheritance.clear();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.tables.clear();
+        self.open.clear();
+        self.observed.send_modify(|observed| observed.sockets.clear());
+    }
+
+    /// Compiles what a wish asks for, and opens nothing.
+    fn prepare(&mut self, wish: &Wish) {
+        self.shared.backends.follow(&wish.traffic);
+        let before = std::mem::take(&mut self.tables);
+        for entrance in &wish.traffic.entrances {
+            let key = SocketKey::of(entrance);
+            self.tables.insert(key, self.table(entrance, before.get(&key)));
+        }
+        let observed = ProxyObserved { generation: wish.generation, sockets: BTreeMap::new() };
+        self.observed.send_if_modified(|last| std::mem::replace(last, observed.clone()) != observed);
+    }
+
+    /// The table of an entrance; the one before where nothing changed.
+    fn table(&self, entrance: &Arc<Entrance>, before: Option<&Arc<Table>>) -> Arc<Table> {
+        match before {
+            Some(table) if Arc::ptr_eq(&table.entrance, entrance) => table.clone(),
+            _ => Arc::new(Table::new(entrance, before.map(AsRef::as_ref), &self.shared)),
         }
     }
 
@@ -73,21 +147,19 @@ impl Control {
         let mut orders: Vec<Vec<DoorOrder>> = self.workers.iter().map(|_| Vec::new()).collect();
         for entrance in &wish.traffic.entrances {
             let key = SocketKey::of(entrance);
-            let known = before.get(&key);
-            let sockets = match known {
-                Some(_) => Ok(Vec::new()),
-                None => listener::open(key, self.workers.len(), both_families(&wish.traffic, key)),
+            let sockets = if self.open.contains(&key) {
+                Ok(Vec::new())
+            } else {
+                self.inheritance.open(key, self.workers.len(), both_families(&wish.traffic, key))
             };
             match sockets {
                 Err(error) => _ = states.insert(key, SocketState::Failed(error)),
                 Ok(sockets) => {
-                    let table = match known {
-                        Some(table) if Arc::ptr_eq(&table.entrance, entrance) => table.clone(),
-                        _ => Arc::new(Table::new(entrance, known.map(AsRef::as_ref), &self.shared)),
-                    };
+                    let table = self.table(entrance, before.get(&key));
                     let mut sockets = sockets.into_iter();
                     for worker in &mut orders {
-                        worker.push(DoorOrder { key, table: table.clone(), socket: sockets.next() });
+                        let sockets = sockets.next().unwrap_or_default();
+                        worker.push(DoorOrder { key, table: table.clone(), sockets });
                     }
                     self.tables.insert(key, table);
                     states.insert(key, SocketState::Listening);
@@ -100,6 +172,7 @@ impl Control {
             Order::Serve { doors, done }
         })
         .await;
+        self.open = self.tables.keys().copied().collect();
         self.forget_metrics(&before);
         let failed = states.values().any(|state| *state != SocketState::Listening);
         let observed = ProxyObserved { generation: wish.generation, sockets: states };
@@ -120,6 +193,22 @@ impl Control {
             // A worker that ended has nothing left to apply.
             let _ = told.await;
         }
+    }
+
+    /// What all workers have of a kind.
+    async fn gather<T>(&self, order: impl Fn(oneshot::Sender<Vec<T>>) -> Order) -> Vec<T> {
+        let mut pending = Vec::new();
+        for worker in &self.workers {
+            let (answer, told) = oneshot::channel();
+            if worker.send(order(answer)).await.is_ok() {
+                pending.push(told);
+            }
+        }
+        let mut all = Vec::new();
+        for told in pending {
+            all.extend(told.await.unwrap_or_default());
+        }
+        all
     }
 
     fn forget_metrics(&self, before: &BTreeMap<SocketKey, Arc<Table>>) {

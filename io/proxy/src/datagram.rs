@@ -15,25 +15,18 @@ mod hall;
 mod session;
 mod sessions;
 
-use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use batch::Batch;
-
-use crate::datagram::hall::Hall;
-use crate::worker::{Door, Worker};
+pub use hall::Hall;
 
 /// Between two looks for sessions that are over.
 const SWEEP: Duration = Duration::from_millis(500);
 
 /// Serves a UDP door until it closes; then replies that are on their way have the grace of an idle connection.
-pub async fn serve(worker: Rc<Worker>, door: Rc<Door>, socket: UdpSocket) {
-    let grace = worker.limits.close_grace;
-    let hall = match Hall::new(worker, door.clone(), socket) {
-        Ok(hall) => Rc::new(hall),
-        Err(error) => return tracing::error!(socket = %door.key, %error, "cannot serve the socket"),
-    };
+pub async fn serve(hall: Rc<Hall>) {
+    let door = hall.door().clone();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -41,11 +34,13 @@ pub async fn serve(worker: Rc<Worker>, door: Rc<Door>, socket: UdpSocket) {
             biased;
             () = door.closed() => break,
             _ = sweep.tick() => hall.sweep(),
-            _ = hall.readable() => hall.take_in(),
+            () = hall.readable() => hall.take_in(),
         }
     }
-    if !hall.is_empty() {
-        tokio::time::sleep(grace).await;
+    if door.is_retired() {
+        hall.let_go();
+    } else if !hall.is_empty() {
+        tokio::time::sleep(hall.grace()).await;
         hall.end_all("SocketClosed");
     }
 }

@@ -26,6 +26,7 @@ mod control;
 mod datagram;
 mod exchange;
 mod framing;
+mod handover;
 mod health;
 mod http2;
 mod limits;
@@ -52,6 +53,7 @@ mod tests;
 
 pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput, SyslogReceiver};
 pub use exchange::recording::Tracing;
+pub use handover::{Handover, ListeningSocket, SessionSocket};
 pub use limits::Limits;
 pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, StartError};
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_model::traffic::Transport;
@@ -10,7 +10,7 @@ use tidegate_model::traffic::Transport;
 use crate::proxy::SocketKey;
 
 /// Connections that may wait to be accepted, for each worker.
-const BACKLOG: i32 = 8192;
+pub const BACKLOG: i32 = 8192;
 
 /// Bytes of datagrams that may wait to be read, for each worker; the kernel may grant less.
 const DATAGRAM_QUEUE_BYTES: usize = 4 * 1024 * 1024;
@@ -28,6 +28,27 @@ pub enum DoorSocket {
 pub fn open(key: SocketKey, workers: usize, both_families: bool) -> Result<Vec<DoorSocket>, String> {
     let sockets = (0..workers).map(|_| open_one(key, both_families)).collect::<io::Result<Vec<_>>>();
     sockets.map_err(|error| in_words(key, &error))
+}
+
+/// A socket that another process opened, if it is one of this address; else what it is instead, in words.
+pub fn adopt(key: SocketKey, fd: OwnedFd, both_families: bool) -> Result<DoorSocket, String> {
+    let socket = Socket::from(fd);
+    let error = |error: io::Error| format!("it cannot be examined: {error}");
+    let kind = socket.r#type().map_err(error)?;
+    let address = socket.local_addr().map_err(error)?.as_socket();
+    let wanted = if key.transport == Transport::Udp { Type::DGRAM } else { Type::STREAM };
+    if kind != wanted || address != Some(key.address) {
+        return Err("it is another socket than it was said to be".into());
+    }
+    if key.address.is_ipv6() && socket.only_v6().map_err(error)? == both_families {
+        return Err("it takes other address families than it is to take now".into());
+    }
+    socket.set_nonblocking(true).map_err(error)?;
+    match key.transport {
+        Transport::Udp => Ok(DoorSocket::Udp(socket.into())),
+        Transport::Tcp if socket.is_listener().map_err(error)? => Ok(DoorSocket::Tcp(socket.into())),
+        Transport::Tcp => Err("it does not listen".into()),
+    }
 }
 
 fn open_one(key: SocketKey, both_families: bool) -> io::Result<DoorSocket> {

@@ -21,6 +21,7 @@ use crate::access_log::{AccessLog, Logger};
 use crate::backends::Gauges;
 use crate::control::{Control, Wish};
 use crate::exchange::recording::Tracing;
+use crate::handover::{Errand, Handover};
 use crate::health;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -43,6 +44,8 @@ pub struct ProxyConfig {
     /// Gateways with the same one resume each other's TLS sessions, and know each other's persistent sessions; empty: every
     /// process its own only.
     pub shared_secret: Vec<u8>,
+    /// Compile what updates ask for, but open nothing before [`Handover::release`].
+    pub held: bool,
 }
 
 /// What the proxy really serves.
@@ -110,6 +113,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     logger: Logger,
+    errands: mpsc::Sender<Errand>,
 }
 
 impl Proxy {
@@ -128,7 +132,9 @@ impl Proxy {
         };
         let (wishes, wished) = watch::channel(Wish::default());
         let (observing, observed) = watch::channel(ProxyObserved::default());
-        let mut proxy = Proxy { wishes: Some(wishes), observed, shared, threads: Vec::new(), logger };
+        let (errands, asked) = mpsc::channel(ORDERS);
+        let mut proxy =
+            Proxy { wishes: Some(wishes), observed, shared, threads: Vec::new(), logger, errands };
         let mut workers = Vec::new();
         for index in 0..count {
             let (orders, ordered) = mpsc::channel(ORDERS);
@@ -149,7 +155,7 @@ impl Proxy {
             runtime.block_on(health::run(backends, changes, seed, stop));
             Ok(())
         })?;
-        let control = Control::new(proxy.shared.clone(), workers, observing);
+        let control = Control::new(proxy.shared.clone(), workers, observing, asked, config.held);
         proxy.spawn("proxy-control".into(), move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             runtime.block_on(control.run(wished));
@@ -188,6 +194,11 @@ impl Proxy {
     /// What is served now; a receiver of its own for each caller.
     pub fn observed(&self) -> watch::Receiver<ProxyObserved> {
         self.observed.clone()
+    }
+
+    /// Hands sockets over to another process, or receives them.
+    pub fn handover(&self) -> Handover {
+        Handover::new(self.errands.clone())
     }
 
     /// Client connections open now.

@@ -7,6 +7,7 @@ mod clients;
 mod datagram;
 mod failures;
 mod grpc_web;
+mod handover;
 mod harness;
 mod health;
 mod http;

@@ -3,15 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use socket2::SockRef;
+use tidegate_model::handover::Listening;
 use tidegate_model::traffic::ProxyProtocolIn;
 use tidegate_tls::TicketKeys;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
@@ -19,12 +22,13 @@ use crate::access_log::{Record, Sheet};
 use crate::backends::Backends;
 use crate::buffer::Buffers;
 use crate::census::Place;
-use crate::datagram::{self, Batch};
+use crate::datagram::{self, Batch, Hall};
 use crate::exchange::overload::Overload;
 use crate::exchange::recording::Tracing;
+use crate::handover::{Arrival, ListeningSocket, SessionSocket};
 use crate::http2;
 use crate::limits::Limits;
-use crate::listener::DoorSocket;
+use crate::listener::{BACKLOG, DoorSocket};
 use crate::metrics::Metrics;
 use crate::offenders::Offenders;
 use crate::proxy::SocketKey;
@@ -48,14 +52,22 @@ pub enum Order {
     Serve { doors: Vec<DoorOrder>, done: oneshot::Sender<()> },
     /// Stop accepting, and end every connection with its request; told when no socket listens any more.
     Drain { done: oneshot::Sender<()> },
+    /// Give a descriptor of every listening socket.
+    Share(oneshot::Sender<Vec<ListeningSocket>>),
+    /// Leave datagrams where they are, and give a descriptor of every session's socket.
+    Suspend(oneshot::Sender<Vec<SessionSocket>>),
+    /// Go on with datagrams.
+    Resume { done: oneshot::Sender<()> },
+    /// Let go of all sockets; connections end in their own time.
+    Retire { done: oneshot::Sender<()> },
 }
 
 /// A socket that is to be served.
 pub struct DoorOrder {
     pub key: SocketKey,
     pub table: Arc<Table>,
-    /// The socket, if the worker has none yet.
-    pub socket: Option<DoorSocket>,
+    /// Its sockets, if the door is not open yet; of those inherited there may be several, or none.
+    pub sockets: Vec<Arrival>,
 }
 
 /// What all workers share: limits of the process, and counters.
@@ -92,7 +104,7 @@ impl Shared {
     }
 }
 
-/// A listening socket of this worker, and what it serves.
+/// What a worker has of an address: its listening sockets, mostly one, and what they serve.
 pub struct Door {
     /// Names it among the worker's doors, also of those closed.
     pub id: u64,
@@ -103,8 +115,35 @@ pub struct Door {
         reason = "the inner count is shared by all workers, the outer is ours"
     )]
     table: RefCell<Rc<Arc<Table>>>,
-    closing: Cell<bool>,
+    closing: Cell<Closing>,
     closed: Notify,
+    sockets: RefCell<Vec<(u64, Served)>>,
+}
+
+/// How far a door is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// It is open.
+    No,
+    /// Another process has its sockets: who is here may take the time.
+    Retired,
+    /// It is closed: who is idle is to go.
+    Closed,
+}
+
+/// A listening socket at work.
+enum Served {
+    Tcp(Rc<TcpListener>),
+    Udp(Rc<Hall>),
+}
+
+impl Served {
+    fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Served::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Served::Udp(hall) => hall.duplicate(),
+        }
+    }
 }
 
 impl Door {
@@ -114,14 +153,43 @@ impl Door {
         self.table.borrow().clone()
     }
 
-    /// Waits until the door is to close; for its one task.
+    /// Waits until the door is to close.
     pub async fn closed(&self) {
-        self.closed.notified().await;
+        let told = self.closed.notified();
+        if !self.is_closing() {
+            told.await;
+        }
     }
 
     /// Whether connections are to end with the request at hand.
     pub fn is_closing(&self) -> bool {
-        self.closing.get()
+        self.closing.get() != Closing::No
+    }
+
+    /// Whether connections that wait for a request are to wait no longer.
+    pub fn is_closed(&self) -> bool {
+        self.closing.get() == Closing::Closed
+    }
+
+    /// Whether another process has its sockets, and goes on with its sessions.
+    pub fn is_retired(&self) -> bool {
+        self.closing.get() == Closing::Retired
+    }
+
+    fn close(&self, how: Closing) {
+        self.closing.set(how);
+        // The tasks have them still, and close them when they have ended.
+        self.sockets.borrow_mut().clear();
+        self.closed.notify_waiters();
+    }
+
+    /// The sessions of its UDP sockets.
+    fn halls(&self) -> Vec<Rc<Hall>> {
+        let hall = |(_, served): &(u64, Served)| match served {
+            Served::Udp(hall) => Some(hall.clone()),
+            Served::Tcp(_) => None,
+        };
+        self.sockets.borrow().iter().filter_map(hall).collect()
     }
 }
 
@@ -144,6 +212,8 @@ pub struct Worker {
     pub batch: RefCell<Option<Box<Batch>>>,
     pub shared: Arc<Shared>,
     doors: RefCell<HashMap<SocketKey, Rc<Door>>>,
+    /// Doors whose sockets another process has; their connections are still here.
+    retired: RefCell<Vec<Rc<Door>>>,
     next_door: Cell<u64>,
     random: Cell<u64>,
     sheet: RefCell<Sheet>,
@@ -172,12 +242,27 @@ pub fn run(
                 }
                 Order::Drain { done } => {
                     worker.serve(Vec::new());
+                    worker.retired.take().iter().for_each(|door| worker.close(door));
+                    let _ = done.send(());
+                }
+                Order::Share(answer) => drop(answer.send(worker.share())),
+                Order::Suspend(answer) => {
+                    let halls = worker.halls();
+                    drop(answer.send(halls.iter().flat_map(|hall| hall.suspend()).collect()));
+                }
+                Order::Resume { done } => {
+                    worker.halls().iter().for_each(|hall| hall.resume());
+                    let _ = done.send(());
+                }
+                Order::Retire { done } => {
+                    worker.retire();
                     let _ = done.send(());
                 }
             }
         }
         worker.pool.clear();
         worker.http2.clear();
+        worker.forget_doors();
     });
     Ok(())
 }
@@ -214,6 +299,7 @@ impl Worker {
             batch: RefCell::default(),
             shared,
             doors: RefCell::default(),
+            retired: RefCell::default(),
             next_door: Cell::new(0),
             random: Cell::new(seed),
             sheet: RefCell::new(sheet),
@@ -242,27 +328,66 @@ impl Worker {
     /// Opens, keeps and closes doors so that exactly these are open.
     fn serve(self: &Rc<Self>, orders: Vec<DoorOrder>) {
         let mut open = HashMap::new();
-        for DoorOrder { key, table, socket } in orders {
+        for DoorOrder { key, table, sockets } in orders {
             let known = self.doors.borrow_mut().remove(&key);
-            let door = match (known, socket) {
-                (Some(door), _) => {
+            let door = match known {
+                Some(door) => {
                     *door.table.borrow_mut() = Rc::new(table);
                     door
                 }
-                (None, Some(socket)) => self.open(key, table, socket),
-                (None, None) => continue,
+                None => self.open(key, table, sockets),
             };
             open.insert(key, door);
         }
         for door in self.doors.replace(open).into_values() {
-            door.closing.set(true);
-            door.closed.notify_one();
-            self.clock.hasten(door.id, self.limits.close_grace);
-            self.clock.hasten(door.id | http2::TAG, Duration::ZERO);
+            self.close(&door);
         }
     }
 
-    fn open(self: &Rc<Self>, key: SocketKey, table: Arc<Table>, socket: DoorSocket) -> Rc<Door> {
+    fn close(&self, door: &Door) {
+        door.close(Closing::Closed);
+        self.clock.hasten(door.id, self.limits.close_grace);
+        self.clock.hasten(door.id | http2::TAG, Duration::ZERO);
+    }
+
+    /// Lets go of all sockets. HTTP/2 clients are told at once; others with their next response.
+    fn retire(&self) {
+        for door in self.doors.take().into_values() {
+            door.close(Closing::Retired);
+            self.clock.hasten(door.id | http2::TAG, Duration::ZERO);
+            self.retired.borrow_mut().push(door);
+        }
+    }
+
+    /// Lets go of what would keep the worker: a hall knows it.
+    fn forget_doors(&self) {
+        let doors = self.doors.take().into_values().chain(self.retired.take());
+        doors.for_each(|door| door.sockets.borrow_mut().clear());
+    }
+
+    fn halls(&self) -> Vec<Rc<Hall>> {
+        self.doors.borrow().values().flat_map(|door| door.halls()).collect()
+    }
+
+    /// A descriptor of every listening socket.
+    fn share(&self) -> Vec<ListeningSocket> {
+        let mut shared = Vec::new();
+        for (key, door) in &*self.doors.borrow() {
+            for (number, served) in &*door.sockets.borrow() {
+                match served.duplicate() {
+                    Ok(fd) => {
+                        let SocketKey { transport, address } = *key;
+                        let label = Listening { transport, address, number: *number };
+                        shared.push(ListeningSocket { label, fd });
+                    }
+                    Err(error) => tracing::warn!(socket = %key, %error, "a socket cannot be handed over"),
+                }
+            }
+        }
+        shared
+    }
+
+    fn open(self: &Rc<Self>, key: SocketKey, table: Arc<Table>, sockets: Vec<Arrival>) -> Rc<Door> {
         let id = self.next_door.replace(self.next_door.get() + 1);
         let table = RefCell::new(Rc::new(table));
         let door = Rc::new(Door {
@@ -270,14 +395,39 @@ impl Worker {
             key,
             address: key.address,
             table,
-            closing: Cell::new(false),
+            closing: Cell::new(Closing::No),
             closed: Notify::new(),
+            sockets: RefCell::default(),
         });
-        match socket {
-            DoorSocket::Tcp(socket) => drop(spawn_local(accept(self.clone(), door.clone(), socket))),
-            DoorSocket::Udp(socket) => drop(spawn_local(datagram::serve(self.clone(), door.clone(), socket))),
+        for Arrival { number, socket, sessions } in sockets {
+            match self.serve_socket(&door, number, socket, sessions) {
+                Ok(served) => door.sockets.borrow_mut().push((number, served)),
+                Err(error) => tracing::error!(socket = %door.key, %error, "cannot serve the socket"),
+            }
         }
         door
+    }
+
+    fn serve_socket(
+        self: &Rc<Self>,
+        door: &Rc<Door>,
+        number: u64,
+        socket: DoorSocket,
+        sessions: Vec<SessionSocket>,
+    ) -> io::Result<Served> {
+        Ok(match socket {
+            DoorSocket::Tcp(socket) => {
+                let listener = Rc::new(TcpListener::from_std(socket)?);
+                drop(spawn_local(accept(self.clone(), door.clone(), listener.clone())));
+                Served::Tcp(listener)
+            }
+            DoorSocket::Udp(socket) => {
+                let hall = Rc::new(Hall::new(self.clone(), door.clone(), number, socket)?);
+                sessions.into_iter().for_each(|session| hall.adopt(session));
+                drop(spawn_local(datagram::serve(hall.clone())));
+                Served::Udp(hall)
+            }
+        })
     }
 
     /// A connection's task. A panic in it ends this connection only: the runtime catches it.
@@ -305,11 +455,7 @@ impl Worker {
 }
 
 /// Accepts until the door closes, then takes in who is waiting already.
-async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: TcpListener) {
-    let listener = match tokio::net::TcpListener::from_std(socket) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(socket = %door.key, %error, "cannot serve the socket"),
-    };
+async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -325,11 +471,12 @@ async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: TcpListener) {
             }
         }
     }
-    // Closing the socket would reset those in its queue.
-    let Ok(socket) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = socket.accept() {
-        if stream.set_nonblocking(true).is_ok()
-            && let Ok(stream) = TcpStream::from_std(stream)
+    // Closing the socket would reset those in its queue; also one that was handed over may be wanted no longer.
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = SockRef::from(&*listener).accept() else { break };
+        if let Some(peer) = peer.as_socket()
+            && stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream.into())
         {
             worker.admit(&door, stream, peer);
         }

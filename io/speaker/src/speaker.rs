@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use tidegate_model::handover;
 use tidegate_model::speaker::{Group, Peer};
 use tokio::sync::{oneshot, watch};
 
@@ -42,6 +43,27 @@ impl Speaker {
             self.set_eligible(false);
         }
         self.elections.tell(elections::Command::Declare(groups.clone()));
+    }
+
+    /// Before anything is declared: these elections begin as another process of this machine knew them. Its masters are
+    /// ours too from then on, and both speak for a moment.
+    pub fn inherit(&self, elections: Vec<handover::Election>, groups: &BTreeMap<String, Group>) {
+        self.elections.tell(elections::Command::Inherit(elections));
+        self.elections.tell(elections::Command::Declare(groups.clone()));
+    }
+
+    /// What another process must know to go on with the elections.
+    pub async fn remember(&self) -> Vec<handover::Election> {
+        let (answer, answered) = oneshot::channel();
+        self.elections.tell(elections::Command::Remember(answer));
+        answered.await.unwrap_or_default()
+    }
+
+    /// Leaves everything to another process of this machine: no farewell for addresses, which it holds already; BGP sessions
+    /// end, and it opens its own.
+    pub async fn fall_silent(&self) {
+        self.elections.fall_silent();
+        self.sessions.stop().await;
     }
 
     /// Whether this gateway may hold addresses: one that may not leaves them to those that may.

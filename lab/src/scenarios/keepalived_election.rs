@@ -59,7 +59,8 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     Ok(report)
 }
 
-fn start_keepalived(lab: &mut Lab) -> Result<()> {
+/// Starts keepalived, which competes for the address with priority 150.
+pub fn start_keepalived(lab: &mut Lab) -> Result<()> {
     let dir = lab.dir(OTHER)?;
     let config = "\
 global_defs {

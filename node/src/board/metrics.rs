@@ -67,6 +67,12 @@ impl Board {
                 "peer",
                 peers.map(|s| (s.peer.clone(), s.received as i64)).collect(),
             ),
+            (
+                "tidegate_handover_draining_connections",
+                "Client connections that a process before still holds.",
+                "pid",
+                self.0.draining.each().iter().map(|(pid, open)| (pid.to_string(), *open as i64)).collect(),
+            ),
         ]
     }
 }

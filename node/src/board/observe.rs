@@ -9,8 +9,8 @@ use tidegate_files::SourceState;
 use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{
-    AddressStatus, BgpStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus, RouteStatus,
-    ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
+    AddressStatus, BgpStatus, DrainingStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus,
+    RouteStatus, ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
 };
 use tidegate_proxy::{SocketKey, SocketState};
 use tidegate_speaker::{Election, LearnedRoute};
@@ -37,6 +37,13 @@ impl Board {
             routes: routes.into_iter().map(route).collect(),
             services: services(&decided),
             kernel: self.kernel(),
+            draining: self
+                .0
+                .draining
+                .each()
+                .into_iter()
+                .map(|(pid, connections)| DrainingStatus { pid, connections })
+                .collect(),
         }
     }
 

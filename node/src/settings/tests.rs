@@ -11,8 +11,11 @@ fn settle(text: &str, flags: &[&str]) -> (Result<Settings, String>, Vec<String>)
     let shown = folder.path().display().to_string();
     let config = folder.path().join("c.yaml");
     std::fs::write(&config, text.replace("HERE", &shown)).unwrap();
-    let mut run =
-        args::Run { config: Some(config), manifests: flags.iter().map(PathBuf::from).collect(), node: None };
+    let mut run = args::Run {
+        config: Some(config),
+        manifests: flags.iter().map(PathBuf::from).collect(),
+        ..args::Run::default()
+    };
     run.manifests.iter_mut().for_each(|flag| *flag = folder.path().join(&flag));
     let mut warnings = Vec::new();
     let settled = Settings::settle(None, &run, &mut |warning| warnings.push(warning));
@@ -49,7 +52,7 @@ fn flags_over_file_over_defaults() {
     let here = folder.path().display();
     let text = "node: gw1\nadmin: {address: '127.0.0.1:1'}\nstateDir: /s\nworkers: 3\n";
     std::fs::write(&config, format!("{text}sources: [{{name: local, manifests: {here}}}]\n")).unwrap();
-    let mut run = args::Run { config: Some(config), manifests: Vec::new(), node: None };
+    let mut run = args::Run { config: Some(config), ..args::Run::default() };
     let settle = |admin, run: &args::Run| Settings::settle(admin, run, &mut |_| ()).unwrap();
     let written = settle(None, &run);
     assert_eq!((written.node.as_str(), written.admin.port(), written.workers), ("gw1", 1, 3));

@@ -14,5 +14,6 @@ mod origin;
 mod place;
 mod start;
 mod stop;
+mod takeover;
 mod trace;
 mod unprivileged;

@@ -131,11 +131,8 @@ impl Place {
 
     /// The same with other arguments.
     pub fn start_as(self, arguments: &[&str]) -> Daemon {
-        let log = File::create(self.path("log")).unwrap();
-        let mut command = self.command();
-        command.args(["run", "--config", "tidegate.yaml", "--manifests", &self.manifests()]);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut daemon = Daemon { child: command.spawn().unwrap(), place: self };
+        let child = self.run(arguments, "log");
+        let mut daemon = Daemon { child, place: self };
         daemon.must_be_harmless();
         let deadline = Instant::now() + PATIENCE;
         while !http::get(daemon.place.admin, "localhost", "/readyz").is_ok_and(|answer| answer.status == 200)
@@ -145,6 +142,18 @@ impl Place {
             pause();
         }
         daemon
+    }
+}
+
+impl Place {
+    /// Starts a daemon that logs to a file of this name, and waits for nothing.
+    pub fn run(&self, arguments: &[&str], log: &str) -> Child {
+        let log = File::options().create(true).append(true).open(self.path(log)).unwrap();
+        let mut command = self.command();
+        command.args(["run", "--config", "tidegate.yaml", "--manifests", &self.manifests()]);
+        command.env("NOTIFY_SOCKET", self.path("notify"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().unwrap()
     }
 }
 
@@ -202,6 +211,25 @@ impl Daemon {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Another process takes over from it, under the same log; the one before, which may still drain.
+    pub fn hand_over(&mut self) -> Child {
+        let next = self.place.run(&["--node", "gw1", "--takeover"], "log");
+        let pid = next.id();
+        let before = std::mem::replace(&mut self.child, next);
+        let took = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            let says = line["message"].as_str().is_some_and(|text| text.starts_with("took over"));
+            says && line["pid"] == before.id()
+        };
+        self.eventually(&format!("{pid} takes over"), || self.log().lines().any(took).then_some(()));
+        before
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until it has ended by itself.
@@ -278,7 +306,8 @@ impl Answer {
     }
 }
 
-fn ended(child: &mut Child) -> Option<ExitStatus> {
+/// How a process ended by itself; none if it did not in time.
+pub fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = child.try_wait().unwrap();

@@ -8,7 +8,7 @@ use crate::http;
 use crate::origin::{Origin, SLOW_BODY};
 use crate::place::{Daemon, Place};
 
-fn start(settings: &str, origin: &Origin) -> Daemon {
+pub fn start(settings: &str, origin: &Origin) -> Daemon {
     let place = Place::new();
     place.settings(settings);
     place.put(

@@ -19,7 +19,7 @@ pub use error::{ConfigError, DecodeError};
 pub use id::{priorities, virtual_router_ids, virtual_router_ids_except};
 pub use packet::{Advert, Checksum, Received, Vrid};
 pub use session::{
-    ClaimReason, Config, Heard, Input, LegConfig, LegId, LegStatus, Output, Priority, ReleaseReason, Report,
-    Session, State, Status,
+    ClaimReason, Config, Heard, HeardMemory, Input, LegConfig, LegId, LegMemory, LegStatus, Memory, Output,
+    Priority, ReleaseReason, Report, Session, State, Status,
 };
 pub use timers::AdvertInterval;

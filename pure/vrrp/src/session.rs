@@ -40,6 +40,7 @@
 mod config;
 mod event;
 mod leg;
+mod memory;
 mod outbox;
 mod reconfigure;
 mod status;
@@ -50,6 +51,7 @@ use std::time::{Duration, Instant};
 pub use config::{Config, LegConfig, LegId, Priority};
 pub use event::{ClaimReason, Input, Output, RebalanceRefusal, ReleaseReason, Report};
 pub use leg::Heard;
+pub use memory::{HeardMemory, LegMemory, Memory};
 pub use status::{LegStatus, State, Status};
 
 use crate::error::ConfigError;

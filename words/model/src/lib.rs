@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod egress;
+pub mod handover;
 pub mod machine;
 pub mod observed;
 pub mod spans;

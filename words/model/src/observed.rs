@@ -33,6 +33,18 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The kernel.
     pub kernel: KernelStatus,
+    /// Processes that this one, or one before it, took over from, and that still hold connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<DrainingStatus>,
+}
+
+/// A process that was taken over from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainingStatus {
+    /// Its id.
+    pub pid: u32,
+    /// Client connections that it still holds.
+    pub connections: u64,
 }
 
 /// A source.

@@ -1,29 +1,41 @@
-//! A UDP door and the sessions of those who came in by it.
+//! A UDP socket of a door and the sessions of those who came in by it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_model::handover::UdpSession;
+use tidegate_model::traffic::Backend;
+use tidegate_traffic::balance::Pick;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use crate::datagram::batch::{Batch, PIECES, Path, ask_for_trains, is_gone};
 use crate::datagram::session::{Full, Opened, Session, SessionPlace, UNREACHABLE, Way, open};
 use crate::datagram::sessions::{Handle, Queue, Sessions};
+use crate::handover::SessionSocket;
 use crate::table::Table;
 use crate::timer::TICK;
+use crate::upstream::since_start;
 use crate::worker::{Door, Worker};
 
 /// A door and its sessions.
 pub struct Hall {
     worker: Rc<Worker>,
     door: Rc<Door>,
+    /// Names the socket.
+    number: u64,
     socket: UdpSocket,
+    /// Datagrams are left where they are: another process is about to read them.
+    suspended: Cell<bool>,
+    resumed: Notify,
     sessions: RefCell<Sessions<Session>>,
     /// The table that the way was made of.
     way: RefCell<(Arc<Table>, Rc<Way>)>,
@@ -31,17 +43,143 @@ pub struct Hall {
 
 impl Hall {
     /// Without sessions.
-    pub fn new(worker: Rc<Worker>, door: Rc<Door>, socket: std::net::UdpSocket) -> io::Result<Hall> {
+    pub fn new(
+        worker: Rc<Worker>,
+        door: Rc<Door>,
+        number: u64,
+        socket: std::net::UdpSocket,
+    ) -> io::Result<Hall> {
         let socket = UdpSocket::from_std(socket)?;
         ask_for_trains(socket.as_raw_fd());
         let table = Arc::clone(&door.table());
         let way = RefCell::new((table.clone(), Rc::new(Way::new(&table))));
-        Ok(Hall { worker, door, socket, sessions: RefCell::default(), way })
+        let (suspended, resumed, sessions) = Default::default();
+        Ok(Hall { worker, door, number, socket, suspended, resumed, sessions, way })
+    }
+
+    /// Its door.
+    pub fn door(&self) -> &Rc<Door> {
+        &self.door
+    }
+
+    /// How long replies may still come once the door is closed.
+    pub fn grace(&self) -> Duration {
+        self.worker.limits.close_grace
     }
 
     /// Waits for datagrams of clients.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+    pub async fn readable(&self) {
+        loop {
+            self.at_work().await;
+            // Errors show when the socket is read.
+            let _ = self.socket.readable().await;
+            if !self.suspended.get() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for as long as it is suspended.
+    async fn at_work(&self) {
+        while self.suspended.get() {
+            self.resumed.notified().await;
+        }
+    }
+
+    /// A descriptor of the socket.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Reads no datagram from now on; every session with a descriptor of its socket, the one silent longest first.
+    pub fn suspend(&self) -> Vec<SessionSocket> {
+        self.suspended.set(true);
+        let now = self.worker.clock.now();
+        let mut given = Vec::new();
+        self.sessions.borrow().for_each(|queue, used, session| {
+            let idle = TICK.saturating_mul(u32::try_from(now.saturating_sub(used)).unwrap_or(u32::MAX));
+            match session.upstream.as_fd().try_clone_to_owned() {
+                Ok(fd) => given.push(SessionSocket { session: self.describe(session, queue, idle), fd }),
+                Err(error) => tracing::warn!(%error, "a UDP session cannot be handed over"),
+            }
+        });
+        given.sort_by_key(|given| std::cmp::Reverse(given.session.idle_ms));
+        given
+    }
+
+    fn describe(&self, session: &Session, queue: Queue, idle: Duration) -> UdpSession {
+        UdpSession {
+            socket: self.number,
+            client: session.path.peer,
+            asked: session.path.local,
+            interface: session.path.interface,
+            backend: session.backend.id.to_string(),
+            endpoint: session.pick.address(),
+            datagrams: session.asked,
+            received_bytes: session.received,
+            sent_bytes: session.sent,
+            age_ms: millis(session.started.elapsed()),
+            idle_ms: millis(idle),
+            answered: queue == Queue::Answered,
+        }
+    }
+
+    /// Goes on as before it was suspended.
+    pub fn resume(&self) {
+        self.suspended.set(false);
+        self.resumed.notify_waiters();
+    }
+
+    /// Forgets all sessions without a word: another process goes on with them.
+    pub fn let_go(&self) {
+        while let Some((_, session)) = {
+            let oldest = self.sessions.borrow().oldest();
+            oldest.and_then(|handle| self.sessions.borrow_mut().remove(handle))
+        } {
+            session.let_go();
+        }
+    }
+
+    /// Goes on with a session of another process, if the door still leads to its endpoint; if not, the client's next
+    /// datagram begins a new one.
+    pub fn adopt(self: &Rc<Self>, SessionSocket { session, fd }: SessionSocket) {
+        let way = self.current_way();
+        let path = Path { peer: session.client, local: session.asked, interface: session.interface };
+        let Some(Opened { backend, pick, socket }) = self.reopen(&way, &session, fd) else {
+            return tracing::debug!(client = %session.client, "a UDP session does not go on");
+        };
+        let Ok(place) = self.place(&way, &path) else { return };
+        let handle = self.seat(&way, &path, Seat { backend, pick, upstream: Rc::new(socket), place });
+        let ago = Instant::now().checked_sub(Duration::from_millis(session.age_ms));
+        let mut sessions = self.sessions.borrow_mut();
+        if let Some(known) = sessions.get(handle) {
+            known.asked = session.datagrams;
+            (known.received, known.sent) = (session.received_bytes, session.sent_bytes);
+            known.started = ago.unwrap_or(known.started);
+        }
+        let queue = if session.answered { Queue::Answered } else { Queue::Open };
+        let used = self.worker.clock.now().saturating_sub(ticks(Duration::from_millis(session.idle_ms)));
+        sessions.touch(handle, queue, used);
+    }
+
+    /// The session's backend and endpoint, as they are here, and its socket; none if either is gone, or if it is no socket
+    /// of that endpoint.
+    fn reopen(&self, way: &Way, session: &UdpSession, fd: OwnedFd) -> Option<Opened> {
+        let socket = std::net::UdpSocket::from(fd);
+        if socket.peer_addr().ok()? != session.endpoint || self.is_known(session.client, session.asked) {
+            return None;
+        }
+        socket.set_nonblocking(true).ok()?;
+        let backend = way.backend(&session.backend)?;
+        let now = since_start(Instant::now());
+        let random = self.worker.random();
+        let service = self.worker.pool.service(&backend, &self.worker.shared.backends, random, now);
+        let pick = service.balancer.stay(session.endpoint, now)?;
+        Some(Opened { backend, pick, socket: UdpSocket::from_std(socket).ok()? })
+    }
+
+    fn is_known(&self, client: SocketAddr, asked: std::net::IpAddr) -> bool {
+        self.sessions.borrow().find(&(client, asked)).is_some()
     }
 
     /// Whether nobody is there.
@@ -140,24 +278,27 @@ impl Hall {
         };
         way.metrics.flows.inc();
         let upstream = Rc::new(socket);
-        let handle =
-            self.sessions.borrow_mut().insert((path.peer, path.local), self.worker.clock.now(), |handle| {
-                let replies = spawn_local(replies(self.clone(), handle, upstream.clone())).abort_handle();
-                Session {
-                    way: way.clone(),
-                    path: *path,
-                    backend,
-                    pick,
-                    upstream: upstream.clone(),
-                    asked: 0,
-                    received: 0,
-                    sent: 0,
-                    started: Instant::now(),
-                    replies,
-                    _place: place,
-                }
-            });
-        Some((handle, upstream))
+        let seat = Seat { backend, pick, upstream: upstream.clone(), place };
+        Some((self.seat(way, path, seat), upstream))
+    }
+
+    /// Adds a session, and passes its replies on.
+    fn seat(self: &Rc<Self>, way: &Rc<Way>, path: &Path, seat: Seat) -> Handle {
+        let Seat { backend, pick, upstream, place } = seat;
+        let now = self.worker.clock.now();
+        self.sessions.borrow_mut().insert((path.peer, path.local), now, |handle| Session {
+            way: way.clone(),
+            path: *path,
+            backend,
+            pick,
+            replies: spawn_local(replies(self.clone(), handle, upstream.clone())).abort_handle(),
+            upstream,
+            asked: 0,
+            received: 0,
+            sent: 0,
+            started: Instant::now(),
+            _place: place,
+        })
     }
 
     /// A place for one more; if there is none, whoever was silent longest makes room.
@@ -204,6 +345,9 @@ impl Hall {
 
     /// Ends sessions that were silent for too long.
     pub fn sweep(&self) {
+        if self.suspended.get() {
+            return;
+        }
         let limits = &self.worker.limits;
         for (queue, wait) in [(Queue::Answered, limits.udp_answered_idle), (Queue::Open, limits.udp_idle)] {
             let Some(until) = self.worker.clock.now().checked_sub(ticks(wait)) else { continue };
@@ -225,6 +369,18 @@ impl Hall {
     }
 }
 
+/// What a new session is made of.
+struct Seat {
+    backend: Arc<Backend>,
+    pick: Pick,
+    upstream: Rc<UdpSocket>,
+    place: SessionPlace,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn ticks(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX)
 }
@@ -235,6 +391,10 @@ async fn replies(hall: Rc<Hall>, handle: Handle, upstream: Rc<UdpSocket>) {
         // Errors show when the socket is read.
         let _ = upstream.readable().await;
         let _ = hall.socket.writable().await;
+        if hall.suspended.get() {
+            hall.at_work().await;
+            continue;
+        }
         if let Err(reason) = hall.answer(handle, &upstream) {
             return hall.end(handle, reason);
         }

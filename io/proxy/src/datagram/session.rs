@@ -57,6 +57,15 @@ impl Way {
         }
     }
 
+    /// The backend of that id to which sessions go.
+    pub fn backend(&self, id: &str) -> Option<Arc<Backend>> {
+        let backends = self.route.iter().flat_map(|route| &route.backends);
+        backends.filter(|share| share.weight > 0).find_map(|share| match &share.target {
+            Target::Backend(backend) if backend.id.to_string() == id => Some(backend.clone()),
+            _ => None,
+        })
+    }
+
     /// Whether sessions still go to this backend.
     pub fn leads_to(&self, backend: &Backend) -> bool {
         let backends = self.route.iter().flat_map(|route| &route.backends);
@@ -132,6 +141,12 @@ impl Session {
             self.way = way.clone();
         }
         self.backend.endpoints.load().contains(self.pick.address())
+    }
+
+    /// Ends it here only: another process has its socket.
+    pub fn let_go(self) {
+        self.replies.abort();
+        self.pick.finished(Ended::Served, Duration::ZERO, since_start(Instant::now()));
     }
 
     /// Ends it, with a line in the access log.

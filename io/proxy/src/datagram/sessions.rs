@@ -103,6 +103,11 @@ impl<T> Sessions<T> {
         Some((entry.key, entry.value))
     }
 
+    /// Shows each, with the queue it waits in and when it was used last.
+    pub fn for_each(&self, mut show: impl FnMut(Queue, u64, &T)) {
+        self.entries.iter().for_each(|(_, entry)| show(entry.queue, entry.used, &entry.value));
+    }
+
     /// Who makes room: who was silent longest, of those answered first.
     pub fn oldest(&self) -> Option<Handle> {
         [Queue::Answered, Queue::Open].into_iter().find_map(|queue| self.first(queue))

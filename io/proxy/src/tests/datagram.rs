@@ -14,13 +14,13 @@ use super::streams::*;
 use crate::{Limits, SocketKey, SocketState};
 
 /// A UDP server that sends each datagram back behind its name, and remembers who asked.
-struct Echo {
-    address: SocketAddr,
+pub struct Echo {
+    pub address: SocketAddr,
     asked_by: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
 impl Echo {
-    fn start(name: &'static str) -> Echo {
+    pub fn start(name: &'static str) -> Echo {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let echo = Echo { address: socket.local_addr().unwrap(), asked_by: Arc::default() };
         let asked_by = echo.asked_by.clone();
@@ -37,18 +37,18 @@ impl Echo {
     }
 
     /// Sockets that asked.
-    fn clients(&self) -> usize {
+    pub fn clients(&self) -> usize {
         self.asked_by.lock().unwrap().iter().collect::<BTreeSet<_>>().len()
     }
 }
 
-fn client() -> UdpSocket {
+pub fn client() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-fn ask(client: &UdpSocket, gateway: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+pub fn ask(client: &UdpSocket, gateway: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     client.send_to(bytes, gateway).unwrap();
     let mut room = vec![0; 65_536];
     let (count, from) = client.recv_from(&mut room).unwrap();
@@ -57,7 +57,7 @@ fn ask(client: &UdpSocket, gateway: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     room
 }
 
-fn udp(address: SocketAddr, backends: &[(u32, &Arc<Backend>)]) -> Arc<Traffic> {
+pub fn udp(address: SocketAddr, backends: &[(u32, &Arc<Backend>)]) -> Arc<Traffic> {
     udp_with(address, backends, ClientLimits::default())
 }
 

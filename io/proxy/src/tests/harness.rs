@@ -302,20 +302,25 @@ impl Gateway {
 
     /// A gateway that serves nothing yet.
     pub fn bare(limits: Limits) -> Gateway {
-        Gateway::recording(limits, None)
+        Gateway::started(ProxyConfig { workers: 2, limits, ..ProxyConfig::default() })
     }
 
     /// The same, which records traces.
     pub fn recording(limits: Limits, tracing: Option<Tracing>) -> Gateway {
+        Gateway::started(ProxyConfig { workers: 2, limits, tracing, ..ProxyConfig::default() })
+    }
+
+    /// The same with so many workers; `held`: it opens nothing by itself.
+    pub fn with_workers(workers: usize, held: bool, limits: Limits) -> Gateway {
+        Gateway::started(ProxyConfig { workers, held, limits, ..ProxyConfig::default() })
+    }
+
+    fn started(config: ProxyConfig) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let output = AccessLogOutput::File(folder.path().join("access.log"));
         let access_log = AccessLog { output, ..AccessLog::default() };
         let mut registry = Registry::default();
-        let proxy = Proxy::start(
-            ProxyConfig { workers: 2, access_log, tracing, limits, shared_secret: vec![] },
-            &mut registry,
-        )
-        .unwrap();
+        let proxy = Proxy::start(ProxyConfig { access_log, ..config }, &mut registry).unwrap();
         Gateway { proxy, address: free_address(), registry, folder }
     }
 

@@ -17,12 +17,19 @@ pub(super) struct Contest {
     /// Why there is no session, as a sentence.
     obstacle: String,
     since: Instant,
+    /// What another process knew, until a session goes on with it.
+    inherited: Option<vrrp::Memory>,
 }
 
 impl Contest {
     /// A group whose session does not run yet.
-    pub(super) fn new(group: Group, now: Instant) -> Self {
-        Contest { group, session: None, obstacle: "not started".into(), since: now }
+    pub(super) fn new(group: Group, inherited: Option<vrrp::Memory>, now: Instant) -> Self {
+        Contest { group, session: None, obstacle: "not started".into(), since: now, inherited }
+    }
+
+    /// What another process must know to go on with it; none while no session takes part.
+    pub(super) fn memory(&self, now: Instant) -> Option<vrrp::Memory> {
+        self.session.as_ref()?.memory(now)
     }
 
     /// Whether this gateway holds the group's addresses.
@@ -39,7 +46,7 @@ impl Contest {
     /// Starts the session, or says what stands in its way.
     pub(super) fn start(&mut self, links: &[Option<Link>], conditions: Conditions, now: Instant) {
         match self.config(links, conditions) {
-            Ok(config) => match vrrp::Session::new(config, now) {
+            Ok(config) => match self.begin(config, now) {
                 Ok(session) => {
                     self.session = Some(session);
                     self.obstacle.clear();
@@ -47,6 +54,13 @@ impl Contest {
                 Err(error) => self.stop(error.to_string(), now),
             },
             Err(obstacle) => self.stop(obstacle, now),
+        }
+    }
+
+    fn begin(&mut self, config: vrrp::Config, now: Instant) -> Result<vrrp::Session, vrrp::ConfigError> {
+        match self.inherited.take() {
+            Some(memory) => vrrp::Session::resume(config, &memory, now),
+            None => vrrp::Session::new(config, now),
         }
     }
 

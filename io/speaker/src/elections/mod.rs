@@ -7,6 +7,7 @@
 
 mod arp_socket;
 mod contest;
+mod memory;
 mod observed;
 mod segment;
 mod vrrp_socket;
@@ -23,9 +24,10 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use tidegate_model::handover;
 use tidegate_model::speaker::Group;
 use tidegate_vrrp as vrrp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::contest::{Conditions, Contest, IDLE, interfaces};
 pub use self::observed::Election;
@@ -42,8 +44,14 @@ pub(crate) enum Command {
     Declare(BTreeMap<String, Group>),
     /// Whether this gateway could carry traffic.
     Ready(bool),
+    /// What another process knew of these groups; those declared next go on with it.
+    Inherit(Vec<handover::Election>),
+    /// What another process must know to go on.
+    Remember(oneshot::Sender<Vec<handover::Election>>),
     /// Say farewell and end.
     Stop,
+    /// End without a word: another process of this machine speaks for it.
+    FallSilent,
 }
 
 /// The thread, from outside.
@@ -70,6 +78,7 @@ impl Elections {
             obstacles: BTreeMap::new(),
             links: BTreeMap::new(),
             conditions: Conditions::default(),
+            inherited: BTreeMap::new(),
             publish,
             stopping: false,
         };
@@ -92,7 +101,16 @@ impl Elections {
 
     /// Says farewell and waits for the thread's end, which takes no longer than sending it.
     pub(crate) fn stop(&self) {
-        self.tell(Command::Stop);
+        self.end(Command::Stop);
+    }
+
+    /// Waits for the thread's end without a farewell.
+    pub(crate) fn fall_silent(&self) {
+        self.end(Command::FallSilent);
+    }
+
+    fn end(&self, how: Command) {
+        self.tell(how);
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
@@ -109,6 +127,7 @@ struct Loop {
     obstacles: BTreeMap<String, String>,
     links: BTreeMap<String, Link>,
     conditions: Conditions,
+    inherited: BTreeMap<String, vrrp::Memory>,
     publish: watch::Sender<Arc<Vec<Election>>>,
     stopping: bool,
 }
@@ -187,6 +206,17 @@ impl Loop {
                         contest.handle(vrrp::Input::Ready(ready || !contest.group.track_ready), now);
                     }
                 }
+                Command::Inherit(elections) => {
+                    self.inherited =
+                        elections.iter().map(|known| (known.group.clone(), memory::from(known))).collect();
+                }
+                Command::Remember(answer) => {
+                    let each = self.contests.values();
+                    let known = each
+                        .filter_map(|contest| Some(memory::to(&contest.group.name, &contest.memory(now)?)));
+                    let _ = answer.send(known.collect());
+                }
+                Command::FallSilent => self.stopping = true,
                 Command::Stop => {
                     for contest in self.contests.values_mut() {
                         contest.handle(vrrp::Input::Stop, now);
@@ -236,10 +266,14 @@ impl Loop {
         self.open_segments(&wanted);
         for group in changed {
             let links = self.links_of(&group);
-            let contest =
-                self.contests.entry(group.name.clone()).or_insert_with(|| Contest::new(group.clone(), now));
+            let inherited = &mut self.inherited;
+            let contest = self
+                .contests
+                .entry(group.name.clone())
+                .or_insert_with(|| Contest::new(group.clone(), inherited.remove(&group.name), now));
             contest.change(group, &links, self.conditions, now);
         }
+        self.inherited.clear();
         self.explain_obstacles(now);
         let used = interfaces(self.contests.values());
         self.act(now);

@@ -33,6 +33,8 @@ const EVENTS_MAX: usize = 1024;
 /// Commands that may wait; a full queue makes the sender wait.
 const COMMANDS_MAX: usize = 64;
 const PORT: u16 = 179;
+/// Between two attempts to open the port.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -110,6 +112,7 @@ struct Loop {
     settle_by: Option<Instant>,
     acceptor: Option<Task<()>>,
     listen_error: String,
+    listen_again: Option<Instant>,
     events: mpsc::Sender<Event>,
     incoming: Option<mpsc::Receiver<Event>>,
     publish_learned: watch::Sender<Arc<Learned>>,
@@ -134,6 +137,7 @@ impl Loop {
             settle_by: None,
             acceptor: None,
             listen_error: String::new(),
+            listen_again: None,
             events,
             incoming: Some(incoming),
             publish_learned,
@@ -187,7 +191,7 @@ impl Loop {
     fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.peers.values().filter_map(PeerSession::poll_timeout);
         let settle = self.settle_by.filter(|_| !self.settled);
-        sessions.chain(self.table.poll_timeout()).chain(settle).min()
+        sessions.chain(self.table.poll_timeout()).chain(settle).chain(self.listen_again).min()
     }
 
     fn on_event(&mut self, event: Event, now: Instant) {
@@ -240,6 +244,9 @@ impl Loop {
         if self.table.poll_timeout().is_some_and(|due| due <= now) {
             self.table.handle_timeout(now);
         }
+        if self.listen_again.is_some_and(|due| due <= now) {
+            self.listen(now);
+        }
         let told_all = !self.peers.is_empty() && self.peers.values().all(|peer| peer.told_all);
         self.settled |= self.settle_by.is_some_and(|by| told_all || self.peers.is_empty() || by <= now);
     }
@@ -274,7 +281,7 @@ impl Loop {
                 self.start(name.clone(), config, restarted.get(&name).copied(), now);
             }
         }
-        self.listen();
+        self.listen(now);
     }
 
     /// Starts a session; a peer that had one before keeps its number in the table.
@@ -308,8 +315,9 @@ impl Loop {
         self.table.set_local(local);
     }
 
-    /// Port 179 is open while there are peers.
-    fn listen(&mut self) {
+    /// Port 179 is open while there are peers; whoever has it now may leave it.
+    fn listen(&mut self, now: Instant) {
+        self.listen_again = None;
         if self.peers.is_empty() {
             if let Some(acceptor) = self.acceptor.take() {
                 acceptor.abort();
@@ -322,6 +330,8 @@ impl Loop {
                     self.acceptor = Some(tokio::task::spawn_local(accept(listener, self.events.clone())));
                 }
                 Err(error) => {
+                    self.listen_again = Some(now + LISTEN_AGAIN);
+                    let before = std::mem::take(&mut self.listen_error);
                     self.listen_error = match error.kind() {
                         io::ErrorKind::PermissionDenied => {
                             "port 179 needs root or CAP_NET_BIND_SERVICE; peers cannot connect to us, we connect to them".into()
@@ -329,7 +339,9 @@ impl Loop {
                         io::ErrorKind::AddrInUse => "port 179 is used by another routing daemon on this machine".into(),
                         _ => format!("port 179: {error}"),
                     };
-                    tracing::warn!("{}", self.listen_error);
+                    if self.listen_error != before {
+                        tracing::warn!("{}", self.listen_error);
+                    }
                 }
             }
         }
@@ -424,6 +436,13 @@ impl Loop {
         for peer in self.peers.values_mut() {
             peer.stop("this gateway stops", now);
             peer.act(&mut self.table, &self.events, now);
+        }
+        if let Some(acceptor) = self.acceptor.take() {
+            // The next process opens the port.
+            acceptor.abort();
+        }
+        if self.peers.is_empty() {
+            return;
         }
         self.peers.clear();
         // Connections write their last words before the runtime goes.

@@ -78,7 +78,7 @@ pub(super) struct One {
 }
 
 impl One {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         let start = epoch();
         Self { session: Session::new(config, start).unwrap(), start, now: start }
     }
@@ -99,7 +99,7 @@ impl One {
         std::iter::from_fn(|| self.session.poll_output()).map(|output| word(&output)).collect()
     }
 
-    fn hear(&mut self, leg: u32, host: u8, value: u8) -> Vec<String> {
+    pub(super) fn hear(&mut self, leg: u32, host: u8, value: u8) -> Vec<String> {
         self.hear_advert(leg, host, &advert(leg, value, 10))
     }
 
