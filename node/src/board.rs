@@ -5,17 +5,18 @@
 mod explain;
 mod metrics;
 mod observe;
+mod statuses;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tidegate_console::{EgressQuery, Explained, HttpQuery, View};
+use tidegate_console::{EgressQuery, Explained, HttpQuery, Statuses, View};
 use tidegate_egress::Table;
 use tidegate_files::SourceState;
 use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
-use tidegate_model::{Model, Verdict};
+use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::{Object, ObjectRef};
 use tidegate_proxy::ProxyObserved;
 use tidegate_speaker::Speaker;
@@ -32,6 +33,10 @@ pub struct Decided {
     pub model: Model,
     /// What became of each.
     pub verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    /// How objects stand to one another.
+    pub standing: Arc<Standing>,
+    /// The machine it was decided for.
+    pub machine: Machine,
     /// Something about this gateway as a whole.
     pub notice: Option<String>,
 }
@@ -105,6 +110,10 @@ impl View for Board {
     async fn status(&self) -> Status {
         let routes = self.0.speaker.routes().await;
         self.observe(routes)
+    }
+
+    fn statuses(&self) -> Statuses {
+        self.make_statuses()
     }
 
     fn ready(&self) -> bool {

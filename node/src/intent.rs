@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidegate_compile::{Membership, compile};
 use tidegate_egress::Table;
 use tidegate_files::SourceState;
-use tidegate_model::{Machine, Model, Verdict};
+use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::core::{Namespace, Pod};
 use tidegate_objects::snapshot::{Objects, same};
 use tidegate_objects::{ObjectRef, Resource, Snapshot};
@@ -24,6 +24,8 @@ pub struct Intent {
     pub model: Model,
     /// What became of each object.
     pub verdicts: Arc<BTreeMap<ObjectRef, Verdict>>,
+    /// How objects stand to one another.
+    pub standing: Arc<Standing>,
     /// Something about this gateway as a whole that a user should know.
     pub notice: Option<String>,
     compiled: bool,
@@ -67,6 +69,7 @@ impl Intent {
             let egress = self.model.egress != compiled.model.egress || !self.compiled;
             self.model = compiled.model;
             self.verdicts = Arc::new(compiled.verdicts);
+            self.standing = Arc::new(compiled.standing);
             self.notice = compiled.notice;
             self.membership = Membership::new(&snapshot);
             self.compiled = true;

@@ -259,6 +259,8 @@ impl Daemon {
                 sources: states,
                 model: self.intent.model.clone(),
                 verdicts: self.intent.verdicts.clone(),
+                standing: self.intent.standing.clone(),
+                machine: machine.clone(),
                 notice: self.intent.notice.clone(),
             });
             changed

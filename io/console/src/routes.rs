@@ -26,6 +26,7 @@ pub(crate) fn router<V: View>(shared: Arc<Shared<V>>) -> Router {
         .route("/readyz", get(ready::<V>))
         .route("/metrics", get(metrics::<V>))
         .route("/api/v1/status", get(status::<V>))
+        .route("/api/v1/statuses", get(statuses::<V>))
         .route("/api/v1/explain/http", get(explain_http::<V>))
         .route("/api/v1/explain/egress", get(explain_egress::<V>))
         .route("/api/v1/explain/route", get(explain_route::<V>))
@@ -55,6 +56,10 @@ async fn metrics<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
 
 async fn status<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
     Json(shared.view.status().await).into_response()
+}
+
+async fn statuses<V: View>(State(shared): State<Arc<Shared<V>>>) -> Response {
+    Json(shared.view.statuses()).into_response()
 }
 
 async fn explain_http<V: View>(

@@ -4,12 +4,16 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidegate_model::StatusOf;
 use tidegate_model::observed::Status;
 
 /// The program, seen from the console. Every call is cheap and takes no lock that traffic needs.
 pub trait View: Send + Sync + 'static {
     /// What this node serves now.
     fn status(&self) -> impl Future<Output = Status> + Send;
+
+    /// What Gateway API's objects are told, as a status writer would apply it.
+    fn statuses(&self) -> Statuses;
 
     /// Whether the first Snapshot is applied to proxy and kernel.
     fn ready(&self) -> bool;
@@ -22,6 +26,15 @@ pub trait View: Send + Sync + 'static {
 
     /// Every path to a prefix, the best one, and why each other lost.
     fn explain_route(&self, prefix: &str) -> impl Future<Output = Explained> + Send;
+}
+
+/// What a status writer applies, times aside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Statuses {
+    /// The status of every object of Gateway API that is ours.
+    pub statuses: Vec<StatusOf>,
+    /// Objects that belong to our Gateways, whole: what is missing is to be made, what is too much to be deleted.
+    pub infrastructure: Vec<Value>,
 }
 
 /// An answer of `explain`: lines for people, the same as data, and whether the question has a positive answer.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate_model::standing::{ListenerRef, ParentStanding};
 use tidegate_model::traffic::HostPattern;
 use tidegate_objects::route::{DefaultScope, ParentRef};
 use tidegate_objects::{Key, Kind, Snapshot};
@@ -10,6 +11,7 @@ use crate::entrance::ListenerId;
 use crate::gateway::OurGateway;
 use crate::grants::GATEWAY_GROUP;
 use crate::listener::{Listener, parse_hostname};
+use crate::standing::listener_ref;
 use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
@@ -29,6 +31,33 @@ pub(crate) type Found = BTreeMap<ListenerId, Vec<HostPattern>>;
 
 /// Why a parent does not take a route: Gateway API's reason, the field below the parent, a sentence.
 type Refusal = (&'static str, &'static str, String);
+
+/// Where a route attaches, and what it is to each of its parents.
+#[derive(Default)]
+pub(crate) struct Reach {
+    /// Listeners that are served; empty when there is nothing to serve.
+    pub found: Found,
+    /// One of ours takes it, but none of its listeners there is served: what it refers to is followed all the same, so
+    /// that its status says everything.
+    pub unserved: Option<usize>,
+    /// One for each parent, in their order.
+    pub parents: Vec<ParentStanding>,
+}
+
+impl Reach {
+    /// Takes a listener away from the route, because of another one; a parent without listeners left refuses it.
+    pub fn lose(&mut self, id: ListenerId, listener: &ListenerRef, reason: &'static str, message: &str) {
+        self.found.remove(&id);
+        for parent in &mut self.parents {
+            if let ParentStanding::Attached(listeners) = parent {
+                listeners.retain(|other| other != listener);
+                if listeners.is_empty() {
+                    *parent = ParentStanding::Refused { reason, message: message.to_owned() };
+                }
+            }
+        }
+    }
+}
 
 /// All that routes may attach to.
 pub(crate) struct Parents<'a> {
@@ -70,30 +99,90 @@ impl<'a> Parents<'a> {
         format!("{}/{section}", gateway.resource.key())
     }
 
-    /// Where the route attaches. None when there is nothing to build: no parent takes it, or its hosts are all wrong.
-    pub fn find(&self, route: &Route<'_>, verdicts: &mut Verdicts) -> Option<Found> {
-        let hostnames = hostnames(route, verdicts)?;
+    /// What standing calls a listener.
+    pub fn listener_ref(&self, id: ListenerId) -> Option<ListenerRef> {
+        listener_ref(self.gateways, id)
+    }
+
+    /// Where the route attaches.
+    pub fn find(&self, route: &Route<'_>, verdicts: &mut Verdicts) -> Reach {
+        let Some(hostnames) = hostnames(route, verdicts) else {
+            let refused = |parent| match self.is_ours(route, parent) {
+                true => ParentStanding::Refused {
+                    reason: "UnsupportedValue",
+                    message: "spec.hostnames: none of the hostnames can be served".to_owned(),
+                },
+                false => ParentStanding::Foreign,
+            };
+            return Reach { parents: route.parents.iter().map(refused).collect(), ..Reach::default() };
+        };
         if route.default_gateways == Some(DefaultScope::All) {
             let consequence = "the route attaches only to the parents it names";
             verdicts.not_served(route.kind, route.key, "spec.useDefaultGateways", consequence);
         }
-        let (mut found, mut foreign) = (Found::new(), 0);
+        let (mut reach, mut foreign) = (Reach::default(), 0);
         let mut refusals = Vec::new();
         for (index, parent) in route.parents.iter().enumerate() {
-            match self.parent(route, parent, &hostnames) {
-                Ok(Some(listeners)) => found.extend(listeners),
-                Ok(None) => foreign += 1,
-                Err((reason, field, message)) => {
-                    let dot = if field.is_empty() { "" } else { "." };
-                    refusals.push((reason, format!("spec.parentRefs[{index}]{dot}{field}"), message));
+            let mut refuse = |(reason, field, message): Refusal| {
+                let dot = if field.is_empty() { "" } else { "." };
+                refusals.push((reason, format!("spec.parentRefs[{index}]{dot}{field}"), message));
+            };
+            reach.parents.push(match self.parent(route, parent, &hostnames) {
+                Ok(Some(listeners)) => {
+                    let attached = listeners.keys().filter_map(|id| self.listener_ref(*id)).collect();
+                    let gateway = listeners.keys().next().map(|id| id.0);
+                    let served: Found = listeners.into_iter().filter(|(id, _)| self.is_served(*id)).collect();
+                    if served.is_empty() {
+                        reach.unserved = reach.unserved.or(gateway);
+                        refuse(self.unserved(route, parent));
+                    }
+                    reach.found.extend(served);
+                    ParentStanding::Attached(attached)
                 }
-            }
+                Ok(None) => {
+                    foreign += 1;
+                    ParentStanding::Foreign
+                }
+                Err((reason, field, message)) => {
+                    refuse((reason, field, message.clone()));
+                    match self.is_ours(route, parent) {
+                        true => ParentStanding::Refused { reason, message },
+                        // What does not exist has no controller that could tell the route.
+                        false => ParentStanding::Foreign,
+                    }
+                }
+            });
         }
-        note(route, !found.is_empty(), foreign, refusals, verdicts);
-        (!found.is_empty()).then_some(found)
+        note(route, !reach.found.is_empty(), foreign, refusals, verdicts);
+        if !reach.found.is_empty() {
+            reach.unserved = None;
+        }
+        reach
     }
 
-    /// The listeners of a parent that take the route; none when the parent is somebody else's.
+    fn is_served(&self, (gateway, place): ListenerId) -> bool {
+        let listener = self.gateways.get(gateway).and_then(|gateway| gateway.listeners.get(place));
+        listener.is_some_and(|listener| listener.sound)
+    }
+
+    fn unserved(&self, route: &Route<'_>, parent: &ParentRef) -> Refusal {
+        let kind = parent.kind.as_deref().unwrap_or(Kind::Gateway.name());
+        let namespace = parent.namespace.as_deref().unwrap_or(&route.key.namespace);
+        let key = route.key.sibling(namespace, &parent.name);
+        let message = format!("the listeners meant here are not served; see {kind} {key} for the reason");
+        ("NoMatchingParent", "", message)
+    }
+
+    /// Whether a parent is a Gateway of ours, or a ListenerSet of one.
+    fn is_ours(&self, route: &Route<'_>, parent: &ParentRef) -> bool {
+        let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let kind = Kind::find(group, parent.kind.as_deref().unwrap_or(Kind::Gateway.name()));
+        let namespace = parent.namespace.as_deref().unwrap_or(&route.key.namespace);
+        let key = route.key.sibling(namespace, &parent.name);
+        kind.is_some_and(|kind| self.ours.contains_key(&(kind, &key)))
+    }
+
+    /// The listeners of a parent that take the route, served or not; none when the parent is somebody else's.
     fn parent(
         &self,
         route: &Route<'_>,
@@ -255,12 +344,7 @@ fn named_listeners<'g>(
         let message = format!("{kind} {key} has {what}; it has {}", list(names()));
         return Err(("NoMatchingParent", field, message));
     }
-    let sound: Vec<_> = named.into_iter().filter(|(_, listener)| listener.sound).collect();
-    if sound.is_empty() {
-        let message = format!("the listeners meant here are not served; see {kind} {key} for the reason");
-        return Err(("NoMatchingParent", "", message));
-    }
-    Ok(sound)
+    Ok(named)
 }
 
 /// The hosts that a route and a listener have in common; none if there are none, empty if both serve every host or the

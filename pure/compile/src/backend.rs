@@ -1,6 +1,6 @@
 //! Backends: Services that routes point to, what is spoken to them, and the endpoints behind a Service's port.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub(crate) struct Backends<'a> {
     previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
     cells: BTreeMap<BackendId, Arc<EndpointCell>>,
     made: BTreeMap<BackendId, Vec<Arc<Backend>>>,
+    /// Which Gateways lead to which Services.
+    led_to: BTreeMap<Key, BTreeSet<Key>>,
 }
 
 /// The route that refers, and which of its rules.
@@ -84,7 +86,13 @@ impl<'a> Backends<'a> {
             previous,
             cells: BTreeMap::new(),
             made: BTreeMap::new(),
+            led_to: BTreeMap::new(),
         }
+    }
+
+    /// Which Gateways lead to which Services.
+    pub fn take_led_to(&mut self) -> BTreeMap<Key, BTreeSet<Key>> {
+        std::mem::take(&mut self.led_to)
     }
 
     /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
@@ -110,6 +118,7 @@ impl<'a> Backends<'a> {
         context: &Context<'_>,
     ) -> Result<Target, Broken> {
         let (key, service) = self.service(from, to)?;
+        self.led_to.entry(key.clone()).or_default().insert(context.gateway.clone());
         let port = port(&key, service, to.port, from, transport)?;
         let tls = match self.tls(&key, port, transport, context) {
             Some(Ok(tls)) => Some(tls),

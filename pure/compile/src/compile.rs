@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tidegate_model::{Machine, Model, Speaker, Traffic, Verdict};
+use tidegate_model::{Machine, Model, Speaker, Standing, Traffic, Verdict};
 use tidegate_objects::core::Service;
 use tidegate_objects::{Key, Kind, ObjectRef, Snapshot};
 
@@ -18,7 +18,7 @@ use crate::pool::Pools;
 use crate::verdicts::Verdicts;
 use crate::{
     bgp, certificate, client_policy, egress, entrance, gateway, held, http_route, listener_set, place,
-    stream_route, vrrp,
+    standing, stream_route, vrrp,
 };
 
 /// A `loadBalancerClass` that asks for us.
@@ -31,6 +31,8 @@ pub struct Compiled {
     pub model: Model,
     /// One for each object that states an intent.
     pub verdicts: BTreeMap<ObjectRef, Verdict>,
+    /// How the objects of Gateway API stand to one another; statuses are made from it.
+    pub standing: Standing,
     /// Why this machine serves nothing, whatever the verdicts say; none when all is as it should be.
     pub notice: Option<String>,
 }
@@ -43,7 +45,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
     let mut verdicts = Verdicts::new(snapshot);
     let gateways = Gateways::new(snapshot, machine, &mut verdicts);
     let pools = Pools::new(snapshot, &mut verdicts);
-    let (mut traffic, vips) = traffic(snapshot, &pools, previous, &mut verdicts);
+    let (mut traffic, vips, standing) = traffic(snapshot, &pools, previous, &mut verdicts);
     traffic.home = gateways.home();
 
     let wanted = egress::wanted_addresses(snapshot);
@@ -71,7 +73,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
             addresses: Arc::new(addresses),
         },
     };
-    Compiled { model, verdicts: verdicts.finish(), notice }
+    Compiled { model, verdicts: verdicts.finish(), standing, notice }
 }
 
 fn traffic(
@@ -79,11 +81,11 @@ fn traffic(
     pools: &Pools<'_>,
     previous: &Model,
     verdicts: &mut Verdicts,
-) -> (Traffic, Vips) {
+) -> (Traffic, Vips, Standing) {
     note_services(snapshot, verdicts);
     let classes = Classes::new(snapshot, verdicts);
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
-    listener_set::join(snapshot, &mut gateways, verdicts);
+    let sets = listener_set::join(snapshot, &mut gateways, verdicts);
     place::assign(&mut gateways, pools, &reserved(snapshot), verdicts);
     certificate::serve(&mut gateways, snapshot, &previous.traffic.entrances, verdicts);
     client_policy::apply(&mut gateways, snapshot, verdicts);
@@ -96,7 +98,8 @@ fn traffic(
     let entrances =
         entrance::build(&doors, &gateways, &attached, &mut backends, &previous.traffic.entrances, verdicts);
     let vips = Vips::new(&gateways, &doors);
-    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts) }, vips)
+    let standing = standing::of(&gateways, sets, attached.standing, backends.take_led_to());
+    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts) }, vips, standing)
 }
 
 /// Addresses that objects name for other uses: no pool gives them to a Gateway that did not ask for them.

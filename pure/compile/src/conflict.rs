@@ -3,7 +3,7 @@
 //! HTTPS and TLS share a port by server name; TCP and UDP have a port for themselves, UDP beside all others. Within one
 //! object nobody wins; of several objects the earlier one does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::traffic::{HostPattern, Transport};
 
@@ -27,8 +27,13 @@ pub(crate) fn claim(listener: &Listener<'_>) -> Option<Claim> {
     Some((listener.spec.port, protocol.transport(), listener.hostname.clone()))
 }
 
-/// Refuses those of `later` that ask for what a listener of `earlier` has.
-pub(crate) fn behind(earlier: &[Listener<'_>], later: &mut [Listener<'_>], verdicts: &mut Verdicts) {
+/// Refuses those of `later` that ask for what a listener of `earlier` has; their places in their object come back.
+pub(crate) fn behind(
+    earlier: &[Listener<'_>],
+    later: &mut [Listener<'_>],
+    verdicts: &mut Verdicts,
+) -> BTreeSet<usize> {
+    let mut lost = BTreeSet::new();
     let mut ports: BTreeMap<(u16, Transport), Family> = BTreeMap::new();
     let mut claims: BTreeMap<Claim, String> = BTreeMap::new();
     for listener in earlier {
@@ -46,11 +51,14 @@ pub(crate) fn behind(earlier: &[Listener<'_>], later: &mut [Listener<'_>], verdi
                 claim.0
             );
             listener.refuse("ProtocolConflict", "protocol", message, verdicts);
+            lost.insert(listener.index);
         } else if let Some(owner) = claims.get(&claim) {
             let message = format!("{} is taken by {owner}, which comes first", in_words(&claim));
             listener.refuse(reason(family), "", message, verdicts);
+            lost.insert(listener.index);
         }
     }
+    lost
 }
 
 /// Gateway API's reason where two of one family ask for the same.

@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tidegate_model::standing::ParentStanding;
 use tidegate_model::traffic::{
     Entrance, HostPattern, HttpRoute, Listener, ListenerName, ResponsePolicy, Serves, StreamRoute, TlsRoute,
     Transport,
 };
-use tidegate_objects::{Key, Kind};
+use tidegate_objects::{Key, Kind, ObjectRef};
 
 use crate::backend::Backends;
 use crate::conflict;
 use crate::gateway::OurGateway;
 use crate::listener::{Family, Protocol};
-use crate::verdicts::Verdicts;
+use crate::verdicts::{Verdicts, object};
 
 /// A listener: the place of its Gateway, and its own place there.
 pub(crate) type ListenerId = (usize, usize);
@@ -36,6 +37,17 @@ pub(crate) struct Attached {
     pub tls: BTreeMap<ListenerId, Vec<Arc<TlsRoute>>>,
     /// The one TCPRoute or UDPRoute.
     pub stream: BTreeMap<ListenerId, Arc<StreamRoute>>,
+    /// What each route is to its parents.
+    pub standing: BTreeMap<ObjectRef, Vec<ParentStanding>>,
+}
+
+impl Attached {
+    /// Writes down what a route is to its parents; nothing where none of them is ours.
+    pub fn stand(&mut self, kind: Kind, route: &Key, parents: Vec<ParentStanding>) {
+        if parents.iter().any(|parent| *parent != ParentStanding::Foreign) {
+            self.standing.insert(object(kind, route), parents);
+        }
+    }
 }
 
 /// What sockets carry already.

@@ -92,10 +92,12 @@ pub(crate) fn ours<'a>(
     for resource in snapshot.gateways.values() {
         match classes.ownership(resource) {
             Ownership::Ours => {
-                note_unserved(resource, verdicts);
                 let owner = (Kind::Gateway, resource.key());
                 let mut listeners = crate::listener::read(owner, &resource.spec.listeners, verdicts);
                 crate::conflict::among(&mut listeners, verdicts);
+                if note_unserved(resource, verdicts) == Served::Nothing {
+                    listeners.iter_mut().for_each(|listener| listener.sound = false);
+                }
                 gateways.push(OurGateway { resource, listeners, places: Vec::new(), certificate: None });
             }
             Ownership::Foreign => classes.note_foreign(resource, verdicts),
@@ -105,12 +107,30 @@ pub(crate) fn ours<'a>(
     gateways
 }
 
-fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) {
+/// What of a Gateway can be served, listeners aside.
+#[derive(PartialEq, Eq)]
+enum Served {
+    Everything,
+    Nothing,
+}
+
+fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) -> Served {
     let (spec, key) = (&gateway.spec, gateway.key());
-    if spec.infrastructure.as_ref().is_some_and(|asked| *asked != Infrastructure::default()) {
+    let mut served = Served::Everything;
+    let marks = |asked: &Infrastructure| !asked.labels.is_empty() || !asked.annotations.is_empty();
+    if spec.infrastructure.as_ref().is_some_and(marks) {
         let message =
-            "Tidegate creates no objects for a Gateway, so spec.infrastructure has no effect".to_owned();
+            "labels and annotations are for what is made for a Gateway in a cluster; where objects come from a directory nothing is made"
+                .to_owned();
         verdicts.warn(Kind::Gateway, key, "NoEffect", "spec.infrastructure", message);
+    }
+    if let Some(asked) = spec.infrastructure.as_ref().and_then(|asked| asked.parameters_ref.as_ref()) {
+        let message = format!(
+            "{} of group {:?} says nothing to Tidegate, which has no parameters for a Gateway; remove parametersRef",
+            asked.kind, asked.group
+        );
+        verdicts.whole(Kind::Gateway, key, "InvalidParameters", "spec.infrastructure.parametersRef", message);
+        served = Served::Nothing;
     }
     if spec.default_scope == Some(DefaultScope::All) {
         verdicts.not_served(
@@ -120,4 +140,5 @@ fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) {
             "only routes that name this Gateway attach",
         );
     }
+    served
 }

@@ -8,9 +8,10 @@ use tidegate_model::traffic::{HostPattern, HttpRoute, HttpRule, RouteKind};
 use tidegate_objects::route::{GrpcRoute, HttpRoute as HttpSpec};
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
-use crate::attach::{Found, Parents, Route};
+use crate::attach::{Parents, Reach, Route};
 use crate::backend::{Backends, Context};
 use crate::entrance::{Attached, ListenerId};
+use crate::gateway::OurGateway;
 use crate::verdicts::Verdicts;
 use crate::{grpc_rule, http_rule};
 
@@ -29,19 +30,18 @@ pub(crate) fn attach(
     routes.sort_by_key(|route| (route.precedence(), route.kind()));
     let mut hosts = Hosts::default();
     for written in routes {
-        let Some(mut found) = parents.find(&written.route(), verdicts) else { continue };
-        hosts.settle(&written, &mut found, parents, verdicts);
-        let mut found = found.into_iter().peekable();
+        let mut reach = parents.find(&written.route(), verdicts);
+        hosts.settle(&written, &mut reach, parents, verdicts);
+        if let Some(gateway) = reach.unserved.and_then(|number| parents.gateway(number)) {
+            written.rules(&context(gateway), backends, verdicts);
+        }
+        attached.stand(written.kind(), written.route().key, reach.parents);
+        let mut found = reach.found.into_iter().peekable();
         while let Some(((number, _), _)) = found.peek() {
             let number = *number;
             let Some(gateway) = parents.gateway(number) else { break };
             // What goes to a backend may differ by Gateway, so rules are built for each.
-            let context = Context {
-                gateway: gateway.resource.key(),
-                certificate: gateway.certificate.clone(),
-                passthrough: false,
-            };
-            let rules = written.rules(&context, backends, verdicts);
+            let rules = written.rules(&context(gateway), backends, verdicts);
             while let Some((id, hostnames)) = found.next_if(|((other, _), _)| *other == number) {
                 if rules.is_empty() {
                     continue;
@@ -52,6 +52,10 @@ pub(crate) fn attach(
             }
         }
     }
+}
+
+fn context<'g>(gateway: &'g OurGateway<'_>) -> Context<'g> {
+    Context { gateway: gateway.resource.key(), certificate: gateway.certificate.clone(), passthrough: false }
 }
 
 /// A route of either kind.
@@ -119,19 +123,19 @@ impl<'a> Written<'a> {
 struct Hosts(BTreeMap<(ListenerId, Kind), HostSet>);
 
 impl Hosts {
-    /// Takes out of `found` the listeners where an older route of the other kind has a host in common, and keeps in
+    /// Takes out of `reach` the listeners where an older route of the other kind has a host in common, and keeps in
     /// mind the hosts of the others.
     fn settle(
         &mut self,
         written: &Written<'_>,
-        found: &mut Found,
+        reach: &mut Reach,
         parents: &Parents<'_>,
         verdicts: &mut Verdicts,
     ) {
         let kind = written.kind();
         let other = if kind == Kind::HTTPRoute { Kind::GRPCRoute } else { Kind::HTTPRoute };
         let mut lost = Vec::new();
-        found.retain(|id, hostnames| {
+        reach.found.retain(|id, hostnames| {
             let effective = effective(hostnames, parents.hostname(*id));
             let taken =
                 self.0.get(&(*id, other)).is_some_and(|set| effective.iter().any(|host| set.meets(host)));
@@ -147,7 +151,10 @@ impl Hosts {
                 parents.name(id)
             );
             let key = written.route().key;
-            match found.is_empty() {
+            if let Some(listener) = parents.listener_ref(id) {
+                reach.lose(id, &listener, "HostnameConflict", &message);
+            }
+            match reach.found.is_empty() {
                 true => verdicts.whole(kind, key, "HostnameConflict", "spec.hostnames", message),
                 false => verdicts.part(kind, key, "HostnameConflict", "spec.hostnames", message),
             }

@@ -46,6 +46,8 @@ pub mod readiness;
 mod report;
 mod route_advertisement;
 mod rule;
+mod standing;
+pub mod status;
 mod stream_route;
 mod verdicts;
 mod vrrp;

@@ -15,8 +15,13 @@ use crate::{conflict, listener};
 /// Why a ListenerSet takes no part: Gateway API's reason, the field, a sentence.
 type Refusal = (&'static str, &'static str, String);
 
-/// Adds the listeners of every ListenerSet to its Gateway.
-pub(crate) fn join<'a>(snapshot: &'a Snapshot, gateways: &mut [OurGateway<'a>], verdicts: &mut Verdicts) {
+/// Adds the listeners of every ListenerSet to its Gateway. What comes back are those whose Gateway is ours, taken or not.
+pub(crate) fn join<'a>(
+    snapshot: &'a Snapshot,
+    gateways: &mut [OurGateway<'a>],
+    verdicts: &mut Verdicts,
+) -> BTreeMap<Key, Key> {
+    let mut of_ours = BTreeMap::new();
     let ours: BTreeMap<Key, usize> = gateways
         .iter()
         .enumerate()
@@ -38,15 +43,27 @@ pub(crate) fn join<'a>(snapshot: &'a Snapshot, gateways: &mut [OurGateway<'a>], 
                 continue;
             }
         };
+        of_ours.insert(set.key().clone(), gateway.resource.key().clone());
         if let Some(message) = refusal(gateway, set, snapshot) {
             verdicts.whole(Kind::ListenerSet, set.key(), "NotAllowed", "spec.parentRef", message);
             continue;
         }
+        if verdicts.is_rejected(Kind::Gateway, gateway.resource.key()) {
+            let message = format!("Gateway {} is not accepted; see its verdict", gateway.resource.key());
+            verdicts.whole(Kind::ListenerSet, set.key(), "ParentNotAccepted", "spec.parentRef", message);
+            continue;
+        }
         let mut listeners = listener::read((Kind::ListenerSet, set.key()), &set.spec.listeners, verdicts);
-        conflict::among(&mut listeners, verdicts);
-        conflict::behind(&gateway.listeners, &mut listeners, verdicts);
-        gateway.listeners.extend(listeners);
+        // What an earlier object has is lost first: it is no rival any more of the set's other listeners.
+        let lost = conflict::behind(&gateway.listeners, &mut listeners, verdicts);
+        let (lost, mut rivals): (Vec<_>, Vec<_>) =
+            listeners.into_iter().partition(|listener| lost.contains(&listener.index));
+        conflict::among(&mut rivals, verdicts);
+        rivals.extend(lost);
+        rivals.sort_by_key(|listener| listener.index);
+        gateway.listeners.extend(rivals);
     }
+    of_ours
 }
 
 /// The Gateway it belongs to; none when that is somebody else's.

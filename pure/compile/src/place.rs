@@ -132,6 +132,10 @@ fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) ->
             ("IPAddress", None) => any = true,
             ("IPAddress", Some(value)) => match value.parse() {
                 Ok(address) if addresses.contains(&address) => {}
+                Ok(address) if !is_unicast(address) => {
+                    let message = format!("{address} is no address of one machine; the others are served");
+                    verdicts.part(Kind::Gateway, key, "AddressNotUsable", field + ".value", message);
+                }
                 Ok(address) => addresses.push(address),
                 Err(_) => {
                     let message = format!("{value:?} is no IP address; write one such as 10.0.50.10");
@@ -145,6 +149,12 @@ fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) ->
         }
     }
     if addresses.is_empty() && any { pool_wish(gateway, pools, verdicts) } else { Wish::Exact(addresses) }
+}
+
+/// Whether one machine may have an address: not multicast, not broadcast, not reserved (RFC 1112 section 4, class E).
+/// Unspecified means all of this machine.
+fn is_unicast(address: IpAddr) -> bool {
+    !address.is_multicast() && !matches!(address, IpAddr::V4(v4) if v4.octets()[0] >= 240)
 }
 
 fn pool_wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) -> Wish {

@@ -9,6 +9,7 @@ use tidegate_objects::{Key, Kind, Snapshot};
 use crate::attach::{Parents, Route};
 use crate::backend::{Backends, Context, From};
 use crate::entrance::{Attached, ListenerId};
+use crate::gateway::OurGateway;
 use crate::report::Report;
 use crate::verdicts::Verdicts;
 
@@ -24,8 +25,18 @@ pub(crate) fn attach(
     verdicts: &mut Verdicts,
 ) {
     for written in written(snapshot) {
-        let Some(found) = parents.find(&written.route, verdicts) else { continue };
-        let mut served: Vec<(ListenerId, Vec<_>)> = found.into_iter().collect();
+        let reach = parents.find(&written.route, verdicts);
+        // A younger route that finds its listener taken is accepted all the same, and gets nothing: so Gateway API.
+        attached.stand(written.route.kind, written.route.key, reach.parents);
+        if let Some(gateway) = reach.unserved.and_then(|number| parents.gateway(number))
+            && let Some(rule) = written.rule(verdicts)
+        {
+            written.build(rule, &context(gateway, false), backends, verdicts);
+        }
+        let mut served: Vec<(ListenerId, Vec<_>)> = reach.found.into_iter().collect();
+        if served.is_empty() {
+            continue;
+        }
         if written.route.kind != Kind::TLSRoute {
             served = free(&written.route, served, attached, parents, verdicts);
         }
@@ -39,11 +50,7 @@ pub(crate) fn attach(
                 Some((_, route)) => Arc::clone(route),
                 None => {
                     let Some(gateway) = parents.gateway(id.0) else { continue };
-                    let context = Context {
-                        gateway: gateway.resource.key(),
-                        certificate: gateway.certificate.clone(),
-                        passthrough,
-                    };
+                    let context = context(gateway, passthrough);
                     let route = Arc::new(written.build(rule, &context, backends, verdicts));
                     built.push((place, Arc::clone(&route)));
                     route
@@ -56,6 +63,10 @@ pub(crate) fn attach(
             }
         }
     }
+}
+
+fn context<'g>(gateway: &'g OurGateway<'_>, passthrough: bool) -> Context<'g> {
+    Context { gateway: gateway.resource.key(), certificate: gateway.certificate.clone(), passthrough }
 }
 
 /// A route of any of the three kinds.

@@ -5,10 +5,9 @@
 
 mod common;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use common::{machine, snapshot};
+use common::{machine, snapshot, yaml};
 use serde_json::{Value, json};
 use tidegate_compile::compile;
 use tidegate_model::Model;
@@ -38,47 +37,6 @@ fn outcome(text: &str) -> Value {
         .collect();
     let model = serde_json::to_value(&compiled.model).expect("a Model is plain data");
     json!({ "notice": compiled.notice, "verdicts": verdicts, "model": model })
-}
-
-/// Block YAML; empty values are left out, so that a case shows what it is about.
-fn yaml(value: &Value, depth: usize, out: &mut String) {
-    let pad = "  ".repeat(depth);
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(_, value)| !is_empty(value)) {
-                let _ = match value {
-                    Value::Object(_) | Value::Array(_) => writeln!(out, "{pad}{name}:"),
-                    scalar => writeln!(out, "{pad}{name}: {scalar}"),
-                };
-                if value.is_object() || value.is_array() {
-                    yaml(value, depth + 1, out);
-                }
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                if (item.is_object() || item.is_array()) && !is_empty(item) {
-                    let mut text = String::new();
-                    yaml(item, depth + 1, &mut text);
-                    let _ = write!(out, "{pad}- {}", text.trim_start());
-                } else {
-                    let _ = writeln!(out, "{pad}- {item}");
-                }
-            }
-        }
-        scalar => {
-            let _ = writeln!(out, "{pad}{scalar}");
-        }
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
 }
 
 /// Every case compiles to what is written beside it.

@@ -11,6 +11,8 @@ pub mod machine;
 pub mod observed;
 pub mod spans;
 pub mod speaker;
+pub mod standing;
+pub mod status;
 pub mod traffic;
 pub mod verdict;
 
@@ -20,6 +22,8 @@ pub use address::Addresses;
 pub use egress::Egress;
 pub use machine::Machine;
 pub use speaker::Speaker;
+pub use standing::Standing;
+pub use status::StatusOf;
 pub use traffic::Traffic;
 pub use verdict::{Outcome, Problem, Verdict};
 

@@ -1,0 +1,201 @@
+//! The statuses of Gateway API's objects, spelled as `kubectl get -o json` shows them (Gateway API v1.6).
+//!
+//! Without `lastTransitionTime`: whoever writes a status knows the time, and what stood there before.
+
+use serde::Serialize;
+use tidegate_objects::route::ParentRef;
+use tidegate_objects::{Key, Kind, ObjectRef};
+
+/// The status of one object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusOf {
+    /// Where the object comes from.
+    pub source: String,
+    /// Group and version, as `gateway.networking.k8s.io/v1`.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace; empty for what is cluster-scoped.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What to write under `status`.
+    pub status: StatusBody,
+}
+
+impl StatusOf {
+    /// The status of an object of this kind.
+    pub fn new(kind: Kind, key: &Key, status: StatusBody) -> StatusOf {
+        StatusOf {
+            source: key.source.to_string(),
+            api_version: format!("{}/{}", kind.group(), kind.versions().first().copied().unwrap_or_default()),
+            kind: kind.name().to_owned(),
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            status,
+        }
+    }
+
+    /// Whether it is about this object.
+    pub fn is_of(&self, object: &ObjectRef) -> bool {
+        let key = &object.key;
+        self.kind == object.kind.name()
+            && (&*self.source, &*self.namespace, &*self.name) == (&*key.source, &*key.namespace, &*key.name)
+    }
+}
+
+/// What stands under `status`, by kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum StatusBody {
+    /// GatewayClass.
+    Class(ClassStatus),
+    /// Gateway.
+    Gateway(GatewayStatus),
+    /// ListenerSet.
+    ListenerSet(ListenerSetStatus),
+    /// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute.
+    Route(RouteStatus),
+    /// BackendTLSPolicy.
+    Policy(PolicyStatus),
+}
+
+/// A condition (`metav1.Condition`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub condition_type: &'static str,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// A CamelCase reason; Gateway API's own, where it has one.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// `metadata.generation` of the object that it was found for.
+    pub observed_generation: i64,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ConditionStatus {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Not known yet.
+    Unknown,
+}
+
+/// GatewayClass `status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassStatus {
+    /// `Accepted`.
+    pub conditions: Vec<Condition>,
+    /// What of Gateway API is served, by name, sorted.
+    pub supported_features: Vec<Feature>,
+}
+
+/// A feature of Gateway API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+}
+
+/// Gateway `status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Where clients reach it.
+    pub addresses: Vec<StatusAddress>,
+    /// `Accepted`, `Programmed`, `ResolvedRefs`, and `InsecureFrontendValidationMode` where it holds.
+    pub conditions: Vec<Condition>,
+    /// One for each listener.
+    pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets it has accepted.
+    pub attached_listener_sets: usize,
+}
+
+/// An address of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StatusAddress {
+    /// `IPAddress`.
+    #[serde(rename = "type")]
+    pub address_type: &'static str,
+    /// The address.
+    pub value: String,
+}
+
+/// A listener's part of a status.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// Kinds of routes that may attach, of those asked for.
+    pub supported_kinds: Vec<GroupKind>,
+    /// Routes that are accepted and attach here.
+    pub attached_routes: usize,
+    /// `Accepted`, `Conflicted`, `ResolvedRefs`, `Programmed`, and `OverlappingTLSConfig` where it holds.
+    pub conditions: Vec<Condition>,
+}
+
+/// A kind with its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupKind {
+    /// API group.
+    pub group: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+}
+
+/// ListenerSet `status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListenerSetStatus {
+    /// `Accepted`, `Programmed`.
+    pub conditions: Vec<Condition>,
+    /// One for each listener; none, if the Gateway does not take the set.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// The `status` of a route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteStatus {
+    /// One for each parent that is ours. Others belong to other controllers and stay as they are.
+    pub parents: Vec<ParentStatus>,
+}
+
+/// What a parent makes of a route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentStatus {
+    /// The parent, as the route names it.
+    pub parent_ref: ParentRef,
+    /// Our controller.
+    pub controller_name: &'static str,
+    /// `Accepted`, `ResolvedRefs`, and `PartiallyInvalid` where it holds.
+    pub conditions: Vec<Condition>,
+}
+
+/// The `status` of a policy (GEP-713).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyStatus {
+    /// One for each Gateway of ours that it bears on; at most 16, as Gateway API allows.
+    pub ancestors: Vec<AncestorStatus>,
+}
+
+/// What a Gateway makes of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AncestorStatus {
+    /// The Gateway.
+    pub ancestor_ref: ParentRef,
+    /// Our controller.
+    pub controller_name: &'static str,
+    /// `Accepted`, `ResolvedRefs`.
+    pub conditions: Vec<Condition>,
+}
