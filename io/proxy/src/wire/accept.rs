@@ -1,8 +1,9 @@
 //! A client's TLS handshake: its first message is read, a listener chosen by the server name, and the handshake done
 //! with that listener's certificates, or left to the backend.
 //!
-//! Who names nobody that is served here gets an alert (`unrecognized_name`, RFC 6066 section 3); who does not speak TLS,
-//! or takes too long, is cut off. Every failure is counted by its reason.
+//! Who names nobody that is served here gets an alert (`unrecognized_name`, RFC 6066 section 3), unless the socket is for
+//! TLSRoutes alone: then the connection is closed without a word, as Gateway API wants it. Who does not speak TLS, or takes
+//! too long, is cut off. Every failure is counted by its reason.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, Error, ProtocolVersion};
 use socket2::SockRef;
-use tidegate_model::traffic::Listener;
+use tidegate_model::traffic::{Listener, Serves};
 use tidegate_tls::{ClientCertificate, HelloError, HelloScan, ListenerTls};
 use tidegate_traffic::Router;
 use tokio::net::TcpStream;
@@ -68,7 +69,10 @@ pub async fn accept_tls(
     let met = async {
         let (server_name, first) = hello(&stream, first, &handshakes.buffers).await?;
         let Some(listener) = router.listener_for(&server_name) else {
-            refuse(&stream, AlertDescription::UnrecognisedName);
+            match listeners.iter().all(|listener| matches!(listener.serves, Serves::Tls(_))) {
+                true => discard(&stream),
+                false => refuse(&stream, AlertDescription::UnrecognisedName),
+            }
             return Err(Turned("UnknownServerName"));
         };
         let listener = listener.clone();

@@ -110,6 +110,17 @@ fn unknown_names() {
     });
 }
 
+/// Where TLS is only passed through, a name that nobody serves is answered with nothing at all: the connection ends.
+#[test]
+fn unknown_names_where_nobody_ends_tls() {
+    run(async {
+        let gateway = Gateway::new(vec![listener("through", Some("*.db.example"), None)]);
+        let (met, answer) = say(&gateway, &first_message("one.shop.example", 10_000)).await;
+        assert!(met.is_none());
+        assert!(answer.is_empty(), "{answer:?}");
+    });
+}
+
 /// A name that is passed through leaves every byte to the backend, however it was cut.
 #[test]
 fn passed_through() {
