@@ -41,6 +41,10 @@ suites: build ## h2spec, gRPC interoperability, gRPC-Web and WebSocket frames th
 	cd lab/suites && go build -o $(CARGO_TARGET_DIR)/suites .
 	$(CARGO_TARGET_DIR)/suites -tidegate $(BIN)/tidegate
 
+.PHONY: conformance
+conformance: build ## Gateway API's own conformance suite against the daemon (Go, root); ARGS="-run-test HTTPRouteWeight"
+	scripts/conformance $(BIN)/tidegate $(ARGS)
+
 .PHONY: deny
 deny: ## Licences and duplicate crates (installs cargo-deny once)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
