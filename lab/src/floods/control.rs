@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::wire::{Wire, frame, get};
-use super::{Attack, Flood};
+use super::{Attack, Flood, HeldBy};
 
 /// Frames in one write.
 const BATCH: usize = 100;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::stand::HOST;
 use super::wire::Wire;
-use super::{Attack, Flood};
+use super::{Attack, Flood, HeldBy};
 
 /// All of this family.
 pub const ALL: &[Flood] = &[
@@ -17,6 +17,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.tls,
         attack: handshakes,
         patience: Duration::ZERO,
+        held_by: HeldBy::Refusing,
     },
     Flood {
         name: "tls-renegotiation",
@@ -24,31 +25,33 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.tls,
         attack: renegotiate,
         patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
     },
 ];
 
-/// ClientHellos, and the end.
+/// ClientHellos, and the end; cut is one that was not even let begin.
 fn handshakes(attack: &Attack) -> u64 {
     let mut cut = 0;
     while !attack.is_over() {
-        let Some(mut wire) = Wire::connect(attack) else {
-            cut += 1;
-            continue;
-        };
-        if !wire.send(&client_hello()) {
-            cut += 1;
+        let mut begun = Wire::connect(attack);
+        if begun.as_mut().is_some_and(|wire| !wire.send(&client_hello())) {
+            begun = None;
         }
         attack.tried(1);
-        // Until the answer has been made.
-        std::thread::sleep(Duration::from_millis(5));
-        wire.drain();
-        // Every one of these is a handshake that the gateway ends: there is nothing else to wait for.
-        cut += 1;
+        match begun {
+            None => cut += 1,
+            Some(mut wire) => {
+                // Until the answer has been made.
+                std::thread::sleep(Duration::from_millis(5));
+                wire.drain();
+            }
+        }
     }
     cut
 }
 
-/// Asks for renegotiation, as `openssl s_client` does on a line `R`; cut is a connection that ends there.
+/// Asks for renegotiation, as `openssl s_client` does on a line `R`; cut is a connection that ends there. What counts is
+/// that the gateway signs once for each connection, and never again.
 fn renegotiate(attack: &Attack) -> u64 {
     let mut cut = 0;
     while !attack.is_over() {
@@ -73,8 +76,7 @@ fn renegotiate(attack: &Attack) -> u64 {
         attack.tried(1);
         let Ok(output) = child.wait_with_output() else { return cut };
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        cut +=
-            u64::from(text.contains("no renegotiation") || text.contains("alert") || text.contains("error"));
+        cut += u64::from(text.contains("no renegotiation"));
     }
     cut
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::stand::{HOST, TIMEOUT};
 use super::wire::{Wire, frame, get, stream};
-use super::{Attack, Flood};
+use super::{Attack, Flood, HeldBy};
 
 /// Twice as long as the stand's timeouts, and some.
 const PATIENCE: Duration = Duration::from_secs(TIMEOUT.as_secs() * 2 + 3);
@@ -21,6 +21,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: |attack| drip(attack, &format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n"), b"x: y\r\n"),
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         name: "slow-body",
@@ -30,6 +31,7 @@ pub const ALL: &[Flood] = &[
             drip(attack, &format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\n"), b"x")
         },
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         name: "idle",
@@ -37,6 +39,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: |attack| drip(attack, "", b""),
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         name: "slow-read",
@@ -49,6 +52,7 @@ pub const ALL: &[Flood] = &[
             })
         },
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         // The window of a stream stays shut: a hundred answers on each connection that nobody takes.
@@ -57,6 +61,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: zero_window,
         patience: PATIENCE,
+        held_by: HeldBy::Refusing,
     },
     Flood {
         // Windows are wide, but nobody reads.
@@ -72,6 +77,7 @@ pub const ALL: &[Flood] = &[
             })
         },
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
     },
 ];
 
@@ -101,17 +107,19 @@ fn deaf(attack: &Attack, open: impl Fn(&Attack) -> Option<Wire>) -> u64 {
     wires.into_iter().map(|mut wire| u64::from((0..3).any(|_| !wire.send(b"\r\n") || !wire.is_open()))).sum()
 }
 
-/// A hundred requests whose answers may not be sent.
+/// A hundred requests whose answers may not be sent: the streams are reset one by one, and the connection may stay.
 fn zero_window(attack: &Attack) -> u64 {
     let Some(mut wire) = Wire::http2(attack, &[(4, 0)]) else { return 0 };
     let asks: Vec<u8> = (0..100).flat_map(|at| frame(1, 5, stream(at), &get("/big"))).collect();
     if !wire.send(&asks) {
-        return 0;
+        return 1;
     }
     attack.tried(100);
-    while !attack.is_over() && wire.drain() {
+    while !attack.is_over() {
+        if !wire.drain() {
+            return 1;
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
-    // The streams are reset one by one; the connection may stay.
-    100
+    0
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::wire::{Wire, frame, get, stream};
-use super::{Attack, Flood};
+use super::{Attack, Flood, HeldBy};
 
 /// Streams in one write.
 const BATCH: u32 = 50;
@@ -19,6 +19,7 @@ pub const ALL: &[Flood] = &[
             each(attack, |id| [frame(1, 5, id, &get("/")), frame(3, 0, id, &8u32.to_be_bytes())].concat())
         },
         patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         // CVE-2025-8671: the request is answered to nobody.
@@ -29,6 +30,7 @@ pub const ALL: &[Flood] = &[
             each(attack, |id| [frame(1, 4, id, &get("/")), frame(8, 0, id, &0u32.to_be_bytes())].concat())
         },
         patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         // Never more on one connection than it may: the address is what is counted.
@@ -37,6 +39,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: reset_and_return,
         patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         name: "streams",
@@ -44,6 +47,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: |attack| each(attack, |id| frame(1, 5, id, &get("/slow"))),
         patience: Duration::ZERO,
+        held_by: HeldBy::Refusing,
     },
     Flood {
         name: "hpack-bomb",
@@ -51,6 +55,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: |attack| each(attack, |id| frame(1, 5, id, &bomb())),
         patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
     },
     Flood {
         name: "header-list",
@@ -58,6 +63,7 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: many_lines,
         patience: Duration::ZERO,
+        held_by: HeldBy::Refusing,
     },
 ];
 
@@ -110,20 +116,20 @@ fn bomb() -> Vec<u8> {
     block
 }
 
-/// Requests with more lines than anyone needs, each answered with 431; cut by whoever counts them.
+/// Requests with more lines than anyone needs, each answered with 431; how often the connection was cut besides.
 fn many_lines(attack: &Attack) -> u64 {
     let mut block = get("/");
     (0..400).for_each(|_| block.extend([0, 1, b'x', 1, b'y']));
-    let mut refused = 0;
+    let mut cut = 0;
     while !attack.is_over() {
         let Some(mut wire) = Wire::http2(attack, &[]) else { continue };
         let (mut open, mut at) = (true, 0);
         while open && !attack.is_over() {
             open = wire.send(&frame(1, 5, stream(at), &block)) && wire.drain();
             attack.tried(1);
-            refused += 1;
             at += 1;
         }
+        cut += u64::from(!open);
     }
-    refused
+    cut
 }
