@@ -172,5 +172,7 @@ fn a_collector_that_is_away() {
     daemon.eventually("two spans are lost", || {
         daemon.admin("/metrics").body.contains("tidegate_trace_lost_spans_total 2").then_some(())
     });
-    assert!(daemon.log().contains("spans are lost: the collector does not take them"), "{}", daemon.log());
+    daemon.eventually("the log says so", || {
+        daemon.log().contains("spans are lost: the collector does not take them").then_some(())
+    });
 }
