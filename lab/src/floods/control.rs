@@ -17,6 +17,7 @@ macro_rules! floods {
             port: |stand| stand.http,
             attack: |attack| repeat(attack, &$first, &$again),
             patience: Duration::ZERO,
+            held_by: HeldBy::Cutting,
         },)*]
     };
 }
