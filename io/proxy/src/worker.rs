@@ -43,6 +43,10 @@ use crate::wire::{Handshakes, system_tickets};
 /// Ticks between two looks at the upstream connections that are kept.
 const SWEEP_TICKS: u64 = 5;
 
+/// Connections accepted before those that are open have their turn: who opens more than can be served delays nobody else
+/// for longer.
+const ACCEPTS_AT_ONCE: u32 = 16;
+
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -456,7 +460,10 @@ impl Worker {
 
 /// Accepts until the door closes, then takes in who is waiting already.
 async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
-    loop {
+    for count in 1_u32.. {
+        if count.is_multiple_of(ACCEPTS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let accepted = tokio::select! {
             biased;
             () = door.closed() => break,

@@ -32,7 +32,7 @@ pub const ALL: &[Flood] = floods![
     "empty-data", "empty_data", frame(1, 4, 1, &get("/")), frame(0, 0, 1, b"");
     "tiny-data", "tiny_data", frame(1, 4, 1, &get("/")), frame(0, 0, 1, b"x");
     "continuation", "continuation", frame(1, 1, 1, &get("/")), frame(9, 0, 1, &[0x40; 1000]);
-    "empty-headers", "empty_headers", frame(1, 1, 1, &get("/")), frame(9, 0, 1, b"");
+    "empty-continuation", "continuation", frame(1, 1, 1, &get("/")), frame(9, 0, 1, b"");
 ];
 
 /// One frame after another until the connection is cut, and then on another connection.

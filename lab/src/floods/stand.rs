@@ -120,9 +120,10 @@ fn serve(stream: TcpStream) -> Option<()> {
         if path == "/slow" {
             std::thread::sleep(Duration::from_millis(500));
         }
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        let wire = reader.get_mut();
-        wire.write_all(head.as_bytes()).and_then(|()| wire.write_all(&body)).ok()?;
+        // In one write: two would wait for each other, by Nagle's algorithm and the other side's late acknowledgement.
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        answer.extend(body);
+        reader.get_mut().write_all(&answer).ok()?;
     }
 }
 

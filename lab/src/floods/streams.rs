@@ -33,6 +33,15 @@ pub const ALL: &[Flood] = &[
         held_by: HeldBy::Cutting,
     },
     Flood {
+        // Requests without a single field, each on a stream of its own.
+        name: "empty-headers",
+        counted: "tidegate_http2_floods_total{kind=\"empty_headers\"}",
+        port: |stand| stand.http,
+        attack: |attack| each(attack, |id| frame(1, 5, id, b"")),
+        patience: Duration::ZERO,
+        held_by: HeldBy::Cutting,
+    },
+    Flood {
         // Never more on one connection than it may: the address is what is counted.
         name: "reset-and-return",
         counted: "tidegate_http_barred_connections_total",
