@@ -122,6 +122,17 @@ pub struct Flow<'f> {
 }
 
 impl<'f> Flow<'f> {
+    /// At any pace, as long as something moves.
+    pub fn at_any_pace(
+        watch: &'f Watch,
+        stall: Duration,
+        buffers: &'f Rc<Buffers>,
+        taken: &'f Cell<u64>,
+        given: &'f Cell<u64>,
+    ) -> Flow<'f> {
+        Flow { watch, stall, buffers, taken, given, sender: None, receiver: None }
+    }
+
     /// With another patience, and at any pace.
     pub fn with_stall(self, stall: Duration) -> Flow<'f> {
         Flow { stall, sender: None, receiver: None, ..self }

@@ -4,9 +4,7 @@
 
 mod common;
 
-use std::path::PathBuf;
-
-use common::{machine, snapshot, yaml};
+use common::{machine, snapshot};
 use serde_json::{Map, Value, json};
 use tidegate_compile::status::{Facts, Opened, SUPPORTED_FEATURES, infrastructure, statuses};
 use tidegate_compile::{Compiled, compile};
@@ -83,40 +81,9 @@ fn outcome(text: &str) -> Value {
 
 /// Every case tells its objects what is written beside it.
 #[test]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the switch that rewrites the golden files is read from the environment"
-)]
 fn golden() {
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let cases = std::fs::read_dir(folder).expect("testdata").map(|entry| entry.expect("a folder").path());
-    let mut cases: Vec<_> = cases.filter(|case| case.join("status.yaml").exists()).collect();
-    cases.sort();
-    let mut differing = Vec::new();
-    for case in &cases {
-        let input = std::fs::read_to_string(case.join("in.yaml")).expect("in.yaml");
-        let mut found = String::new();
-        yaml(&outcome(&input), 0, &mut found);
-        let path = case.join("status.yaml");
-        if update {
-            std::fs::write(&path, &found).expect("status.yaml is written");
-        }
-        let expected = std::fs::read_to_string(&path).expect("status.yaml");
-        if expected != found {
-            let place = expected.lines().zip(found.lines()).position(|(a, b)| a != b).unwrap_or_default();
-            let line = |text: &str| text.lines().nth(place).unwrap_or("(nothing)").to_owned();
-            differing.push(format!(
-                "{}:{}\n  was {}\n  is  {}",
-                path.display(),
-                place + 1,
-                line(&expected),
-                line(&found)
-            ));
-        }
-    }
-    assert!(differing.is_empty(), "{}", differing.join("\n"));
-    assert!(cases.len() >= 10, "cases are missing");
+    let cases = common::golden::compare("status.yaml", |case| case.join("status.yaml").exists(), outcome);
+    assert!(cases >= 10, "cases are missing");
 }
 
 const EDGE: &str = "

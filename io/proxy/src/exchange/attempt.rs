@@ -277,7 +277,7 @@ impl<'a> Attempt<'a> {
     {
         let Exchange { caller, watch, .. } = self.exchange;
         let buffers = &caller.worker.buffers;
-        Flow { watch, stall: self.stall, buffers, taken, given, sender: None, receiver: None }
+        Flow::at_any_pace(watch, self.stall, buffers, taken, given)
     }
 
     /// Waits for a response's head while the request's body is sent.

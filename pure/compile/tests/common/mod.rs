@@ -1,6 +1,8 @@
 //! What the tests share: from text to a Snapshot and a machine.
 #![allow(dead_code)]
 
+pub mod golden;
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
