@@ -122,7 +122,8 @@ impl Reader<'_, '_> {
             "RequestRedirect" => {
                 let asked = filter.request_redirect.as_ref().ok_or_else(bare)?;
                 let redirect = path::redirect(asked, self.site.matches);
-                self.answer(Action::Redirect(redirect.map_err(|refusal| refusal.under("requestRedirect"))?))?;
+                let redirect = redirect.map_err(|refusal| refusal.under("requestRedirect"))?;
+                self.answer(Action::Redirect(Arc::new(redirect)))?;
             }
             "URLRewrite" => {
                 let asked = filter.url_rewrite.as_ref().ok_or_else(bare)?;
@@ -138,7 +139,7 @@ impl Reader<'_, '_> {
                 let found = self.backends.extensions().find(self.site.from.key, asked);
                 let answer = found.map_err(|refusal| refusal.under("extensionRef"))?;
                 headers::append(&mut self.applied.filters.response_headers, answer.headers);
-                self.answer(Action::Respond(answer.respond))?;
+                self.answer(Action::Respond(Arc::new(answer.respond)))?;
             }
             other => {
                 return Err(Refusal::value("type", format!("filter {other} is not served by this version")));

@@ -130,10 +130,13 @@ impl Rule<'_, '_> {
         HttpRule {
             index,
             name: written.name.map(str::to_owned),
-            filters: applied.filters,
-            timeouts: time::limits(written.timeouts, &mut self.report),
-            retry: written.retry.map(|retry| time::retry(retry, &mut self.report.at("retry"))),
-            session: written.session.and_then(|asked| session::read(asked, &id, &matches, &mut self.report)),
+            filters: applied.filters.into(),
+            timeouts: time::limits(written.timeouts, &mut self.report).into(),
+            retry: written.retry.map(|retry| Arc::new(time::retry(retry, &mut self.report.at("retry")))),
+            session: written
+                .session
+                .and_then(|asked| session::read(asked, &id, &matches, &mut self.report))
+                .map(Arc::new),
             responses: self.backends.responses(&self.from, None, self.context),
             action,
             matches,
@@ -182,6 +185,6 @@ impl Rule<'_, '_> {
             }
         };
         let responses = self.backends.responses(&self.from, Some(&target), self.context);
-        WeightedBackend { weight, filters: applied.filters, target, responses }
+        WeightedBackend { weight, filters: applied.filters.into(), target, responses }
     }
 }

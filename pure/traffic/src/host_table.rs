@@ -8,8 +8,8 @@ use crate::hash::Quick;
 
 #[derive(Debug)]
 pub(crate) struct HostTable<T> {
-    exact: HashMap<String, T, Quick>,
-    under: HashMap<String, T, Quick>,
+    exact: HashMap<Box<str>, Box<T>, Quick>,
+    under: HashMap<Box<str>, Box<T>, Quick>,
     any: Option<T>,
 }
 
@@ -23,8 +23,12 @@ impl<T> HostTable<T> {
     /// What stands at the pattern (none: every host), made if it is not there yet.
     pub fn entry(&mut self, pattern: Option<&HostPattern>, make: impl FnOnce() -> T) -> &mut T {
         match pattern {
-            Some(HostPattern::Exact(name)) => self.exact.entry(name.clone()).or_insert_with(make),
-            Some(HostPattern::Under(parent)) => self.under.entry(parent.clone()).or_insert_with(make),
+            Some(HostPattern::Exact(name)) => {
+                self.exact.entry(name.as_str().into()).or_insert_with(|| Box::new(make()))
+            }
+            Some(HostPattern::Under(parent)) => {
+                self.under.entry(parent.as_str().into()).or_insert_with(|| Box::new(make()))
+            }
             None => self.any.get_or_insert_with(make),
         }
     }
@@ -38,10 +42,12 @@ impl<T> HostTable<T> {
             .get(host)
             .into_iter()
             .chain(parents.filter_map(|parent| self.under.get(parent)))
+            .map(Box::as_ref)
             .chain(self.any.as_ref())
     }
 
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.exact.values_mut().chain(self.under.values_mut()).chain(self.any.as_mut())
+        let named = self.exact.values_mut().chain(self.under.values_mut()).map(Box::as_mut);
+        named.chain(self.any.as_mut())
     }
 }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use memchr::memchr;
 use regex::Regex;
 use tidegate_model::traffic::{PathMatch, RequestMatch};
 
@@ -15,21 +16,27 @@ use crate::hash::Quick;
 use crate::path::normalise;
 use crate::request::RequestView;
 
+/// The empty prefix.
+const ROOT: u32 = 0;
+
 #[derive(Debug)]
 pub(crate) struct PathIndex {
-    exact: HashMap<String, Vec<Candidate>, Quick>,
+    exact: HashMap<Box<str>, Vec<Candidate>, Quick>,
     regexes: Vec<(String, Regex, Vec<Candidate>)>,
     /// By the second of two segments.
-    seconds: HashMap<String, Vec<Candidate>, Quick>,
+    seconds: HashMap<Box<str>, Vec<Candidate>, Quick>,
     /// The first is the root, the empty prefix.
     prefixes: Vec<Node>,
 }
 
-/// A prefix: its segments are the way here from the root.
+/// A prefix: its segments are the way here from the root. It lies within one line of the cache: with many routes each step on
+/// the way is a miss.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Node {
-    parent: Option<usize>,
-    children: HashMap<String, usize, Quick>,
+    /// Of the root: itself.
+    parent: u32,
+    children: HashMap<Box<str>, u32, Quick>,
     candidates: Vec<Candidate>,
 }
 
@@ -50,15 +57,15 @@ impl PathIndex {
         match &matched.path {
             PathMatch::Exact(path) => {
                 let path = normalise(path).map_or_else(|_| path.clone(), Into::into);
-                self.exact.entry(path).or_default().push(candidate);
+                self.exact.entry(path.into()).or_default().push(candidate);
             }
             PathMatch::Prefix(prefix) => {
                 let prefix = normalise(prefix).map_or_else(|_| prefix.clone(), Into::into);
                 let node = self.node(&prefix);
-                self.prefixes[node].candidates.push(candidate);
+                self.prefixes[node as usize].candidates.push(candidate);
             }
             PathMatch::Regex(pattern) => self.insert_regex(pattern, candidate),
-            PathMatch::Second(name) => self.seconds.entry(name.clone()).or_default().push(candidate),
+            PathMatch::Second(name) => self.seconds.entry(name.as_str().into()).or_default().push(candidate),
         }
     }
 
@@ -71,15 +78,16 @@ impl PathIndex {
     }
 
     /// The node of a prefix, made with those above it if they are not there yet.
-    fn node(&mut self, prefix: &str) -> usize {
+    fn node(&mut self, prefix: &str) -> u32 {
         let mut at = 0;
         for segment in prefix.split('/').filter(|segment| !segment.is_empty()) {
-            at = match self.prefixes[at].children.get(segment) {
+            at = match self.prefixes[at as usize].children.get(segment) {
                 Some(&child) => child,
                 None => {
-                    let child = self.prefixes.len();
-                    self.prefixes.push(Node { parent: Some(at), ..Node::default() });
-                    self.prefixes[at].children.insert(segment.to_owned(), child);
+                    // Prefixes are far fewer than 2^32.
+                    let child = self.prefixes.len() as u32;
+                    self.prefixes.push(Node { parent: at, ..Node::default() });
+                    self.prefixes[at as usize].children.insert(segment.into(), child);
                     child
                 }
             };
@@ -112,19 +120,16 @@ impl PathIndex {
         if let Some(found) = regexes.find_map(|(_, _, list)| first(list)) {
             return Some(found);
         }
-        let mut node = Some(self.deepest(request.path));
-        while let Some(at) = node {
-            if at == 0
-                && let Some(found) = self.second(request.path).and_then(first)
-            {
+        let mut at = self.deepest(request.path);
+        while at != ROOT {
+            let node = &self.prefixes[at as usize];
+            if let Some(found) = first(&node.candidates) {
                 return Some(found);
             }
-            if let Some(found) = first(&self.prefixes[at].candidates) {
-                return Some(found);
-            }
-            node = self.prefixes[at].parent;
+            at = node.parent;
         }
-        None
+        let second = self.second(request.path).and_then(first);
+        second.or_else(|| first(&self.prefixes[ROOT as usize].candidates))
     }
 
     fn second(&self, path: &str) -> Option<&[Candidate]> {
@@ -135,13 +140,18 @@ impl PathIndex {
         self.seconds.get(name).map(Vec::as_slice)
     }
 
-    fn deepest(&self, path: &str) -> usize {
-        let mut at = 0;
-        for segment in path.strip_prefix('/').into_iter().flat_map(|path| path.split('/')) {
-            match self.prefixes[at].children.get(segment) {
-                Some(&child) => at = child,
-                None => break,
+    /// The node of the longest prefix.
+    fn deepest(&self, path: &str) -> u32 {
+        let (mut at, mut rest) = (ROOT, path.strip_prefix('/'));
+        while let Some(path) = rest {
+            let children = &self.prefixes[at as usize].children;
+            if children.is_empty() {
+                break;
             }
+            let end = memchr(b'/', path.as_bytes());
+            let segment = end.map_or(path, |end| &path[..end]);
+            let Some(&child) = children.get(segment) else { break };
+            (at, rest) = (child, end.map(|end| &path[end + 1..]));
         }
         at
     }

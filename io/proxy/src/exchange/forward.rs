@@ -97,10 +97,10 @@ pub async fn forward<'t>(
     if web.as_ref().is_some_and(Web::reads_text) {
         body.read_text();
     }
-    for filters in [&asked.matched.rule.filters, &share.filters] {
+    for filters in [&*asked.matched.rule.filters, &*share.filters] {
         mirror::send(&exchange, asked, &filters.mirrors, &told, &mut body, web.as_ref(), story);
     }
-    let retry = asked.matched.rule.retry.as_ref().or(backend.policy.retry.as_ref());
+    let retry = asked.matched.rule.retry.as_deref().or(backend.policy.retry.as_ref());
     let mut forward = Forward {
         exchange,
         asked,

@@ -74,7 +74,7 @@ fn redirects() {
     let origin = Origin::text("a");
     let gateway = gateway(&origin, |rule| {
         let redirect = Redirect { scheme: Some("https"), host: None, port: None, path: None, status: 301 };
-        rule.action = Action::Redirect(redirect);
+        rule.action = Action::Redirect(redirect.into());
         rule.filters.response_headers.add = vec![("x-added".into(), "1".into())];
     });
     let mut client = gateway.client();
@@ -92,8 +92,9 @@ fn redirects() {
 fn fixed_responses() {
     let gateway = gateway(&Origin::text("a"), |rule| {
         let body: Arc<[u8]> = Arc::from(&b"{}"[..]);
-        rule.action =
-            Action::Respond(Respond { status: 418, content_type: Some("application/json".into()), body });
+        rule.action = Action::Respond(
+            Respond { status: 418, content_type: Some("application/json".into()), body }.into(),
+        );
     });
     let mut client = gateway.client();
     let (head, body) = client.ask(&request(""));
@@ -261,7 +262,7 @@ fn time_limits() {
         (Timeouts { request: None, backend_request: Some(SHORT) }, 504, "BackendRequestTimeout"),
         (Timeouts { request: Some(Duration::ZERO), backend_request: None }, 200, ""),
     ] {
-        let gateway = gateway(&origin, |rule| rule.timeouts = timeouts);
+        let gateway = gateway(&origin, |rule| rule.timeouts = timeouts.into());
         assert_eq!(status(&gateway.client().ask(&request("")).0), expected);
         assert_eq!(gateway.log(1)[0]["reason"], reason);
     }
@@ -307,7 +308,7 @@ fn repeats() {
         let bad = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\nbad".to_owned();
         wire.try_send(if fails { bad } else { ok(&body) })
     });
-    let gateway = gateway(&origin, |rule| rule.retry = Some(retry(&[503])));
+    let gateway = gateway(&origin, |rule| rule.retry = Some(retry(&[503]).into()));
     let mut client = gateway.client();
     let put = "PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 3\r\n\r\nabc";
     let (head, body) = client.ask(put);
@@ -328,8 +329,8 @@ fn slow_attempts_are_repeated() {
         wire.try_send(ok("a"))
     });
     let gateway = gateway(&origin, |rule| {
-        rule.retry = Some(retry(&[]));
-        rule.timeouts = Timeouts { request: Some(SHORT * 10), backend_request: Some(SHORT) };
+        rule.retry = Some(retry(&[]).into());
+        rule.timeouts = Timeouts { request: Some(SHORT * 10), backend_request: Some(SHORT) }.into();
     });
     assert_eq!(status(&gateway.client().ask(&request("")).0), 200);
 }
@@ -340,12 +341,12 @@ fn sessions() {
     let origins = [Origin::text("a"), Origin::text("b"), Origin::text("c")];
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
     let gateway = with_backend(backend("web", &addresses), |rule| {
-        rule.session = Some(SessionPersistence {
+        rule.session = Some(Arc::new(SessionPersistence {
             name: "sticky".into(),
             carrier: SessionCarrier::Cookie { path: "/".into(), permanent: false },
             absolute_timeout: None,
             idle_timeout: None,
-        });
+        }));
     });
     let (head, first) = gateway.client().ask(&request(""));
     let cookie = field(&head, "set-cookie").unwrap().split(';').next().unwrap().to_owned();

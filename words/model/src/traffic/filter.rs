@@ -4,12 +4,13 @@
 //! are in range.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Target;
+use crate::Usual;
 
 /// The filters of a rule, or of one of its backends.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -31,10 +32,10 @@ pub struct Filters {
     pub cors: Option<Arc<Cors>>,
 }
 
-impl Filters {
-    /// Whether nothing happens.
-    pub fn is_empty(&self) -> bool {
-        *self == Filters::default()
+impl Usual for Filters {
+    fn usual() -> &'static Filters {
+        static NONE: LazyLock<Filters> = LazyLock::new(Filters::default);
+        &NONE
     }
 }
 
@@ -156,10 +157,10 @@ pub struct Timeouts {
     pub backend_request: Option<Duration>,
 }
 
-impl Timeouts {
-    /// Whether nothing is said.
-    pub fn is_default(&self) -> bool {
-        *self == Timeouts::default()
+impl Usual for Timeouts {
+    fn usual() -> &'static Timeouts {
+        static NONE: LazyLock<Timeouts> = LazyLock::new(Timeouts::default);
+        &NONE
     }
 }
 

@@ -9,6 +9,7 @@ use super::listener::as_they_are;
 use super::{
     Filters, HostPattern, Redirect, Respond, ResponsePolicy, Retry, SessionPersistence, Target, Timeouts,
 };
+use crate::Seldom;
 
 /// An HTTPRoute or GRPCRoute as attached to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,16 +53,16 @@ pub struct HttpRule {
     pub matches: Vec<RequestMatch>,
     /// What happens to request and response on the way.
     #[serde(flatten)]
-    pub filters: Filters,
+    pub filters: Seldom<Filters>,
     /// How long things may take.
-    #[serde(skip_serializing_if = "Timeouts::is_default")]
-    pub timeouts: Timeouts,
+    #[serde(skip_serializing_if = "Seldom::is_usual")]
+    pub timeouts: Seldom<Timeouts>,
     /// Whether and how a failed attempt is repeated; none: only what is always safe to repeat.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
+    pub retry: Option<Arc<Retry>>,
     /// Whether a client stays with its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<SessionPersistence>,
+    pub session: Option<Arc<SessionPersistence>>,
     /// What becomes of the gateway's own answers before a backend was chosen.
     #[serde(skip_serializing_if = "as_they_are")]
     pub responses: Arc<ResponsePolicy>,
@@ -76,8 +77,8 @@ impl HttpRule {
             index,
             name: None,
             matches,
-            filters: Filters::default(),
-            timeouts: Timeouts::default(),
+            filters: Seldom::default(),
+            timeouts: Seldom::default(),
             retry: None,
             session: None,
             responses: Arc::default(),
@@ -130,9 +131,9 @@ pub enum Action {
     /// It goes to one of these, by weight.
     Forward(Vec<WeightedBackend>),
     /// The client is sent elsewhere.
-    Redirect(Redirect),
+    Redirect(Arc<Redirect>),
     /// It is answered here, as the route says.
-    Respond(Respond),
+    Respond(Arc<Respond>),
     /// It is answered here, because the rule cannot be served as written.
     Refuse {
         /// The status to answer with.
@@ -148,8 +149,8 @@ pub struct WeightedBackend {
     /// Its share of the sum of all weights; 0 gets nothing.
     pub weight: u32,
     /// What happens to requests of this share only, after the filters of the rule.
-    #[serde(skip_serializing_if = "Filters::is_empty")]
-    pub filters: Filters,
+    #[serde(skip_serializing_if = "Seldom::is_usual")]
+    pub filters: Seldom<Filters>,
     /// Where that share goes.
     pub target: Target,
     /// What becomes of its responses.
@@ -160,7 +161,7 @@ pub struct WeightedBackend {
 impl WeightedBackend {
     /// A share without filters of its own.
     pub fn plain(weight: u32, target: Target) -> WeightedBackend {
-        WeightedBackend { weight, filters: Filters::default(), target, responses: Arc::default() }
+        WeightedBackend { weight, filters: Seldom::default(), target, responses: Arc::default() }
     }
 }
 
