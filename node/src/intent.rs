@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use tidegate_compile::{Membership, compile};
 use tidegate_egress::Table;
 use tidegate_files::SourceState;
@@ -40,6 +43,29 @@ pub struct Changed {
     pub endpoints: bool,
     /// What the kernel must know of pods.
     pub pods: bool,
+}
+
+/// Counts of what was carried out. Changes that came together count as one.
+#[derive(Clone, Default)]
+pub struct Metrics(Family<[(&'static str, &'static str); 1], Counter>);
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(&self, registry: &mut Registry) {
+        let help =
+            "Changes of what was asked for that were carried out; those that came together count as one";
+        registry.register("tidegate_intent_changes", help, self.0.clone());
+    }
+
+    /// Counts an update.
+    pub fn count(&self, changed: Changed) {
+        let scope = match changed {
+            Changed { model: true, .. } => "all",
+            Changed { endpoints: true, .. } | Changed { pods: true, .. } => "members",
+            _ => return,
+        };
+        self.0.get_or_create(&[("scope", scope)]).inc();
+    }
 }
 
 impl Intent {

@@ -12,7 +12,7 @@ mod succession;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -27,7 +27,7 @@ use tidegate_objects::ObjectRef;
 use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, Tracing};
 use tidegate_spans::{Exporter, Origin};
 use tidegate_speaker::{Learned, Speaker};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args;
@@ -36,7 +36,7 @@ use crate::board::{Board, Decided, KernelView};
 use crate::handover::giver::Legacy;
 use crate::handover::taker::{self, Inheritance};
 use crate::handover::{self, Draining};
-use crate::intent::{Changed, Intent};
+use crate::intent::{self, Changed, Intent};
 use crate::lock::KernelLock;
 use crate::log;
 use crate::machine::MachineWatch;
@@ -44,8 +44,12 @@ use crate::memory::Leftovers;
 use crate::run::succession::{Before, Closed, Succession, Turn, secret_of};
 use crate::settings::Settings;
 
-/// How long connections may finish after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
+/// answered.
+const CONVERGENCE: Duration = Duration::from_secs(1);
+
+/// How long requests that came during the convergence may take at least.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, or until another process has taken over and the last connection here has ended.
 pub fn run(admin: Option<SocketAddr>, arguments: &args::Run) -> Result<()> {
@@ -97,6 +101,9 @@ struct Daemon {
     noticed: Option<String>,
     leftovers: Leftovers,
     succession: Succession,
+    /// What of the intent was carried out, by its speed.
+    applied: intent::Metrics,
+    drain_timeout: Duration,
 }
 
 impl Daemon {
@@ -112,6 +119,8 @@ impl Daemon {
         let mut registry = Registry::default();
         let handovers = handover::Metrics::default();
         handovers.register(&mut registry);
+        let applied = intent::Metrics::default();
+        applied.register(&mut registry);
         let secret = secret_of(&settings, secret)?;
         let (tracing, exporter) = match &settings.tracing.otlp.0 {
             None => (None, None),
@@ -206,6 +215,8 @@ impl Daemon {
             noticed: None,
             leftovers: Leftovers::default(),
             succession,
+            applied,
+            drain_timeout: settings.drain_timeout,
         })
     }
 
@@ -241,7 +252,7 @@ impl Daemon {
         }
         // While another process is in charge there is nothing to stop.
         if !self.succession.waits() {
-            self.stop().await;
+            self.stop([terminate, interrupt]).await;
         }
         Ok(())
     }
@@ -255,6 +266,7 @@ impl Daemon {
         let known = states.iter().all(|state| state.status.synced) || self.generations.is_some();
         let changed = if known && self.intent.is_news(&states, &machine) {
             let changed = self.intent.update(&states, &machine, &mut self.board.pods());
+            self.applied.count(changed);
             self.board.show(Decided {
                 sources: states,
                 model: self.intent.model.clone(),
@@ -367,21 +379,44 @@ impl Daemon {
         }
     }
 
-    /// Addresses and routes go to the others first, while new connections are still accepted; then what is in flight
-    /// may finish. The kernel keeps what it holds: the next start adopts it.
-    async fn stop(mut self) {
-        tracing::info!("stopping");
+    /// Clients are told to leave first, while addresses and routes are still here: a request in flight would be cut if its
+    /// address went elsewhere. They go once nothing is in flight, or when the time is up, and who is still sent here by
+    /// neighbours that learn it late is answered. The kernel keeps what it holds: the next start adopts it. A second signal
+    /// cuts waiting short.
+    async fn stop(mut self, [mut terminate, mut interrupt]: [Signal; 2]) {
+        let began = Instant::now();
+        tracing::info!(connections = self.proxy.connections(), "stopping");
         self.succession.end();
+        self.ready.send_replace(false);
+        let mut hurried = std::pin::pin!(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        let mut hurry = false;
+        tokio::select! {
+            _ = self.proxy.farewell(self.drain_timeout) => {}
+            () = &mut hurried => hurry = true,
+        }
         self.speaker.stop().await;
-        self.end_connections().await;
+        let speaker = &self.intent.model.speaker;
+        let announced = !(speaker.groups.is_empty() && speaker.peers.is_empty());
+        tokio::select! {
+            () = tokio::time::sleep(CONVERGENCE), if announced && !hurry => {}
+            () = &mut hurried, if !hurry => hurry = true,
+            () = std::future::ready(()), if hurry || !announced => {}
+        }
+        let within = self.drain_timeout.saturating_sub(began.elapsed()).max(LAST_REQUESTS);
+        self.end_connections(if hurry { Duration::ZERO } else { within }).await;
         if let Some(keeper) = self.keeper.take() {
             keeper.stop();
         }
     }
 
     /// Lets connections finish for a while.
-    async fn end_connections(&self) {
-        let left = self.proxy.drain(DRAIN).await;
+    async fn end_connections(&self, within: Duration) {
+        let left = self.proxy.drain(within).await;
         if left > 0 {
             tracing::warn!(connections = left, "closed before they had ended");
         }

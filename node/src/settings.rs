@@ -5,11 +5,13 @@ mod peers;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tidegate_compile::duration;
 use tidegate_decode::nearest;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 use tidegate_spans::Endpoint;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub tracing: Tracing,
     /// What the gateways of a set share.
     pub peers_secret: Secret,
+    /// How long what is in flight may finish after SIGTERM, and keep the addresses here.
+    pub drain_timeout: Duration,
 }
 
 /// `accessLog` of the bootstrap file.
@@ -161,6 +165,22 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+/// `drainTimeout` of the bootstrap file.
+#[derive(Debug)]
+struct DrainTimeout(Duration);
+
+impl Default for DrainTimeout {
+    fn default() -> Self {
+        DrainTimeout(Duration::from_secs(10))
+    }
+}
+
+impl<'de> Deserialize<'de> for DrainTimeout {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |text| duration::gep2257(text).map(DrainTimeout))
+    }
+}
+
 /// The bootstrap file as written. What this version does not serve is held as it stands, so that it can be refused by
 /// name and not passed over.
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +194,7 @@ struct Bootstrap {
     access_log: AccessLog,
     peers: Peers,
     tracing: Tracing,
+    drain_timeout: DrainTimeout,
     load_balancer: Option<Value>,
     ingress_nginx: Option<Value>,
     egress: Option<Value>,
@@ -241,6 +262,7 @@ impl Settings {
             access_log: file.access_log,
             tracing: file.tracing,
             peers_secret: file.peers.secret().with_context(name)?,
+            drain_timeout: file.drain_timeout.0,
         })
     }
 }

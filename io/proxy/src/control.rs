@@ -97,6 +97,10 @@ impl Control {
                 self.close();
                 let _ = done.send(());
             }
+            Errand::Leave(done) => {
+                self.order(|_, done| Order::Leave { done }).await;
+                let _ = done.send(());
+            }
             Errand::Inherit(sockets, done) => {
                 self.inheritance.add(sockets);
                 let _ = done.send(());

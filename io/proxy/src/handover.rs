@@ -43,6 +43,7 @@ pub enum Errand {
     Retire(oneshot::Sender<()>),
     Inherit(Vec<ListeningSocket>, oneshot::Sender<()>),
     Release(Vec<SessionSocket>, oneshot::Sender<()>),
+    Leave(oneshot::Sender<()>),
 }
 
 /// Hands the proxy's sockets over, or receives them. Cheap to clone; once the proxy is gone every call does nothing.
@@ -87,7 +88,7 @@ impl Handover {
         self.ask(|done| Errand::Release(sessions, done)).await;
     }
 
-    async fn ask<T: Default>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> T {
+    pub(crate) async fn ask<T: Default>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> Errand) -> T {
         let (answer, answered) = oneshot::channel();
         if self.0.send(errand(answer)).await.is_err() {
             return T::default();

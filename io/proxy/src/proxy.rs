@@ -27,6 +27,9 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::worker::{self, Shared};
 
+/// Between two looks at what is left, while draining.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Orders on their way to a worker; it has carried one out before the next is sent.
 const ORDERS: usize = 1;
 
@@ -233,10 +236,21 @@ impl Proxy {
         self.logger.reopen();
     }
 
+    /// Tells clients to leave, and accepts as before: HTTP/1 answers say `Connection: close`, HTTP/2 connections GOAWAY, and
+    /// who asks nothing for a while is closed. Returns at the first moment without a connection, or after `within`; the
+    /// number left. UDP sessions are left alone. Must run on a tokio runtime with time. May be dropped; clients stay told.
+    pub async fn farewell(&self, within: Duration) -> usize {
+        let deadline = Instant::now() + within;
+        self.handover().ask(Errand::Leave).await;
+        while self.connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.connections()
+    }
+
     /// Stops accepting, lets requests finish and connections and sessions close. Returns when none is left or after
     /// `within`; the number left. Must run on a tokio runtime with time. Updates after it have no effect.
     pub async fn drain(&self, within: Duration) -> usize {
-        const LOOK: Duration = Duration::from_millis(10);
         let deadline = Instant::now() + within;
         self.wish(|wish| wish.draining = true);
         while Instant::now() < deadline {

@@ -64,6 +64,8 @@ pub enum Order {
     Resume { done: oneshot::Sender<()> },
     /// Let go of all sockets; connections end in their own time.
     Retire { done: oneshot::Sender<()> },
+    /// Accept as before, and end every connection with its request.
+    Leave { done: oneshot::Sender<()> },
 }
 
 /// A socket that is to be served.
@@ -129,6 +131,8 @@ pub struct Door {
 enum Closing {
     /// It is open.
     No,
+    /// It is open, and whoever comes or is here goes with the next answer.
+    Leaving,
     /// Another process has its sockets: who is here may take the time.
     Retired,
     /// It is closed: who is idle is to go.
@@ -160,7 +164,7 @@ impl Door {
     /// Waits until the door is to close.
     pub async fn closed(&self) {
         let told = self.closed.notified();
-        if !self.is_closing() {
+        if matches!(self.closing.get(), Closing::No | Closing::Leaving) {
             told.await;
         }
     }
@@ -172,7 +176,7 @@ impl Door {
 
     /// Whether connections that wait for a request are to wait no longer.
     pub fn is_closed(&self) -> bool {
-        self.closing.get() == Closing::Closed
+        matches!(self.closing.get(), Closing::Closed | Closing::Leaving)
     }
 
     /// Whether another process has its sockets, and goes on with its sessions.
@@ -262,6 +266,10 @@ pub fn run(
                     worker.retire();
                     let _ = done.send(());
                 }
+                Order::Leave { done } => {
+                    worker.leave();
+                    let _ = done.send(());
+                }
             }
         }
         worker.pool.clear();
@@ -349,9 +357,23 @@ impl Worker {
     }
 
     fn close(&self, door: &Door) {
+        door.halls().iter().for_each(|hall| hall.stand_aside());
         door.close(Closing::Closed);
+        self.hasten(door);
+    }
+
+    /// HTTP/2 clients are told at once; others with their next response, and who asks nothing is closed after a while.
+    fn hasten(&self, door: &Door) {
         self.clock.hasten(door.id, self.limits.close_grace);
         self.clock.hasten(door.id | http2::TAG, Duration::ZERO);
+    }
+
+    /// Tells clients to go; the doors stay open.
+    fn leave(&self) {
+        for door in self.doors.borrow().values() {
+            door.closing.set(Closing::Leaving);
+            self.hasten(door);
+        }
     }
 
     /// Lets go of all sockets. HTTP/2 clients are told at once; others with their next response.

@@ -246,7 +246,7 @@ impl Daemon {
                 _ = interrupt.recv() => break,
             }
         }
-        self.end_connections().await;
+        self.end_connections(self.drain_timeout).await;
         tracing::info!("nothing is left here");
         Ok(())
     }

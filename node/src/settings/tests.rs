@@ -27,6 +27,16 @@ fn refusal(text: &str) -> String {
     settle(text, &["a"]).0.expect_err(text)
 }
 
+/// How long draining may take is a duration as elsewhere.
+#[test]
+fn drain_timeout() {
+    let settled = |text: &str| settle(text, &["a"]).0.unwrap().drain_timeout;
+    assert_eq!(settled("drainTimeout: 1m30s\n"), Duration::from_secs(90));
+    assert_eq!(settled("drainTimeout: 0s\n"), Duration::ZERO);
+    let refused = refusal("drainTimeout: soon\n");
+    assert!(refused.starts_with("c.yaml:1: drainTimeout: \"soon\" is no duration"), "{refused}");
+}
+
 /// What a file leaves out has its default, and an empty file is all defaults.
 #[test]
 fn defaults() {
@@ -38,6 +48,7 @@ fn defaults() {
         assert_eq!(settings.node, host_name().unwrap());
         assert_eq!(settings.admin, ADMIN);
         assert_eq!(settings.state_dir, default_state_dir());
+        assert_eq!(settings.drain_timeout, Duration::from_secs(10));
         assert!(settings.workers >= 1);
         assert_eq!(settings.access_log, AccessLog::default());
         assert_eq!(warnings, Vec::<String>::new());

@@ -24,7 +24,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 
 /// Reads a duration of Gateway API (GEP-2257): one to four whole numbers of at most five digits, each with `h`, `m`, `s`
 /// or `ms`. The sentence says what is wrong.
-pub(crate) fn gep2257(text: &str) -> Result<Duration, String> {
+pub fn gep2257(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no duration; write it as 500ms, 10s or 1m30s");
     let (mut rest, mut parts, mut total) = (text, 0, Duration::ZERO);
     while !rest.is_empty() {

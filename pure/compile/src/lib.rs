@@ -21,7 +21,7 @@ mod certificate;
 mod client_policy;
 mod compile;
 mod conflict;
-mod duration;
+pub mod duration;
 mod egress;
 mod election;
 mod entrance;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tidegate_model::handover::UdpSession;
 use tidegate_model::traffic::Backend;
 use tidegate_traffic::balance::Pick;
@@ -65,6 +66,16 @@ impl Hall {
     /// How long replies may still come once the door is closed.
     pub fn grace(&self) -> Duration {
         self.worker.limits.close_grace
+    }
+
+    /// Lets datagrams of clients go to others: a door may open here again while replies of this one are on their way. The
+    /// kernel gives a connected socket nothing but what its peer sends, and this one's is itself; it may still send to
+    /// anybody.
+    pub fn stand_aside(&self) {
+        let socket = SockRef::from(&self.socket);
+        if let Err(error) = socket.local_addr().and_then(|own| socket.connect(&own)) {
+            tracing::debug!(socket = %self.door.key, %error, "a closed UDP socket still takes datagrams for a moment");
+        }
     }
 
     /// Waits for datagrams of clients.

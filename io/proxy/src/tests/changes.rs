@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::harness::*;
-use crate::{SocketKey, SocketState};
+use crate::{Limits, SocketKey, SocketState};
 
 /// Asks without pause over kept connections and over new ones until told to stop; the number of requests, all of which must succeed.
 fn load(address: SocketAddr, stop: &AtomicBool, served: &AtomicUsize) {
@@ -22,13 +22,24 @@ fn load(address: SocketAddr, stop: &AtomicBool, served: &AtomicUsize) {
     }
 }
 
+/// Tells clients to stop when dropped.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Runs `change` while clients ask; it must leave enough time for requests between its steps.
 fn under_load(address: SocketAddr, change: impl FnOnce(&AtomicUsize)) {
     let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| load(address, &stop, &served))).collect();
+        // Also by a panic of `change`: the scope waits for the clients.
+        let told = Stop(&stop);
         change(&served);
-        stop.store(true, Ordering::SeqCst);
+        drop(told);
         for client in clients {
             client.join().unwrap();
         }
@@ -156,6 +167,38 @@ fn bind_errors_are_told_and_retried() {
     drop(blocker);
     until("the socket is opened", || state(&taken) == Some(SocketState::Listening));
     assert_eq!(status(&Wire::connect(taken).ask(GET).0), 200);
+}
+
+/// A farewell tells everybody to go and turns nobody away: kept connections end with their next answer, those that come
+/// now with their first, and it is over once nobody is there.
+#[test]
+fn farewell() {
+    let origin = Origin::start(|head, wire| {
+        thread::sleep(Duration::from_millis(if head.starts_with("GET /slow") { 800 } else { 0 }));
+        wire.try_send(ok("whole"))
+    });
+    let limits = Limits { close_grace: PATIENCE * 2, ..Limits::default() };
+    let gateway = Arc::new(Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits));
+    let mut kept = gateway.client();
+    assert_eq!(field(&kept.ask(GET).0, "connection"), None);
+    let mut busy = gateway.client();
+    busy.send("GET /slow HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    until("the request is at the origin", || origin.requests() == 2);
+    let leaving = gateway.clone();
+    let farewell = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(leaving.proxy.farewell(PATIENCE * 2))
+    });
+    until("who comes now is told to go", || {
+        field(&gateway.client().ask(GET).0, "connection") == Some("close")
+    });
+    assert!(!farewell.is_finished(), "a request is in flight, and a connection is kept");
+    let (head, body) = busy.response();
+    assert_eq!((body.as_str(), field(&head, "connection")), ("whole", Some("close")));
+    assert!(!farewell.is_finished(), "a connection is kept");
+    assert_eq!(field(&kept.ask(GET).0, "connection"), Some("close"));
+    assert_eq!(farewell.join().unwrap(), 0);
+    assert_eq!(status(&gateway.client().ask(GET).0), 200, "still open");
 }
 
 /// Draining finishes what is in flight, tells clients, closes idle connections, and returns as soon as all are gone.

@@ -245,6 +245,41 @@ fn sessions_follow_changes() {
     assert_eq!(gateway.log(3).last().unwrap()["reason"], "SocketClosed");
 }
 
+/// A door that closes still brings the replies that are on their way, and one that opens in its place meanwhile gets every
+/// datagram.
+#[test]
+fn a_door_that_comes_back_loses_nothing() {
+    let echo = Echo::start("");
+    for any in ["127.0.0.1", "0.0.0.0", "::"] {
+        let endpoint = client();
+        let slow = backend("slow", &[endpoint.local_addr().unwrap()]);
+        let gateway = Gateway::bare(Limits { close_grace: PATIENCE * 2, ..Limits::default() });
+        let address = SocketAddr::new(any.parse().unwrap(), gateway.address.port());
+        let asked = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
+        gateway.apply(udp(address, &[(1, &slow)]));
+        // So many that every worker has some.
+        let waiting: Vec<_> = (0..16).map(|_| client()).collect();
+        let mut asking = Vec::new();
+        for client in &waiting {
+            client.send_to(b"wait", asked).unwrap();
+            asking.push(endpoint.recv_from(&mut [0; 16]).unwrap().1);
+        }
+        gateway.apply(serving([]));
+        gateway.apply(udp(address, &[(1, &backend("dns", &[echo.address]))]));
+        for number in 0..64_u8 {
+            assert_eq!(ask(&client(), asked, &[number]), [number], "{any}");
+        }
+        for from in asking {
+            endpoint.send_to(b"at last", from).unwrap();
+        }
+        for client in &waiting {
+            let mut room = [0; 16];
+            let (count, from) = client.recv_from(&mut room).unwrap();
+            assert_eq!((&room[..count], from), (&b"at last"[..], asked), "{any}");
+        }
+    }
+}
+
 /// An endpoint that is not there ends the session, and the next datagram goes to another.
 #[test]
 fn icmp_errors_end_sessions() {
