@@ -58,6 +58,10 @@ runs: packages build ## The demo ten times; minimum, median and maximum of every
 handovers: packages build ## Twenty hand-overs under load of every kind; the short one is in `make test` (root)
 	$(BIN)/lab run handover_full
 
+.PHONY: changes
+changes: packages build ## A thousand changes of the configuration in a minute under the same load; a short one is in `make test` (root)
+	$(BIN)/lab run changes_full
+
 .PHONY: bench-l7
 bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--case h1-small" (root)
 	scripts/install-packages bench

@@ -1,17 +1,17 @@
-//! Everybody at once before one gateway: requests over kept and over new connections, HTTP/2 streams, a WebSocket, a UDP
-//! session, and a keepalived that takes the address as soon as nobody speaks for it. Whatever happens meanwhile, none of them
+//! Everybody at once before one gateway: requests over kept and over new connections, in the clear and over TLS, HTTP/2
+//! streams, a WebSocket, a UDP session, and a keepalived that takes the address as soon as nobody speaks for it. Whatever happens meanwhile, none of them
 //! may notice.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::certificates::Certificates;
 use crate::election::CONTESTED;
 use crate::lab::Lab;
 use crate::load::{Load, Plan};
@@ -19,6 +19,7 @@ use crate::netns::Netns;
 use crate::process;
 use crate::report::Report;
 use crate::scenarios::keepalived_election::start_keepalived;
+use crate::talk::Talk;
 
 const WEB: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(CONTESTED), 80);
 const DNS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(CONTESTED), 53);
@@ -26,7 +27,12 @@ const DNS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(CONTESTED), 53);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// HTTP/2 streams on one connection.
 const STREAMS: u64 = 8;
-const HOST: &str = "any.example";
+/// The host that every request names.
+pub const HOST: &str = "any.example";
+/// Requests a second over HTTP/2 and TLS.
+const SECURE_RATE: u64 = 20;
+/// Between two TLS connections of one request each.
+const HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// The load under way.
 pub struct Crowd {
@@ -34,22 +40,29 @@ pub struct Crowd {
     fresh: Load,
     held: Load,
     streams: Child,
-    socket: Talk,
-    session: Talk,
+    secure: Child,
+    /// How many requests `secure` sends.
+    asks: u64,
+    socket: Talk<usize>,
+    session: Talk<usize>,
+    handshakes: Talk<Handshakes>,
+    /// The certificates that the gateway may show.
+    pub certificates: Certificates,
     masters: usize,
 }
 
-/// A conversation that never begins anew; how often it was answered, or what broke it.
-struct Talk {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<usize>>,
+/// What came of TLS connections.
+#[derive(Debug, Default)]
+struct Handshakes {
+    answers: usize,
+    /// Whose certificates were shown.
+    subjects: BTreeSet<String>,
 }
 
 impl Crowd {
     /// Starts everything, and waits until the gateway holds the address; HTTP/2 streams last for about this time.
     pub fn gather(lab: &mut Lab, lasts: Duration) -> Result<Crowd> {
-        let server = ["/proc/self/exe", "pod", "--name", "server", "--port", "8080"].map(String::from);
-        lab.start("server", "server", &server)?;
+        let certificates = serve(lab)?;
         lab.start_gateway("gw1")?;
         let client = lab.ns("client");
         let plan = |rate| Plan::new(client.clone(), WEB, HOST, rate);
@@ -58,19 +71,27 @@ impl Crowd {
         lab.pause(Duration::from_millis(1500))?;
         let masters = times_master(lab);
         let seconds = lasts.as_secs().clamp(4, 55);
+        let asks = lasts.as_secs().max(4) * SECURE_RATE;
         Ok(Crowd {
             kept: plan(200).kept(16).start(),
             fresh: plan(50).start(),
             held: plan(2).path("/slow?ms=3000").kept(8).start(),
             streams: streams(&client, seconds * 1000)?,
+            secure: secure(&client, &certificates, asks)?,
+            asks,
             socket: Talk::start(client.clone(), web_socket),
-            session: Talk::start(client, session),
+            session: Talk::start(client.clone(), session),
+            handshakes: Talk::start(client, {
+                let bundle = certificates.bundle.display().to_string();
+                move |stop| handshakes(stop, &bundle)
+            }),
+            certificates,
             masters,
         })
     }
 
-    /// Ends everything; what became of each.
-    pub fn disperse(self, lab: &mut Lab, report: &mut Report) -> Result<()> {
+    /// Ends everything, and says what became of each; the gateway showed so many `certificates`, one after the other.
+    pub fn disperse(self, lab: &mut Lab, report: &mut Report, certificates: usize) -> Result<()> {
         report.none_failed("over kept connections", &self.kept.stop()?, 200);
         report.none_failed("over new connections", &self.fresh.stop()?, 50);
         report.none_failed("of three seconds each", &self.held.stop()?, 4);
@@ -83,6 +104,26 @@ impl Crowd {
             STREAMS as usize,
             text.trim(),
         );
+        let output = self.secure.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let whole = text.lines().filter(|line| *line == "200 2").count();
+        let others: Vec<_> = text.lines().filter(|line| *line != "200 2").take(5).collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let detail =
+            format!("{}; {}", others.join(", "), errors.lines().take(3).collect::<Vec<_>>().join(", "));
+        report.exactly("requests over HTTP/2 and TLS answered", whole, self.asks as usize, &detail);
+        match self.handshakes.end() {
+            Ok(Handshakes { answers, subjects }) => {
+                report.at_least(
+                    "TLS connections made and answered, each with a certificate to trust",
+                    answers,
+                    5,
+                );
+                let names = subjects.into_iter().collect::<Vec<_>>();
+                report.exactly("certificates shown", names.len(), certificates, &names.join(", "));
+            }
+            Err(error) => report.holds("TLS connections", false, format!("{error:#}")),
+        }
         for (what, talk) in [("a WebSocket", self.socket), ("a UDP session", self.session)] {
             match talk.end() {
                 Ok(answers) => {
@@ -95,6 +136,15 @@ impl Crowd {
         report.exactly("times that keepalived took the address", became, 0, "");
         Ok(())
     }
+}
+
+/// Starts the server, and puts the certificate in place that the Gateway names.
+pub fn serve(lab: &mut Lab) -> Result<Certificates> {
+    let server = ["/proc/self/exe", "pod", "--name", "server", "--port", "8080", "--port", "8081"];
+    lab.start("server", "server", &server.map(String::from))?;
+    let certificates = Certificates::make(&lab.dir("client")?, HOST, &["first", "second"])?;
+    lab.manifests().put("certificate.yaml", &certificates.secret(0))?;
+    Ok(certificates)
 }
 
 /// How often keepalived says that it became master.
@@ -112,21 +162,49 @@ fn streams(client: &Netns, ms: u64) -> Result<Child> {
     command.spawn().context("nghttp cannot be started")
 }
 
-impl Talk {
-    fn start(from: Netns, talk: fn(&AtomicBool) -> Result<usize>) -> Talk {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            from.enter()?;
-            talk(&stopped)
-        });
-        Talk { stop, thread }
-    }
+/// Requests over HTTP/2 and TLS on one connection, for as long as the gateway keeps it, at [`SECURE_RATE`]; curl prints a
+/// line of status and version for each.
+fn secure(client: &Netns, certificates: &Certificates, asks: u64) -> Result<Child> {
+    let mut command = client.command("curl")?;
+    command.args(["--silent", "--show-error", "--http2", "--output", "/dev/null", "--max-time", "8"]);
+    command.args(["--write-out", "%{http_code} %{http_version}\n", "--rate", &format!("{SECURE_RATE}/s")]);
+    command.arg("--cacert").arg(&certificates.bundle).args(["--resolve", &format!("{HOST}:443:{CONTESTED}")]);
+    command.arg(format!("https://{HOST}/?[1-{asks}]"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().context("curl cannot be started")
+}
 
-    fn end(self) -> Result<usize> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// One TLS connection after the other, each checked by curl and used once.
+fn handshakes(stop: &AtomicBool, bundle: &str) -> Result<Handshakes> {
+    let mut seen = Handshakes::default();
+    while !stop.load(Ordering::Relaxed) {
+        let mut command = std::process::Command::new("curl");
+        command.args([
+            "--verbose",
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--max-time",
+            "8",
+            "--cacert",
+            bundle,
+        ]);
+        command.args(["--write-out", "%{http_code}", "--resolve", &format!("{HOST}:443:{CONTESTED}")]);
+        let output = command.arg(format!("https://{HOST}/")).stdin(Stdio::null()).output()?;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.stdout != b"200" {
+            let (status, answers) = (output.status, seen.answers);
+            bail!(
+                "after {answers} answers, {status}: {}",
+                told.lines().rev().take(8).collect::<Vec<_>>().join(" < ")
+            );
+        }
+        seen.answers += 1;
+        seen.subjects
+            .extend(told.lines().find_map(|line| line.strip_prefix("*  subject: ")).map(str::to_owned));
+        std::thread::sleep(HANDSHAKES);
     }
+    Ok(seen)
 }
 
 /// One WebSocket over which frames go and come back; how many.

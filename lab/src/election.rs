@@ -33,5 +33,13 @@ pub const HANDOVER: Topology = Topology {
         Host { name: "other", kind: Kind::Keepalived, at: &[("outside", 12)], via: None },
     ],
     pods: &[],
-    manifests: &[("all.yaml", include_str!("../manifests/handover/all.yaml"))],
+    manifests: &[
+        ("base.yaml", include_str!("../manifests/handover/base.yaml")),
+        ("dns.yaml", include_str!("../manifests/handover/dns.yaml")),
+        ("endpoints-dns.yaml", include_str!("../manifests/handover/endpoints-dns.yaml")),
+        ("endpoints-web-b.yaml", include_str!("../manifests/handover/endpoints-web-b.yaml")),
+        ("endpoints-web.yaml", include_str!("../manifests/handover/endpoints-web.yaml")),
+        ("gateway.yaml", include_str!("../manifests/handover/gateway.yaml")),
+        ("web.yaml", include_str!("../manifests/handover/web.yaml")),
+    ],
 };

@@ -124,6 +124,12 @@ impl Lab {
         status(&self.ns(gateway)).with_context(|| format!("status of {gateway}"))
     }
 
+    /// The HTTP status with which a gateway answers whether it is ready.
+    pub fn ready(&self, gateway: &str) -> Result<u16> {
+        let answer = Plan::new(self.ns(gateway), ADMIN, "localhost", 1).path("/readyz").ask()?;
+        answer.head.status().context("an answer without a status")
+    }
+
     /// Statuses of the gateways that run.
     pub fn statuses(&mut self) -> Result<Vec<(&'static str, Value)>> {
         let running: Vec<_> = self.gateways().into_iter().filter(|name| self.running(name)).collect();
@@ -136,6 +142,13 @@ pub fn status(gateway: &Netns) -> Result<Value> {
     let answer = Plan::new(gateway.clone(), ADMIN, "localhost", 1).path("/api/v1/status").ask()?;
     ensure!(answer.head.status() == Some(200), "{}", answer.head.first_line);
     Ok(serde_json::from_slice(&answer.body)?)
+}
+
+/// The metrics of the gateway in that namespace, as text.
+pub fn metrics(gateway: &Netns) -> Result<String> {
+    let answer = Plan::new(gateway.clone(), ADMIN, "localhost", 1).path("/metrics").ask()?;
+    ensure!(answer.head.status() == Some(200), "{}", answer.head.first_line);
+    Ok(String::from_utf8(answer.body)?)
 }
 
 /// The address of the first listener that is not a wildcard: the Gateway's VIP.

@@ -6,9 +6,11 @@ use crate::scenario::{Gateways, Scenario};
 
 pub mod adoption;
 pub mod change;
+pub mod changes;
 pub mod cleanup;
 pub mod explain;
 pub mod failure;
+pub mod farewell;
 pub mod frozen;
 pub mod frr_bird;
 pub mod handover;
@@ -162,13 +164,43 @@ pub const ALL: &[Scenario] = &[
         handover::some,
         "three processes take over one after the other under load of every kind, and nobody notices"
     ),
+    scenario!(
+        "changes",
+        HANDOVER,
+        ByStory,
+        changes::some,
+        "78 changes of every kind in five seconds under load of every kind, and nobody notices"
+    ),
+    scenario!(
+        "farewell",
+        HANDOVER,
+        ByStory,
+        farewell::beside_a_stranger,
+        "a gateway told to end gives its address to keepalived once what was in flight is answered, and not before"
+    ),
+    scenario!(
+        "farewell_journey",
+        JOURNEY,
+        Settled,
+        farewell::among_others,
+        "the gateway that holds everything is told to end among others, and no request fails"
+    ),
 ];
 
 /// Scenarios that take a minute or more; each has a short one in [`ALL`].
-pub const LONG: &[Scenario] = &[scenario!(
-    "handover_full",
-    HANDOVER,
-    ByStory,
-    handover::many,
-    "twenty processes take over one after the other under load of every kind, and nobody notices"
-)];
+pub const LONG: &[Scenario] = &[
+    scenario!(
+        "handover_full",
+        HANDOVER,
+        ByStory,
+        handover::many,
+        "twenty processes take over one after the other under load of every kind, and nobody notices"
+    ),
+    scenario!(
+        "changes_full",
+        HANDOVER,
+        ByStory,
+        changes::many,
+        "a thousand changes of every kind in a minute under load of every kind, and nobody notices"
+    ),
+];

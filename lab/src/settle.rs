@@ -34,7 +34,12 @@ impl Lab {
 
     /// The gateway that holds the VIP among those that are not `lost`, once there is one.
     pub fn survivor(&mut self, lost: &str) -> Result<&'static str> {
-        self.wait("heir of the addresses", Duration::from_secs(3), |lab| {
+        self.survivor_within(lost, Duration::from_secs(3))
+    }
+
+    /// The same, where it may take so long.
+    pub fn survivor_within(&mut self, lost: &str, limit: Duration) -> Result<&'static str> {
+        self.wait("heir of the addresses", limit, |lab| {
             let statuses = lab.statuses()?;
             let others: Vec<_> = statuses.into_iter().filter(|(name, _)| *name != lost).collect();
             let vip = others.iter().find_map(|(_, status)| vip(status)).context("no gateway shows a VIP")?;

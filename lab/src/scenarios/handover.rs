@@ -35,7 +35,7 @@ fn run(lab: &mut Lab, times: u32) -> Result<Report> {
     }
     lab.pause(BETWEEN)?;
     report.exactly("hand-overs", before.len(), times as usize, "");
-    crowd.disperse(lab, &mut report)?;
+    crowd.disperse(lab, &mut report, 1)?;
     let ended = lab.wait("end of the processes before", ENDS, |_| {
         Ok((!before.iter_mut().any(Process::alive)).then_some(()))
     });

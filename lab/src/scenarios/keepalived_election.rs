@@ -44,10 +44,11 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     report.holds("and says so", state == "Backup", state);
 
     lab.kill_host(OTHER)?;
-    // A dead keepalived leaves its address behind; the heir's announcement must win over it.
+    // A dead keepalived may leave its address behind; the heir's announcement must win over it.
     let took = answers(lab, "gw1", Duration::from_secs(3)).ok();
     report.at_most_ms("Tidegate takes over from a killed keepalived in", took, TAKEOVER);
-    lab.ns(OTHER).output("ip", &["addr", "del", &format!("{CONTESTED}/32"), "dev", "outside"])?;
+    // If the half of it that holds the address died last, it has taken it away.
+    lab.ns(OTHER).output("ip", &["addr", "flush", "dev", "outside", "to", &format!("{CONTESTED}/32")])?;
 
     start_keepalived(lab)?;
     lab.pause(CALM)?;
@@ -104,7 +105,7 @@ fn answers(lab: &mut Lab, host: &str, limit: Duration) -> Result<Duration> {
 }
 
 /// Whose MAC address the client has for the contested address: as announced, or asked for if it has none.
-fn who_answers(lab: &Lab) -> Result<Option<String>> {
+pub fn who_answers(lab: &Lab) -> Result<Option<String>> {
     let client = lab.ns("client");
     let known = |lab: &Lab| -> Result<Option<String>> {
         let text = client.output("ip", &["-j", "neigh", "show", &CONTESTED.to_string()])?;
