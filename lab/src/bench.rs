@@ -15,6 +15,7 @@ mod bulk;
 mod cases;
 mod contender;
 pub mod daemon;
+mod datagrams;
 mod echo;
 pub mod ground;
 mod h2load;
@@ -194,6 +195,9 @@ fn rounds(ground: &Ground, case: &Case, contenders: &mut [Contender], effort: Ef
 
 /// Asks once whether the case is served at all.
 fn opening(ground: &Ground, case: &Case, contender: &Contender) -> Cell {
+    if !case.concerns(contender.kind) {
+        return Cell::unserved("it has no UDP proxy".into());
+    }
     match case.probe(ground, contender) {
         Ok(()) => Cell::default(),
         // A peer is configured by us: one that does not serve is a broken bench, not a missing feature.

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::contender::{Contender, Setting};
+use super::contender::{Contender, Kind, Setting};
 use super::ground::Ground;
 use super::origin::Body;
 use super::probe::{self, Fault};
-use super::{bulk, h2load, machine, openloop, pingpong, tidegate, wrk};
+use super::{bulk, datagrams, h2load, machine, openloop, pingpong, tidegate, wrk};
 
 /// One row of the table.
 pub struct Case {
@@ -48,6 +48,8 @@ pub enum Load {
     PingPong,
     /// 1 GiB over one connection.
     Bulk { splice: bool },
+    /// Datagrams there and back.
+    Datagrams(datagrams::Plan),
     /// 5,000 requests a second, come what may.
     OpenLoop,
 }
@@ -130,6 +132,9 @@ pub const ALL: &[Case] = &[
         Load::Bulk { splice: true },
         (1.0, 1.0),
     ),
+    udp("udp-pingpong", "UDP, 64 B there and back, 16 sessions", 64, 1, false),
+    udp("udp-stream", "UDP, 1,200 B there and back, 16 sessions with 4 under way", 1200, 4, false),
+    udp("udp-session", "UDP, 64 B there and back, a new session for each", 64, 1, true),
     Case {
         measure: Measure::Routes,
         against: Against::Few,
@@ -175,6 +180,17 @@ const fn load(
     }
 }
 
+const fn udp(name: &'static str, about: &'static str, bytes: usize, window: usize, once: bool) -> Case {
+    Case {
+        name,
+        about,
+        unit: "us/trip",
+        measure: Measure::Load(Load::Datagrams(datagrams::Plan { bytes, window, once })),
+        against: Against::Nginx,
+        goals: (None, None),
+    }
+}
+
 const fn wrk(
     name: &'static str,
     about: &'static str,
@@ -212,6 +228,11 @@ impl Case {
         }
     }
 
+    /// Whether that proxy can do it at all: HAProxy passes no UDP on.
+    pub fn concerns(&self, kind: Kind) -> bool {
+        kind != Kind::Haproxy || !matches!(self.measure, Measure::Load(Load::Datagrams(_)))
+    }
+
     /// The load behind it.
     fn load(&self) -> Load {
         match self.measure {
@@ -232,6 +253,7 @@ impl Case {
             Load::Bulk { splice } => {
                 probe::bulk(if splice { contender.ports.bulk_splice } else { contender.ports.bulk })
             }
+            Load::Datagrams(plan) => probe::datagram(datagram_port(contender, plan)),
             Load::OpenLoop => probe::http1(ground, contender, Body::Small),
         }
     }
@@ -276,9 +298,14 @@ impl Case {
             Load::Grpc => h2load::grpc(ground, ports.h2c, secs),
             Load::PingPong => pingpong::drive(ports.echo, secs),
             Load::Bulk { splice } => bulk::drive(if splice { ports.bulk_splice } else { ports.bulk }),
+            Load::Datagrams(plan) => datagrams::drive(datagram_port(contender, plan), &plan, secs),
             Load::OpenLoop => openloop::drive(ports.http, contender.kind.routes(), secs),
         }
     }
+}
+
+fn datagram_port(contender: &Contender, plan: datagrams::Plan) -> u16 {
+    if plan.once { contender.ports.udp_once } else { contender.ports.udp }
 }
 
 /// What a generator completed, without a single error.

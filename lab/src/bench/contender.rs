@@ -61,6 +61,10 @@ pub struct Ports {
     pub bulk: u16,
     /// The same, spliced; differs for HAProxy only.
     pub bulk_splice: u16,
+    /// UDP to the echo server.
+    pub udp: u16,
+    /// The same for sessions of one question each; differs where that is a setting.
+    pub udp_once: u16,
     /// Admin address.
     pub admin: u16,
 }
@@ -106,6 +110,8 @@ impl Kind {
             bulk: base + 4,
             bulk_splice: if self == Kind::Haproxy { base + 5 } else { base + 4 },
             admin: base + 6,
+            udp: base + 7,
+            udp_once: if self == Kind::Nginx { base + 8 } else { base + 7 },
         }
     }
 }

@@ -120,10 +120,16 @@ fn stream(ports: &Ports, setting: Setting) -> String {
     };
     format!(
         "stream {{\n  {on}\n  server {{ listen 127.0.0.1:{}; proxy_pass 127.0.0.1:{}; }}\n  \
-         server {{ listen 127.0.0.1:{}; proxy_pass 127.0.0.1:{}; }}\n}}\n",
+         server {{ listen 127.0.0.1:{}; proxy_pass 127.0.0.1:{}; }}\n  \
+         server {{ listen 127.0.0.1:{} udp; proxy_pass 127.0.0.1:{}; }}\n  \
+         server {{ listen 127.0.0.1:{} udp; proxy_pass 127.0.0.1:{}; proxy_responses 1; }}\n}}\n",
         ports.echo,
         origin::ECHO,
         ports.bulk,
-        origin::BULK
+        origin::BULK,
+        ports.udp,
+        origin::ECHO,
+        ports.udp_once,
+        origin::ECHO
     )
 }

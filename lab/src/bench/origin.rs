@@ -1,5 +1,5 @@
 //! What stands behind every proxy, on the core of the load: files in memory by nginx, the same over HTTP/2 for gRPC,
-//! an echo server, a source of bulk, a sink for logs.
+//! an echo server for TCP and one for UDP, a source of bulk, a sink for logs.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
@@ -10,13 +10,13 @@ use super::contender::{here, wait};
 use super::daemon::Daemon;
 use super::ground::Ground;
 use super::routes::{GRPC_PATH, PREFIXES};
-use super::{bulk, echo, nginx};
+use super::{bulk, datagrams, echo, nginx};
 
 /// Files over HTTP/1.1.
 pub const HTTP: u16 = 9000;
 /// A gRPC method over HTTP/2 in clear.
 pub const H2C: u16 = 9001;
-/// Sends back what it gets.
+/// Sends back what it gets, over TCP and UDP.
 pub const ECHO: u16 = 9002;
 /// Sends [`bulk::BYTES`] and closes.
 pub const BULK: u16 = 9003;
@@ -81,6 +81,7 @@ impl Origin {
         let mut files = Daemon::start("origin", command, ground.load_core, ground.path("origin.log"))?;
         wait(&mut files, HTTP)?;
         serve_once(ECHO, echo::serve)?;
+        datagrams::serve_echo()?;
         serve_once(BULK, |listener| each(&listener, bulk::send))?;
         serve_once(LOG, |listener| {
             each(&listener, |stream| std::io::copy(&mut &stream, &mut std::io::sink()).map(|_| ()))

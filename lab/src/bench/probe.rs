@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::bulk;
 use super::contender::{Contender, Setting, here};
 use super::ground::Ground;
 use super::origin::{Body, GRPC_MESSAGE};
 use super::routes::{BROWSER, GRPC_HOST, GRPC_PATH, host, prefix};
+use super::{bulk, datagrams};
 
 /// Seconds that a probe may take.
 const PATIENCE_SECS: u64 = 5;
@@ -127,6 +127,15 @@ pub fn echo(port: u16) -> Result<(), Fault> {
         Ok(answer) if answer == b"is anybody there" => Ok(()),
         Ok(answer) => Err(Fault::Wrong(format!("{:?} came back", String::from_utf8_lossy(&answer)))),
         Err(error) => Err(Fault::Unserved(format!("TCP port: {error}"))),
+    }
+}
+
+/// A datagram there and back.
+pub fn datagram(port: u16) -> Result<(), Fault> {
+    match datagrams::ask(port) {
+        Ok(answer) if answer == b"is anybody there" => Ok(()),
+        Ok(answer) => Err(Fault::Wrong(format!("{:?} came back", String::from_utf8_lossy(&answer)))),
+        Err(error) => Err(Fault::Unserved(format!("UDP port: {error}"))),
     }
 }
 

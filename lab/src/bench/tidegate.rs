@@ -27,7 +27,7 @@ pub fn prepare(ground: &Ground, kind: Kind, setting: Setting) -> Result<Command>
         ("gateway.yaml", gateway(&ports) + &secret(ground)?),
         ("services.yaml", services(kind.routes())),
         ("routes.yaml", routes(kind.routes(), setting)),
-        ("other.yaml", tcp("echo", origin::ECHO) + &tcp("bulk", origin::BULK) + &grpc()),
+        ("other.yaml", tcp("echo", origin::ECHO) + &tcp("bulk", origin::BULK) + &udp() + &grpc()),
     ];
     for (file, text) in files {
         ground.put(&format!("{name}/manifests/{file}"), text)?;
@@ -92,9 +92,10 @@ spec:
     tls: {{mode: Terminate, certificateRefs: [{{name: bench}}]}}
   - {{name: echo, port: {}, protocol: TCP}}
   - {{name: bulk, port: {}, protocol: TCP}}
+  - {{name: udp, port: {}, protocol: UDP}}
 ---
 ",
-        ports.http, ports.tls, ports.echo, ports.bulk
+        ports.http, ports.tls, ports.echo, ports.bulk, ports.udp
     )
 }
 
@@ -189,6 +190,10 @@ spec:
 ",
         service(name, port, "")
     )
+}
+
+fn udp() -> String {
+    tcp("udp", origin::ECHO).replace("protocol: TCP", "protocol: UDP").replace("TCPRoute", "UDPRoute")
 }
 
 fn grpc() -> String {
