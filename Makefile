@@ -62,6 +62,11 @@ handovers: packages build ## Twenty hand-overs under load of every kind; the sho
 changes: packages build ## A thousand changes of the configuration in a minute under the same load; a short one is in `make test` (root)
 	$(BIN)/lab run changes_full
 
+.PHONY: browser
+browser: build ## A page in a headless Chromium through the daemon (root; installs Chromium, 100 MB)
+	scripts/install-packages browser
+	$(BIN)/lab run browser
+
 .PHONY: bench-l7
 bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--case h1-small" (root)
 	scripts/install-packages bench

@@ -36,6 +36,7 @@ mod scenario;
 mod scenarios;
 mod server;
 mod settle;
+mod site;
 mod talk;
 mod topology;
 mod traces;
@@ -105,6 +106,12 @@ enum Order {
         #[arg(long)]
         port: Vec<u16>,
     },
+    /// Internal: the origin of a page
+    #[command(hide = true)]
+    Site {
+        #[arg(long)]
+        port: u16,
+    },
     /// Internal: the servers of the legacy network
     #[command(hide = true)]
     Legacy {
@@ -128,6 +135,7 @@ fn obey(order: Order) -> Result<bool> {
     match order {
         Order::Pod { name, port } => return server::serve(Personality::Pod(name), &port).map(|()| true),
         Order::Legacy { port } => return server::serve(Personality::Legacy, &port).map(|()| true),
+        Order::Site { port } => return site::serve(port).map(|()| true),
         _ => {}
     }
     for id in registry::sweep() {
@@ -152,7 +160,7 @@ fn obey(order: Order) -> Result<bool> {
         Order::Demo { times } => demo::run(times),
         Order::Bench { what } => bench::run(what),
         Order::Floods(order) => floods::run(order),
-        Order::Pod { .. } | Order::Legacy { .. } => Ok(true),
+        Order::Pod { .. } | Order::Legacy { .. } | Order::Site { .. } => Ok(true),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::journey::JOURNEY;
 use crate::scenario::{Gateways, Scenario};
 
 pub mod adoption;
+pub mod browser;
 pub mod change;
 pub mod changes;
 pub mod cleanup;
@@ -187,7 +188,7 @@ pub const ALL: &[Scenario] = &[
     ),
 ];
 
-/// Scenarios that take a minute or more; each has a short one in [`ALL`].
+/// Scenarios that take a minute or more, each with a short one in [`ALL`], or that need what few have installed.
 pub const LONG: &[Scenario] = &[
     scenario!(
         "handover_full",
@@ -202,5 +203,12 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         changes::many,
         "a thousand changes of every kind in a minute under load of every kind, and nobody notices"
+    ),
+    scenario!(
+        "browser",
+        HANDOVER,
+        ByStory,
+        browser::run,
+        "Chromium loads a page over HTTP/2 and TLS: image, POST, redirect, gzip, a hundred requests at once, a WebSocket"
     ),
 ];
