@@ -22,7 +22,7 @@ mod h2load;
 mod haproxy;
 mod idle;
 mod machine;
-mod nginx;
+pub mod nginx;
 mod openloop;
 mod origin;
 mod pingpong;

@@ -1,6 +1,10 @@
 //! `lab floods`: every known way to make a gateway work for nothing, against the daemon, while an honest client at another
 //! address asks on. Each must be cut and counted, the honest client must not feel it, and memory must stay where it was.
 //! It owns the order and the verdict; each family of floods is a file of its own.
+//!
+//! The proxy has a core to itself. The other has the load: the honest client and its origin go first there, so that their
+//! figures are the gateway's; attackers send as much as is left of it, at the rate that the table tells. The first row is
+//! the same client without any flood, and `--beside` shows what the same floods do to it behind another proxy.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -11,12 +15,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
+use self::rank::Rank;
+use self::rival::Rival;
 use self::stand::Stand;
 use crate::bench::ground::Ground;
 
 mod control;
 mod handshakes;
 mod honest;
+mod origin;
+mod rank;
+mod rival;
 mod slow;
 mod stand;
 mod streams;
@@ -43,6 +52,9 @@ pub struct Order {
     /// The program; else $TIDEGATE_BIN, else the one beside this one
     #[arg(long)]
     tidegate: Option<PathBuf>,
+    /// Attack this proxy instead, and judge nothing
+    #[arg(long)]
+    beside: Option<Rival>,
     /// Name the floods and end
     #[arg(long)]
     list: bool,
@@ -99,14 +111,29 @@ impl Attack {
 struct Row {
     name: &'static str,
     held_by: HeldBy,
-    sent: u64,
+    /// What was tried in a second.
+    rate: f64,
     cut: u64,
     counted: u64,
+    p50: Duration,
     p99: Duration,
+    longest: Duration,
     asked: usize,
+    /// Of the time, how much the proxy computed.
+    busy: f64,
     growth_bytes: u64,
     faults: Vec<String>,
 }
+
+/// No flood: what the honest client has to expect.
+const NONE: Flood = Flood {
+    name: "none",
+    counted: "tidegate_http_requests_total",
+    port: |stand| stand.http,
+    attack: |_| 0,
+    patience: Duration::ZERO,
+    held_by: HeldBy::Refusing,
+};
 
 /// Runs them; whether all held.
 pub fn run(order: Order) -> Result<bool> {
@@ -122,40 +149,51 @@ pub fn run(order: Order) -> Result<bool> {
             "no flood {name}; `lab floods --list` names them"
         );
     }
-    let program = match &order.tidegate {
-        Some(path) => path.canonicalize()?,
-        None => crate::gateway::program()?,
+    let program = match (&order.tidegate, order.beside) {
+        (Some(path), _) => path.canonicalize()?,
+        (None, Some(_)) => PathBuf::new(),
+        (None, None) => crate::gateway::program()?,
     };
-    let ground = Ground::with(program, &["openssl", "ip"])?;
-    let stand = Stand::start(&ground)?;
+    let mut programs = vec!["openssl", "ip"];
+    programs.extend(order.beside.map(Rival::name));
+    let ground = Ground::with(program, &programs)?;
+    let stand = Stand::start(&ground, order.beside)?;
     println!(
-        "{:18} {:>10} {:>7} {:>8} {:>9} {:>7} {:>9}",
-        "flood", "sent", "cut", "counted", "p99", "asked", "memory"
+        "{:18} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>10}",
+        "flood", "sent/s", "cut", "counted", "p50 ms", "p99 ms", "max ms", "asked", "busy", "memory"
     );
     let mut sound = true;
-    for (at, flood) in (1..).zip(&all) {
-        if !(order.flood.is_empty() || order.flood.iter().any(|name| name == flood.name)) {
+    for (at, flood) in (1..).zip([&NONE].into_iter().chain(all)) {
+        if at > 1 && !(order.flood.is_empty() || order.flood.iter().any(|name| name == flood.name)) {
             continue;
         }
         let row = one(&stand, flood, &order, Ipv4Addr::new(127, 0, 1, at))?;
-        println!(
-            "{:18} {:>10} {:>7} {:>8} {:>6.1} ms {:>7} {:>+5.1} MiB{}",
-            row.name,
-            row.sent,
-            row.cut,
-            row.counted,
-            row.p99.as_secs_f64() * 1000.0,
-            row.asked,
-            row.growth_bytes as f64 / f64::from(1 << 20),
-            row.faults.iter().map(|fault| format!("  {fault}")).collect::<String>()
-        );
+        println!("{row}");
         sound &= row.faults.is_empty();
     }
     Ok(sound)
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [p50, p99, longest] = [self.p50, self.p99, self.longest].map(|time| time.as_secs_f64() * 1000.0);
+        write!(
+            out,
+            "{:18} {:>9.0} {:>7} {:>8} {p50:>8.1} {p99:>8.1} {longest:>8.1} {:>6} {:>4.0}% {:>+6.1} MiB",
+            self.name,
+            self.rate,
+            self.cut,
+            self.counted,
+            self.asked,
+            self.busy * 100.0,
+            self.growth_bytes as f64 / f64::from(1 << 20)
+        )?;
+        self.faults.iter().try_for_each(|fault| write!(out, "  {fault}"))
+    }
+}
+
 fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Row> {
-    let (before, counted) = (stand.resident_bytes()?, stand.metric(flood.counted)?);
+    let (before, counted, cpu) = (stand.resident_bytes()?, stand.metric(flood.counted)?, stand.cpu_ns()?);
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let began = Instant::now();
     let time = Duration::from_secs(order.secs).max(flood.patience);
@@ -165,7 +203,7 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
             let attack = Attack { from, port: (flood.port)(stand), over: over.clone(), sent: sent.clone() };
             let act = flood.attack;
             std::thread::spawn(move || {
-                stand_back();
+                Rank::Last.take();
                 act(&attack)
             })
         })
@@ -175,6 +213,9 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
         std::thread::sleep(Duration::from_millis(50));
         most = most.max(stand.resident_bytes()?);
     }
+    let took = began.elapsed().as_secs_f64();
+    let cpu = stand.cpu_ns()?.saturating_sub(cpu);
+    let tried = sent.load(Ordering::Relaxed);
     over.store(true, Ordering::Relaxed);
     let mut cut = 0;
     for attacker in attackers {
@@ -188,15 +229,20 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
     let mut row = Row {
         name: flood.name,
         held_by: flood.held_by,
-        sent: sent.load(Ordering::Relaxed),
+        rate: tried as f64 / took,
         cut,
         counted,
-        p99: asked.p99(),
+        p50: asked.percentile(50),
+        p99: asked.percentile(99),
+        longest: asked.percentile(100),
         asked: asked.count(),
+        busy: cpu as f64 / 1e9 / took,
         growth_bytes: most.saturating_sub(before),
         faults: Vec::new(),
     };
-    judge(&mut row, asked.failed());
+    if !stand.is_rival() {
+        judge(&mut row, asked.failed());
+    }
     stand.check()?;
     Ok(row)
 }
@@ -212,12 +258,6 @@ fn judge(row: &mut Row, failed: usize) {
     row.faults = faults.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
 }
 
-/// Attackers share a core with the honest client and the origin, and are not to slow these down themselves.
-fn stand_back() {
-    // SAFETY: gettid(2) and setpriority(2) take integers and touch no memory of ours.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, libc::gettid() as libc::id_t, 15) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,11 +268,14 @@ mod tests {
         let good = || Row {
             name: "x",
             held_by: HeldBy::Cutting,
-            sent: 1,
+            rate: 1.0,
             cut: 1,
             counted: 1,
+            p50: P99_MAX,
             p99: P99_MAX,
+            longest: P99_MAX * 2,
             asked: 100,
+            busy: 1.0,
             growth_bytes: GROWTH_MAX_BYTES,
             faults: Vec::new(),
         };

@@ -30,6 +30,9 @@ const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// How long that may take.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Requests that came in together and are served before others get their turn.
+const SERVED_MAX: u32 = 16;
+
 /// A client's connection.
 pub struct Connection {
     caller: Caller,
@@ -117,7 +120,13 @@ impl Connection {
 
     /// Serves the requests that have come in, one after the other.
     pub async fn work(&mut self) -> Pause {
+        let mut served = 0;
         loop {
+            served += 1;
+            if served == SERVED_MAX {
+                served = 0;
+                self.caller.worker.turns.next().await;
+            }
             let after = match self.next_head().await {
                 Ok(head) => self.serve(head).await,
                 Err(NoHead::Nothing) => {
@@ -288,6 +297,7 @@ impl Connection {
         let mut left = if shut.is_ok() { LINGER_BYTES_MAX } else { 0 };
         while left > 0 {
             inbox.clear();
+            worker.turns.next().await;
             match self.watch.within(self.wire.read(&mut inbox)).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,

@@ -44,6 +44,7 @@ mod table;
 mod timer;
 mod trim;
 mod tunnel;
+mod turns;
 mod upstream;
 mod wire;
 mod worker;

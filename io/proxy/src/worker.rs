@@ -37,6 +37,7 @@ use crate::secret::session_key;
 use crate::stage::Stages;
 use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
+use crate::turns::Turns;
 use crate::upstream::Pool;
 use crate::wire::{Handshakes, system_tickets};
 
@@ -212,6 +213,8 @@ pub struct Worker {
     pub pool: Pool,
     /// Where HTTP/1 requests are served.
     pub stages: Stages,
+    /// For those who always have more to do.
+    pub turns: Turns,
     /// TLS handshakes under way.
     pub handshakes: Handshakes,
     /// Pipes and blocks for bulk relays.
@@ -297,9 +300,11 @@ async fn tick(worker: Rc<Worker>) {
 
 impl Worker {
     fn new(shared: Arc<Shared>, sheet: Sheet, seed: u64) -> Worker {
-        let buffers = Rc::<Buffers>::default();
+        let (buffers, turns) = (Rc::<Buffers>::default(), Turns::default());
+        let tls = shared.metrics.tls.clone();
         Worker {
-            handshakes: Handshakes::new(&shared.limits, shared.metrics.tls.clone(), buffers.clone()),
+            handshakes: Handshakes::new(&shared.limits, tls, buffers.clone(), turns.clone()),
+            turns,
             limits: shared.limits.clone(),
             metrics: shared.metrics.clone(),
             clock: Rc::default(),
@@ -484,7 +489,7 @@ impl Worker {
 async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
     for count in 1_u32.. {
         if count.is_multiple_of(ACCEPTS_AT_ONCE) {
-            tokio::task::yield_now().await;
+            worker.turns.next().await;
         }
         let accepted = tokio::select! {
             biased;

@@ -14,7 +14,7 @@ macro_rules! floods {
         &[$(Flood {
             name: $name,
             counted: concat!("tidegate_http2_floods_total{kind=\"", $counted, "\"}"),
-            port: |stand| stand.http,
+            port: |stand| stand.http2,
             attack: |attack| repeat(attack, &$first, &$again),
             patience: Duration::ZERO,
             held_by: HeldBy::Cutting,

@@ -1,5 +1,6 @@
-//! The honest client: a connection from an address of its own that asks at a fixed rate, and notes how long each answer takes
-//! from the moment at which it was due to be asked.
+//! The honest client: some connections from an address of its own that ask in turn at a fixed rate, and note how long each
+//! answer takes from the moment at which it was due to be asked. With one connection, an answer that takes longer than the
+//! pace would make all that follow late, and the figure would tell how many there were.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -8,17 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::rank::Rank;
 use super::stand::HOST;
 use super::wire::dial;
 
-/// Between two requests.
+/// Connections.
+const CONNECTIONS: u32 = 8;
+
+/// Between two requests of all.
 const PACE: Duration = Duration::from_millis(4);
 
 /// Not the attackers' address.
 const HOME: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// A client under way.
-pub struct Client(JoinHandle<Asked>);
+pub struct Client(Vec<JoinHandle<Asked>>);
 
 /// What it found.
 #[derive(Default)]
@@ -30,29 +35,45 @@ pub struct Asked {
 impl Client {
     /// Begins, until `over`.
     pub fn start(port: u16, over: Arc<AtomicBool>) -> Client {
-        Client(std::thread::spawn(move || {
-            let mut asked = Asked::default();
-            let mut stream = None;
-            let mut due = Instant::now();
-            while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                match stream.take().map_or_else(|| dial(HOME, port), Ok).and_then(ask) {
-                    Ok(kept) => {
-                        asked.times.push(due.elapsed());
-                        stream = Some(kept);
-                    }
-                    Err(_) => asked.failed += 1,
-                }
-                due += PACE;
-            }
-            asked
-        }))
+        let begin = Instant::now();
+        let ask = |at: u32| {
+            let over = over.clone();
+            std::thread::spawn(move || {
+                Rank::First.take();
+                keep_asking(port, begin + PACE * at, &over)
+            })
+        };
+        Client((0..CONNECTIONS).map(ask).collect())
     }
 
     /// Waits for its end.
     pub fn end(self) -> Asked {
-        self.0.join().unwrap_or(Asked { times: Vec::new(), failed: 1 })
+        let mut all = Asked::default();
+        for thread in self.0 {
+            let asked = thread.join().unwrap_or(Asked { times: Vec::new(), failed: 1 });
+            all.times.extend(asked.times);
+            all.failed += asked.failed;
+        }
+        all.times.sort_unstable();
+        all
     }
+}
+
+/// One connection; another when it fails.
+fn keep_asking(port: u16, mut due: Instant, over: &AtomicBool) -> Asked {
+    let (mut asked, mut stream) = (Asked::default(), None);
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        match stream.take().map_or_else(|| dial(HOME, port), Ok).and_then(ask) {
+            Ok(kept) => {
+                asked.times.push(due.elapsed());
+                stream = Some(kept);
+            }
+            Err(_) => asked.failed += 1,
+        }
+        due += PACE * CONNECTIONS;
+    }
+    asked
 }
 
 impl Asked {
@@ -66,11 +87,11 @@ impl Asked {
         self.failed
     }
 
-    /// 99 of a hundred answers came within.
-    pub fn p99(&self) -> Duration {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        times.get(times.len() * 99 / 100).copied().unwrap_or(Duration::MAX)
+    /// So many of a hundred answers came within; 100: all.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let last = self.times.len().saturating_sub(1);
+        let at = (self.times.len() * percent / 100).min(last);
+        self.times.get(at).copied().unwrap_or(Duration::MAX)
     }
 }
 
@@ -95,8 +116,9 @@ mod tests {
     /// The percentile is that of the times noted, and no answer at all is the worst.
     #[test]
     fn percentiles() {
-        let times = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!(Asked { times, failed: 0 }.p99(), Duration::from_millis(100));
-        assert_eq!(Asked::default().p99(), Duration::MAX);
+        let asked = Asked { times: (1..=100).map(Duration::from_millis).collect(), failed: 0 };
+        let found = [50, 99, 100].map(|percent| asked.percentile(percent).as_millis());
+        assert_eq!(found, [51, 100, 100]);
+        assert_eq!(Asked::default().percentile(99), Duration::MAX);
     }
 }

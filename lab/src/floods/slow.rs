@@ -58,7 +58,7 @@ pub const ALL: &[Flood] = &[
         // The window of a stream stays shut: a hundred answers on each connection that nobody takes.
         name: "zero-window",
         counted: "tidegate_http_slow_ends_total{kind=\"response_body\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: zero_window,
         patience: PATIENCE,
         held_by: HeldBy::Refusing,
@@ -67,7 +67,7 @@ pub const ALL: &[Flood] = &[
         // Windows are wide, but nobody reads.
         name: "deaf",
         counted: "tidegate_http_slow_ends_total{kind=\"response_body\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| {
             deaf(attack, |attack| {
                 let mut wire = Wire::http2(attack, &[(4, 0x7fff_ffff)])?;

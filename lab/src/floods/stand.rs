@@ -1,14 +1,17 @@
-//! What is attacked: the daemon on a core of its own, with a listener in the clear, one with TLS, short timeouts, and an
-//! origin in this process.
+//! What is attacked: the daemon, or a rival, on a core of its own, with a listener in the clear, one with TLS, short
+//! timeouts, and origins in this process.
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::origin;
+use super::rank::Rank;
+use super::rival::Rival;
 use crate::bench::daemon::Daemon;
 use crate::bench::ground::{Ground, run};
 
@@ -18,52 +21,54 @@ pub const HOST: &str = "bench.example";
 /// How long a client may let the gateway wait, for whatever.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-const HTTP: u16 = 8080;
-const TLS: u16 = 8443;
+/// Where HTTP is served in the clear, where HTTP/2 is by a rival that wants a port for it, and where TLS is.
+pub const HTTP: u16 = 8080;
+pub const HTTP2: u16 = 8082;
+pub const TLS: u16 = 8443;
+
 const ADMIN: u16 = 8081;
-const ORIGIN: u16 = 9000;
 
-/// A body that fills every buffer on its way.
-const BIG_BYTES: usize = 4 << 20;
-
-/// The daemon, and where it listens.
+/// The proxy, and where it listens.
 pub struct Stand {
     daemon: RefCell<Daemon>,
     /// In the clear.
     pub http: u16,
+    /// HTTP/2 in the clear.
+    pub http2: u16,
     /// With TLS.
     pub tls: u16,
+    rival: Option<Rival>,
 }
 
 impl Stand {
     /// Starts all, and waits until a request is answered.
-    pub fn start(ground: &Ground) -> Result<Stand> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ORIGIN))?;
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A thread each; what the gateway breaks off concerns nobody else.
-                std::thread::spawn(move || serve(stream));
-            }
-        });
-        let state = ground.path("floods/state").display().to_string();
-        let log = ground.path("floods/access.log").display().to_string();
-        let config = format!(
-            "node: floods\nworkers: 1\nstateDir: {state}\naccessLog: {{output: {log}, format: json}}\n"
-        );
-        let config = ground.put("floods/tidegate.yaml", config)?;
-        let manifests = ground.put("floods/manifests/all.yaml", manifests(ground)?)?;
-        let mut command = Command::new(ground.program());
-        command.arg("run").arg("--config").arg(config).arg("--manifests");
-        command.arg(manifests.parent().context("a folder")?).args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
-        let daemon = Daemon::start("tidegate", command, ground.proxy_core, ground.path("floods/daemon.log"))?;
-        let stand = Stand { daemon: RefCell::new(daemon), http: HTTP, tls: TLS };
+    pub fn start(ground: &Ground, rival: Option<Rival>) -> Result<Stand> {
+        origin::start(origin::HONEST, Rank::First)?;
+        origin::start(origin::LARGE, Rank::Last)?;
+        let (name, command) = match rival {
+            None => ("tidegate", tidegate(ground)?),
+            Some(rival) => (rival.name(), rival.prepare(ground)?),
+        };
+        let daemon = Daemon::start(name, command, ground.proxy_core, ground.path("floods/daemon.log"))?;
+        let http2 = if rival.is_some() { HTTP2 } else { HTTP };
+        let stand = Stand { daemon: RefCell::new(daemon), http: HTTP, http2, tls: TLS, rival };
         let deadline = Instant::now() + Duration::from_secs(20);
         while !fetch(HTTP, HOST, "/").is_ok_and(|answer| answer.ends_with("fine")) {
             stand.check()?;
-            ensure!(Instant::now() < deadline, "the daemon does not serve");
+            ensure!(Instant::now() < deadline, "{name} does not serve");
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(stand)
+    }
+
+    /// Whether it is not the daemon.
+    pub fn is_rival(&self) -> bool {
+        self.rival.is_some()
+    }
+
+    /// CPU time of the proxy.
+    pub fn cpu_ns(&self) -> Result<u64> {
+        self.daemon.borrow().cpu_ns()
     }
 
     /// An error if the daemon has ended.
@@ -76,8 +81,11 @@ impl Stand {
         self.daemon.borrow().resident_bytes()
     }
 
-    /// The sum of the metrics whose lines begin so; a label nobody counted is 0.
+    /// The sum of the metrics whose lines begin so; a label nobody counted is 0, and a rival counts nothing of ours.
     pub fn metric(&self, start: &str) -> Result<u64> {
+        if self.is_rival() {
+            return Ok(0);
+        }
         let text = fetch(ADMIN, "127.0.0.1", "/metrics")?;
         let values =
             text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next());
@@ -95,42 +103,23 @@ fn fetch(port: u16, host: &str, path: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// The origin: a word for most paths, a large body for `/big`, and a while for `/slow`.
-fn serve(stream: TcpStream) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
-        reader.read_line(&mut first).ok().filter(|count| *count > 0)?;
-        loop {
-            line.clear();
-            reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
-            if line == "\r\n" {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.trim().parse().ok()?;
-            }
-        }
-        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
-        let path = first.split(' ').nth(1)?;
-        let body = match path {
-            "/big" => vec![b'x'; BIG_BYTES],
-            _ => b"fine".to_vec(),
-        };
-        if path == "/slow" {
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        // In one write: two would wait for each other, by Nagle's algorithm and the other side's late acknowledgement.
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        answer.extend(body);
-        reader.get_mut().write_all(&answer).ok()?;
-    }
+fn tidegate(ground: &Ground) -> Result<Command> {
+    let state = ground.path("floods/state").display().to_string();
+    let log = ground.path("floods/access.log").display().to_string();
+    let config =
+        format!("node: floods\nworkers: 1\nstateDir: {state}\naccessLog: {{output: {log}, format: json}}\n");
+    let config = ground.put("floods/tidegate.yaml", config)?;
+    let manifests = ground.put("floods/manifests/all.yaml", manifests(ground)?)?;
+    let mut command = Command::new(ground.program());
+    command.arg("run").arg("--config").arg(config).arg("--manifests");
+    command.arg(manifests.parent().context("a folder")?).args(["--admin", &format!("127.0.0.1:{ADMIN}")]);
+    Ok(command)
 }
 
 fn manifests(ground: &Ground) -> Result<String> {
     let encode =
         |file: &str| run(Command::new("openssl").args(["base64", "-A", "-in"]).arg(ground.path(file)));
-    let secs = TIMEOUT.as_secs();
+    let (secs, honest, large) = (TIMEOUT.as_secs(), origin::HONEST, origin::LARGE);
     Ok(format!(
         "apiVersion: v1
 kind: Namespace
@@ -169,18 +158,34 @@ kind: HTTPRoute
 metadata: {{name: all, namespace: floods}}
 spec:
   parentRefs: [{{name: edge}}]
-  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+  rules:
+  - matches: [{{path: {{type: Exact, value: /big}}}}, {{path: {{type: Exact, value: /slow}}}}]
+    backendRefs: [{{name: large, port: 80}}]
+  - backendRefs: [{{name: honest, port: 80}}]
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: web, namespace: floods}}
-spec: {{ports: [{{name: main, port: 80, targetPort: {ORIGIN}, protocol: TCP}}]}}
+metadata: {{name: honest, namespace: floods}}
+spec: {{ports: [{{name: main, port: 80, targetPort: {honest}, protocol: TCP}}]}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: web, namespace: floods, labels: {{kubernetes.io/service-name: web}}}}
+metadata: {{name: honest, namespace: floods, labels: {{kubernetes.io/service-name: honest}}}}
 addressType: IPv4
-ports: [{{name: main, port: {ORIGIN}, protocol: TCP}}]
+ports: [{{name: main, port: {honest}, protocol: TCP}}]
+endpoints:
+- {{addresses: [127.0.0.1], conditions: {{ready: true, serving: true, terminating: false}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: large, namespace: floods}}
+spec: {{ports: [{{name: main, port: 80, targetPort: {large}, protocol: TCP}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: large, namespace: floods, labels: {{kubernetes.io/service-name: large}}}}
+addressType: IPv4
+ports: [{{name: main, port: {large}, protocol: TCP}}]
 endpoints:
 - {{addresses: [127.0.0.1], conditions: {{ready: true, serving: true, terminating: false}}}}
 ",

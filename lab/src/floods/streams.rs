@@ -14,7 +14,7 @@ pub const ALL: &[Flood] = &[
     Flood {
         name: "rapid-reset",
         counted: "tidegate_http2_floods_total{kind=\"rapid_reset\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| {
             each(attack, |id| [frame(1, 5, id, &get("/")), frame(3, 0, id, &8u32.to_be_bytes())].concat())
         },
@@ -25,7 +25,7 @@ pub const ALL: &[Flood] = &[
         // CVE-2025-8671: the request is answered to nobody.
         name: "made-you-reset",
         counted: "tidegate_http2_floods_total{kind=\"provoked_reset\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| {
             each(attack, |id| [frame(1, 4, id, &get("/")), frame(8, 0, id, &0u32.to_be_bytes())].concat())
         },
@@ -36,7 +36,7 @@ pub const ALL: &[Flood] = &[
         // Requests without a single field, each on a stream of its own.
         name: "empty-headers",
         counted: "tidegate_http2_floods_total{kind=\"empty_headers\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| each(attack, |id| frame(1, 5, id, b"")),
         patience: Duration::ZERO,
         held_by: HeldBy::Cutting,
@@ -45,7 +45,7 @@ pub const ALL: &[Flood] = &[
         // Never more on one connection than it may: the address is what is counted.
         name: "reset-and-return",
         counted: "tidegate_http_barred_connections_total",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: reset_and_return,
         patience: Duration::ZERO,
         held_by: HeldBy::Cutting,
@@ -53,7 +53,7 @@ pub const ALL: &[Flood] = &[
     Flood {
         name: "streams",
         counted: "tidegate_http2_refused_streams_total",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| each(attack, |id| frame(1, 5, id, &get("/slow"))),
         patience: Duration::ZERO,
         held_by: HeldBy::Refusing,
@@ -61,7 +61,7 @@ pub const ALL: &[Flood] = &[
     Flood {
         name: "hpack-bomb",
         counted: "tidegate_http2_floods_total{kind=\"header_bytes\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: |attack| each(attack, |id| frame(1, 5, id, &bomb())),
         patience: Duration::ZERO,
         held_by: HeldBy::Cutting,
@@ -69,7 +69,7 @@ pub const ALL: &[Flood] = &[
     Flood {
         name: "header-list",
         counted: "tidegate_http_requests_total{listener=\"\",code=\"4xx\"}",
-        port: |stand| stand.http,
+        port: |stand| stand.http2,
         attack: many_lines,
         patience: Duration::ZERO,
         held_by: HeldBy::Refusing,

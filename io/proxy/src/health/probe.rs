@@ -14,6 +14,7 @@ use super::{grpc, http};
 use crate::buffer::Buffers;
 use crate::limits::Limits;
 use crate::timer::Clock;
+use crate::turns::Turns;
 use crate::wire::{Handshakes, Offer, TlsMetrics, Wire, secure};
 
 /// Bytes of an answer that are looked at.
@@ -68,7 +69,8 @@ impl Kit {
     /// Handshakes of health checks count in no metric.
     pub fn new() -> Kit {
         let buffers: Rc<Buffers> = Rc::default();
-        let handshakes = Handshakes::new(&Limits::default(), TlsMetrics::default(), buffers);
+        let handshakes =
+            Handshakes::new(&Limits::default(), TlsMetrics::default(), buffers, Turns::default());
         Kit { clock: Rc::default(), handshakes }
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_http2::{
     Connection, ErrorCode, Event, Fault, FieldWriter, Fields, Limits, OpenError, ResetBy, Role, StreamId,
@@ -21,11 +21,13 @@ use tokio::sync::Notify;
 use super::stream::{Gone, Shared, Stream};
 use crate::buffer::Size;
 use crate::timer::{TICK, Watch};
+use crate::turns::Place;
 use crate::wire::Wire;
 use crate::worker::Worker;
 
-/// Reads in a row before others get their turn.
+/// Reads in a row, and how long they may take where there is always more, before others get their turn.
 const READS_MAX: usize = 4;
+const READS: Duration = Duration::from_micros(200);
 
 /// Without a stream for so long, a connection lets go of its memory.
 const REST: Duration = Duration::from_millis(300);
@@ -96,6 +98,8 @@ pub struct Session {
     armed: Cell<bool>,
     /// The socket takes no more for now; it wakes the driver itself.
     blocked: Cell<bool>,
+    /// It has more to read, and lets others go first.
+    turn: Place,
     /// The machine's output has memory of the pool.
     lent: Cell<bool>,
     /// Handles that live.
@@ -128,6 +132,7 @@ impl Session {
             driver: RefCell::default(),
             armed: Cell::new(false),
             blocked: Cell::new(false),
+            turn: Place::default(),
             lent: Cell::new(true),
             live: Cell::new(0),
             reserved: Cell::new(0),
@@ -378,9 +383,14 @@ impl Session {
         Ok(())
     }
 
-    /// Reads what there is and shows it to the machine.
+    /// Reads what there is and shows it to the machine; who sends without end waits for a turn.
     fn read(self: &Rc<Self>, context: &mut Context<'_>, host: &impl Host) -> Result<(), End> {
         let worker = &self.worker;
+        if self.turn.is_waiting(&worker.turns) {
+            return Ok(());
+        }
+        // A clock is looked at only by those of whom there is more than one read.
+        let mut began = self.turn.leave().then(Instant::now);
         for _ in 0..READS_MAX {
             if !self.machine.borrow().wants_input() {
                 return Ok(());
@@ -395,14 +405,18 @@ impl Session {
                 Ok(0) => return Err(End::Closed),
                 Ok(count) => {
                     buffer.advance(count);
+                    let is_full = buffer.space().is_empty();
                     self.take_in(buffer.filled(), host)?;
+                    if is_full && began.get_or_insert_with(Instant::now).elapsed() >= READS {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(End::Closed),
             }
         }
-        self.nudge();
+        worker.turns.queue(&self.turn, context);
         Ok(())
     }
 
@@ -577,6 +591,7 @@ impl Session {
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             self.wire.readable().await?;
+            self.worker.turns.next().await;
             let mut buffer = self.worker.buffers.take(Size::Large);
             match self.wire.try_read(buffer.space()) {
                 Ok(0) => return Ok(()),

@@ -1,22 +1,17 @@
 //! What the TLS handshakes of one worker share: how many there may be, and how fast they go.
 //!
-//! A handshake costs as much as many requests. So that a flood of them does not delay everyone else, only a few go on
-//! before whoever is ready otherwise gets a turn; the others queue.
+//! A handshake costs as much as many requests. So that a flood of them does not delay everyone else, each waits for a turn.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{spawn_local, yield_now};
-
 use crate::buffer::Buffers;
 use crate::limits::Limits;
+use crate::turns::Turns;
 use crate::wire::connect::Clients;
 use crate::wire::metrics::TlsMetrics;
-
-/// Handshakes that go on before others get their turn: some milliseconds.
-const TURNS_MAX: u32 = 16;
 
 /// The handshakes of one worker.
 pub struct Handshakes {
@@ -28,13 +23,7 @@ pub struct Handshakes {
     pub clients: Clients,
     under_way: Rc<Cell<usize>>,
     under_way_max: usize,
-    turns: Rc<Turns>,
-}
-
-#[derive(Default)]
-struct Turns {
-    taken: Cell<u32>,
-    renewing: Cell<bool>,
+    turns: Turns,
 }
 
 /// A handshake under way.
@@ -42,7 +31,7 @@ pub struct UnderWay(Rc<Cell<usize>>);
 
 impl Handshakes {
     /// None is under way.
-    pub fn new(limits: &Limits, metrics: TlsMetrics, buffers: Rc<Buffers>) -> Handshakes {
+    pub fn new(limits: &Limits, metrics: TlsMetrics, buffers: Rc<Buffers>, turns: Turns) -> Handshakes {
         Handshakes {
             buffers,
             metrics,
@@ -50,7 +39,7 @@ impl Handshakes {
             clients: Clients::default(),
             under_way: Rc::default(),
             under_way_max: limits.tls_handshakes,
-            turns: Rc::default(),
+            turns,
         }
     }
 
@@ -66,19 +55,7 @@ impl Handshakes {
 
     /// Waits for a turn to compute.
     pub async fn turn(&self) {
-        while self.turns.taken.get() >= TURNS_MAX {
-            yield_now().await;
-        }
-        self.turns.taken.set(self.turns.taken.get() + 1);
-        if !self.turns.renewing.replace(true) {
-            let turns = self.turns.clone();
-            spawn_local(async move {
-                // The runtime looks at all sockets before it goes on.
-                yield_now().await;
-                turns.taken.set(0);
-                turns.renewing.set(false);
-            });
-        }
+        self.turns.next().await;
     }
 }
 

@@ -17,9 +17,9 @@ use tidegate_traffic::Router;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::buffer::Buffers;
 use crate::limits::Limits;
 use crate::timer::Clock;
+use crate::turns::Turns;
 
 /// Runs on a worker's kind of runtime, with its clock.
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -89,7 +89,7 @@ impl Gateway {
         Gateway {
             router: Router::new(&entrance),
             configs: Configs::new(&entrance, None, &system_tickets(secret)),
-            handshakes: Handshakes::new(&limits, TlsMetrics::default(), Rc::new(Buffers::default())),
+            handshakes: Handshakes::new(&limits, TlsMetrics::default(), Rc::default(), Turns::default()),
             clock: Rc::default(),
             entrance,
         }
