@@ -9,7 +9,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -52,6 +52,9 @@ pub struct Order {
     /// The program; else $TIDEGATE_BIN, else the one beside this one
     #[arg(long)]
     tidegate: Option<PathBuf>,
+    /// Each connection of a flood has an address of its own, as a botnet's do: keeping addresses out helps nothing then
+    #[arg(long)]
+    scattered: bool,
     /// Attack this proxy instead, and judge nothing
     #[arg(long)]
     beside: Option<Rival>,
@@ -87,8 +90,10 @@ pub enum HeldBy {
 
 /// What one attacker knows.
 pub struct Attack {
-    /// Where from: each flood has an address of its own, because the gateway remembers those that misbehave.
-    pub from: Ipv4Addr,
+    /// Where from: each flood has addresses of its own, because the gateway remembers those that misbehave.
+    from: Ipv4Addr,
+    /// Connections so far, if each has another address.
+    scattered: Option<Arc<AtomicU32>>,
     /// Where to.
     pub port: u16,
     over: Arc<AtomicBool>,
@@ -96,6 +101,19 @@ pub struct Attack {
 }
 
 impl Attack {
+    /// The address of the next connection.
+    pub fn from(&self) -> Ipv4Addr {
+        match &self.scattered {
+            None => self.from,
+            // The network of 16 bits 127.16 and on: each flood has one.
+            Some(count) => {
+                let [_, _, _, flood] = self.from.octets();
+                let [.., high, low] = (count.fetch_add(1, Ordering::Relaxed) % 65_000 + 1).to_be_bytes();
+                Ipv4Addr::new(127, 16 + flood, high, low)
+            }
+        }
+    }
+
     /// Whether time is up.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
@@ -195,12 +213,14 @@ impl std::fmt::Display for Row {
 fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Row> {
     let (before, counted, cpu) = (stand.resident_bytes()?, stand.metric(flood.counted)?, stand.cpu_ns()?);
     let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let scattered = order.scattered.then(|| Arc::new(AtomicU32::new(0)));
     let began = Instant::now();
     let time = Duration::from_secs(order.secs).max(flood.patience);
     let honest = honest::Client::start(stand.http, over.clone());
     let attackers: Vec<_> = (0..order.connections)
         .map(|_| {
-            let attack = Attack { from, port: (flood.port)(stand), over: over.clone(), sent: sent.clone() };
+            let (port, scattered) = ((flood.port)(stand), scattered.clone());
+            let attack = Attack { from, scattered, port, over: over.clone(), sent: sent.clone() };
             let act = flood.attack;
             std::thread::spawn(move || {
                 Rank::Last.take();

@@ -460,9 +460,18 @@ async fn write(wire: &Wire, mut bytes: &[u8], flow: &Flow<'_>) -> Result<(), Rel
     Ok(())
 }
 
+/// Pieces of a body between two looks at all sockets: a large body from a fast sender to a fast receiver never waits.
+const PIECES_MAX: u32 = 16;
+
 /// Passes on all of a body, after what waits in the sink.
 pub async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
+    let mut pieces = 0;
     loop {
+        pieces += 1;
+        if pieces == PIECES_MAX {
+            pieces = 0;
+            tokio::task::yield_now().await;
+        }
         if let Some(step) = source.step(flow)? {
             let last = source.is_done() && is_empty(&source.trail());
             if let Some(buffer) = source.buffer() {

@@ -24,17 +24,28 @@ pub use hall::Hall;
 /// Between two looks for sessions that are over.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// Batches between two turns of whoever else is ready.
+const BATCHES: u32 = 4;
+
 /// Serves a UDP door until it closes; then replies that are on their way have the grace of an idle connection.
 pub async fn serve(hall: Rc<Hall>) {
     let door = hall.door().clone();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut batches = 0;
     loop {
+        if batches == BATCHES {
+            batches = 0;
+            hall.turns().next().await;
+        }
         tokio::select! {
             biased;
             () = door.closed() => break,
             _ = sweep.tick() => hall.sweep(),
-            () = hall.readable() => hall.take_in(),
+            () = hall.readable() => {
+                batches += 1;
+                hall.take_in();
+            }
         }
     }
     if door.is_retired() {

@@ -20,3 +20,4 @@ mod rules;
 mod slow;
 mod spans;
 mod streams;
+mod turns;

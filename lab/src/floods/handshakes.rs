@@ -64,7 +64,7 @@ fn renegotiate(attack: &Attack) -> u64 {
             "-servername",
             HOST,
             "-bind",
-            &attack.from.to_string(),
+            &attack.from().to_string(),
         ]);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let Ok(mut child) = child else { return cut };

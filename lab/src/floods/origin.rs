@@ -19,6 +19,9 @@ pub const LARGE: u16 = 9001;
 /// A body that fills every buffer on its way.
 const BIG_BYTES: usize = 4 << 20;
 
+/// So much of it in one system call: the kernel of a server lets nobody else run within one.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// How long `/slow` takes.
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -66,7 +69,8 @@ fn serve(stream: TcpStream) -> Option<()> {
         if path == "/slow" {
             std::thread::sleep(SLOW);
         }
-        reader.get_mut().write_all(if path == "/big" { &BIG } else { &fine }).ok()?;
+        let answer = if path == "/big" { &*BIG } else { &fine };
+        answer.chunks(PIECE_BYTES).try_for_each(|piece| reader.get_mut().write_all(piece)).ok()?;
     }
 }
 

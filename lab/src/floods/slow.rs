@@ -1,5 +1,6 @@
 //! Clients that let the gateway wait: for a head, for a body, for the next request, for somebody to read. One connection each;
-//! what counts is that it ends, and that it cost next to nothing until then.
+//! what counts is that it ends, and that it cost next to nothing until then. And the opposite: requests sent without waiting
+//! for any answer.
 
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub const ALL: &[Flood] = &[
     Flood {
         // Windows are wide, but nobody reads.
         name: "deaf",
-        counted: "tidegate_http_slow_ends_total{kind=\"response_body\"}",
+        counted: "tidegate_http2_floods_total{kind=\"slow_read\"}",
         port: |stand| stand.http2,
         attack: |attack| {
             deaf(attack, |attack| {
@@ -79,7 +80,32 @@ pub const ALL: &[Flood] = &[
         patience: PATIENCE,
         held_by: HeldBy::Cutting,
     },
+    Flood {
+        name: "pipelining",
+        counted: "tidegate_http_requests_total{listener=\"floods/edge/http\",code=\"3xx\"}",
+        port: |stand| stand.http,
+        attack: pipeline,
+        patience: Duration::ZERO,
+        held_by: HeldBy::Refusing,
+    },
 ];
+
+/// Requests in a row that the gateway answers itself, and whose answers are taken: nothing ever makes it wait, so nothing but
+/// itself makes it look at others. They are good requests; what counts is that others are answered.
+fn pipeline(attack: &Attack) -> u64 {
+    let batch = format!("GET /moved HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(100);
+    let mut cut = 0;
+    while !attack.is_over() {
+        let Some(mut wire) = Wire::connect(attack) else { continue };
+        let mut open = true;
+        while open && !attack.is_over() {
+            open = wire.send_and_take(batch.as_bytes());
+            attack.tried(100);
+        }
+        cut += u64::from(!open);
+    }
+    cut
+}
 
 /// A beginning, then a little every half second.
 fn drip(attack: &Attack, first: &str, more: &[u8]) -> u64 {

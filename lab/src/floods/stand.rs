@@ -159,6 +159,8 @@ metadata: {{name: all, namespace: floods}}
 spec:
   parentRefs: [{{name: edge}}]
   rules:
+  - matches: [{{path: {{type: Exact, value: /moved}}}}]
+    filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /}}}}}}]
   - matches: [{{path: {{type: Exact, value: /big}}}}, {{path: {{type: Exact, value: /slow}}}}]
     backendRefs: [{{name: large, port: 80}}]
   - backendRefs: [{{name: honest, port: 80}}]

@@ -68,11 +68,11 @@ pub const ALL: &[Flood] = &[
     },
     Flood {
         name: "header-list",
-        counted: "tidegate_http_requests_total{listener=\"\",code=\"4xx\"}",
+        counted: "tidegate_http2_floods_total{kind=\"header_lists\"}",
         port: |stand| stand.http2,
         attack: many_lines,
         patience: Duration::ZERO,
-        held_by: HeldBy::Refusing,
+        held_by: HeldBy::Cutting,
     },
 ];
 
@@ -125,7 +125,7 @@ fn bomb() -> Vec<u8> {
     block
 }
 
-/// Requests with more lines than anyone needs, each answered with 431; how often the connection was cut besides.
+/// Requests with more lines than anyone needs, each answered with 431, until the connection is cut.
 fn many_lines(attack: &Attack) -> u64 {
     let mut block = get("/");
     (0..400).for_each(|_| block.extend([0, 1, b'x', 1, b'y']));

@@ -16,7 +16,7 @@ pub struct Wire(TcpStream);
 impl Wire {
     /// Connects; nothing if it is refused or closed at once.
     pub fn connect(attack: &Attack) -> Option<Wire> {
-        let stream = dial(attack.from, attack.port).ok()?;
+        let stream = dial(attack.from(), attack.port).ok()?;
         stream.set_write_timeout(Some(Duration::from_millis(200))).ok()?;
         Some(Wire(stream))
     }
@@ -37,6 +37,28 @@ impl Wire {
     /// Sends; false if the other side has closed or takes nothing.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
+    }
+
+    /// Sends, and takes what comes meanwhile, so that neither side ever waits for the other to read; false once the other side
+    /// has closed.
+    pub fn send_and_take(&mut self, mut bytes: &[u8]) -> bool {
+        let _ = self.0.set_nonblocking(true);
+        while !bytes.is_empty() {
+            match self.0.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !self.drain() {
+                        return false;
+                    }
+                    std::thread::yield_now();
+                    let _ = self.0.set_nonblocking(true);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        let _ = self.0.set_nonblocking(false);
+        self.drain()
     }
 
     /// Takes what has come; false once the other side has closed.

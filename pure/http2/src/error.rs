@@ -102,6 +102,8 @@ causes! {
         Continuation = "continuation", "a header block in too many frames or bytes";
         /// A header list far beyond the announced limit, as a decompression bomb has it.
         HeaderBytes = "header_bytes", "a header list far beyond the limit";
+        /// Requests whose header list is beyond the limit, each answered with 431.
+        HeaderLists = "header_lists", "too many header lists beyond the limit";
         /// Header blocks and their continuations without content.
         EmptyHeaders = "empty_headers", "too many empty header frames";
         /// DATA frames without content that end nothing.

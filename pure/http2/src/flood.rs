@@ -38,6 +38,7 @@ pub(crate) struct Floods {
     completed: u32,
     resets: Bucket,
     refused: Bucket,
+    header_lists: Bucket,
     empty_headers: Bucket,
     empty_data: Bucket,
     tiny_data: Bucket,
@@ -86,6 +87,7 @@ impl Floods {
                 self.resets.spend(limits.resets, now, self.completed)
             }
             Flood::Refused => self.refused.spend(limits.refused, now, self.completed),
+            Flood::HeaderLists => self.header_lists.spend(limits.header_lists, now, 0),
             Flood::EmptyHeaders => self.empty_headers.spend(limits.empty_headers, now, 0),
             Flood::EmptyData => self.empty_data.spend(limits.empty_data, now, 0),
             Flood::TinyData => self.tiny_data.spend(limits.tiny_data, now, 0),

@@ -50,6 +50,8 @@ pub struct Limits {
     pub resets: Budget,
     /// Streams beyond the limit: 200, 20 a second.
     pub refused: Budget,
+    /// Requests with a header list beyond the limit: 200, 20 a second.
+    pub header_lists: Budget,
     /// Empty header frames: 20, 1 a second.
     pub empty_headers: Budget,
     /// Empty DATA frames that end nothing: 100, 10 a second.
@@ -105,6 +107,7 @@ impl Default for Limits {
             extended_connect: false,
             resets: budget(200, 20),
             refused: budget(200, 20),
+            header_lists: budget(200, 20),
             empty_headers: budget(20, 1),
             empty_data: budget(100, 10),
             tiny_data: budget(1_000, 100),

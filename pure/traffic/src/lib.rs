@@ -10,6 +10,7 @@
 pub mod balance;
 pub mod client;
 pub mod compression;
+pub mod conduct;
 pub mod cors;
 pub mod explain;
 pub mod hash;

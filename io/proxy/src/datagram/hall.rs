@@ -24,6 +24,7 @@ use crate::datagram::sessions::{Handle, Queue, Sessions};
 use crate::handover::SessionSocket;
 use crate::table::Table;
 use crate::timer::TICK;
+use crate::turns::Turns;
 use crate::upstream::since_start;
 use crate::worker::{Door, Worker};
 
@@ -61,6 +62,11 @@ impl Hall {
     /// Its door.
     pub fn door(&self) -> &Rc<Door> {
         &self.door
+    }
+
+    /// Those of its worker.
+    pub fn turns(&self) -> &Turns {
+        &self.worker.turns
     }
 
     /// How long replies may still come once the door is closed.

@@ -59,11 +59,13 @@ impl Newcomer {
         let (limits, patience) = {
             let table = caller.door.table();
             let policy = &table.entrance.client;
-            let idle = policy.timeouts.idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+            let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
+            let idle = policy.timeouts.idle.map(unless_zero);
             let patience = Patience {
                 settle: worker.limits.request_head,
                 idle: idle.unwrap_or(worker.limits.keep_alive),
-                stall: worker.limits.body_stall,
+                // As of its streams: else each of them would be given up, and the connection kept.
+                stall: policy.timeouts.stream_idle.map_or(worker.limits.body_stall, unless_zero),
                 grace: worker.limits.close_grace,
                 tag: caller.door.id | TAG,
             };

@@ -308,9 +308,14 @@ impl Session {
         for shared in self.streams.borrow().iter().flatten() {
             shared.lose(Gone::Closed);
         }
-        if end != End::Closed {
-            watch.set(LINGER);
-            let _ = watch.within(self.say_goodbye(end)).await;
+        match end {
+            End::Closed => {}
+            // The peer takes nothing, and the kernel would keep for minutes what it was sent.
+            End::Stalled => self.wire.cut(),
+            End::Drained | End::Unsettled | End::Fault(_) => {
+                watch.set(LINGER);
+                let _ = watch.within(self.say_goodbye()).await;
+            }
         }
         end
     }
@@ -568,23 +573,21 @@ impl Session {
 
     /// Writes what is left, GOAWAY last, and reads on for a moment: a socket closed with bytes unread resets the connection,
     /// and the peer would never see why.
-    async fn say_goodbye(&self, end: End) -> io::Result<()> {
-        if end != End::Stalled {
-            loop {
-                let written = {
-                    let machine = self.machine.borrow();
-                    if machine.output().is_empty() {
-                        break;
-                    }
-                    self.wire.try_write(machine.output())
-                };
-                match written {
-                    Ok(count) => self.machine.borrow_mut().advance_output(count),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        poll_fn(|context| self.wire.poll_writable(context)).await?;
-                    }
-                    Err(error) => return Err(error),
+    async fn say_goodbye(&self) -> io::Result<()> {
+        loop {
+            let written = {
+                let machine = self.machine.borrow();
+                if machine.output().is_empty() {
+                    break;
                 }
+                self.wire.try_write(machine.output())
+            };
+            match written {
+                Ok(count) => self.machine.borrow_mut().advance_output(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll_fn(|context| self.wire.poll_writable(context)).await?;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.wire.shutdown_write()?;

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, Buffers, Size};
 use crate::relay::stock::{Block, Loan, Stock};
+use crate::turns::{Place, Turns};
 use crate::wire::Wire;
 
 /// A burst shorter than this ends bulk.
@@ -55,6 +56,8 @@ pub struct Flow<'a> {
     ended: bool,
     moved: u64,
     uncounted: u64,
+    /// It has more to move, and lets others go first.
+    turn: Place,
 }
 
 /// Where a flow borrows from, and where it counts.
@@ -64,6 +67,7 @@ pub struct Home<'a> {
     pub stock: &'a Rc<Stock>,
     pub bytes: &'a Counter,
     pub spliced: &'a Counter,
+    pub turns: &'a Turns,
 }
 
 /// What is in flight.
@@ -79,7 +83,20 @@ impl<'a> Flow<'a> {
     pub fn new(from: &'a Wire, to: &'a Wire, home: Home<'a>) -> Flow<'a> {
         let copies = plain(from).is_none() || plain(to).is_none();
         let held = Held::Nothing;
-        Flow { from, to, home, held, bulk: false, copies, burst: 0, ended: false, moved: 0, uncounted: 0 }
+        let turn = Place::default();
+        Flow {
+            from,
+            to,
+            home,
+            held,
+            bulk: false,
+            copies,
+            burst: 0,
+            ended: false,
+            moved: 0,
+            uncounted: 0,
+            turn,
+        }
     }
 
     /// Bytes received so far.
@@ -99,6 +116,10 @@ impl<'a> Flow<'a> {
 
     /// Moves what there is; ready once the sender is done and the receiver has been told.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.turn.is_waiting(self.home.turns) {
+            return Poll::Pending;
+        }
+        self.turn.leave();
         for _ in 0..MOVES_MAX {
             ready!(self.poll_give(context)).map_err(|_| Broken::To)?;
             if self.ended {
@@ -107,7 +128,7 @@ impl<'a> Flow<'a> {
             }
             ready!(self.poll_take(context)).map_err(|_| Broken::From)?;
         }
-        context.waker().wake_by_ref();
+        self.home.turns.queue(&self.turn, context);
         Poll::Pending
     }
 

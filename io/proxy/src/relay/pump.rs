@@ -58,6 +58,7 @@ impl<'a> Pump<'a> {
             stock: &worker.stock,
             bytes,
             spliced: &worker.metrics.spliced,
+            turns: &worker.turns,
         };
         let up = Flow::new(client, upstream, home(&metrics.received));
         let down = Flow::new(upstream, client, home(&metrics.sent));

@@ -138,7 +138,10 @@ impl Connection {
             return self.refuse(number, Fault::StreamLimit);
         }
         let checked = match fields.too_large {
-            true => Ok(None),
+            true => {
+                self.spend(Flood::HeaderLists)?;
+                Ok(None)
+            }
             false => rules::check_request(fields, self.limits.extended_connect, end).map(Some),
         };
         let facts = match checked {

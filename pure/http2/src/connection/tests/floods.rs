@@ -80,6 +80,16 @@ fn streams_beyond_the_limit_are_refused() {
     assert_eq!((passed, fault), (199, Some(Flood::Refused.into())));
 }
 
+/// Header lists beyond the limit are answered, and cut when they go on.
+#[test]
+fn header_lists_beyond_the_limit_are_cut() {
+    let lines: Vec<_> = GET.into_iter().chain([("x", "y"); 300]).collect();
+    let mut bench = Bench::server_with(Limits { concurrent_streams_max: 1000, ..Limits::default() });
+    let (passed, fault) =
+        rounds(&mut bench, 1000, |n| frame(kind::HEADERS, WHOLE, 2 * n + 1, &block(&lines)));
+    assert_eq!((passed, fault), (200, Some(Flood::HeaderLists.into())));
+}
+
 /// A header block without end, in frames or in bytes, or empty ones, is cut (CVE-2024-27316).
 #[test]
 fn continuations_are_cut() {
