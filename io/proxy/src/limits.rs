@@ -7,8 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Client connections of the process; one more is closed at once.
     pub connections: usize,
-    /// A client address that had so many connections cut in a row, or as many streams reset as that takes, gets no new ones
-    /// for some seconds, unless it stands for others: where a listener trusts addresses or counts hops. 0: it always does.
+    /// A client address that had so many connections cut in a row, or as many streams reset as that takes, gets ten new ones a
+    /// second while most of what it opens has to be cut, unless it stands for others: where a listener trusts addresses or
+    /// counts hops. 0: it gets as many as it likes.
     pub cuts_per_client: u32,
     /// Memory of the process: when it comes near, connections are no longer kept, then requests are refused. None: nine
     /// tenths of the cgroup's limit, or half of the machine's memory.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-/// How often the clock ticks; a deadline is late by up to two ticks, never early.
+/// How often the clock ticks; a deadline is late by up to two ticks, never early, and later only where very many come at once.
 pub const TICK: Duration = Duration::from_millis(100);
 
 const TICKS_PER_SEC: u64 = 1000 / TICK.as_millis() as u64;
@@ -18,6 +18,8 @@ const TICKS_PER_SEC: u64 = 1000 / TICK.as_millis() as u64;
 #[derive(Default)]
 pub struct Clock {
     ticks: Cell<u64>,
+    /// Watches below were looked at since the last tick.
+    told: Cell<usize>,
     watches: RefCell<Slab<Rc<Deadline>>>,
 }
 
@@ -48,20 +50,31 @@ impl Clock {
         self.now().saturating_add(ticks).saturating_add(1)
     }
 
-    /// One tick: wakes those whose deadline has come.
+    /// One tick; [`wake`](Self::wake) tells those whose deadline has come with it.
     pub fn tick(&self) {
         self.ticks.set(self.now() + 1);
-        for deadline in self
-            .watches
-            .borrow()
-            .iter()
-            .map(|(_, deadline)| deadline)
-            .filter(|deadline| deadline.at.get() <= self.now())
-        {
+        self.told.set(0);
+    }
+
+    /// Wakes so many of those whose deadline has come; whether there may be more.
+    pub fn wake(&self, most: usize) -> bool {
+        let watches = self.watches.borrow();
+        let mut woken = 0;
+        for id in self.told.get()..watches.capacity() {
+            let Some(deadline) = watches.get(id).filter(|deadline| deadline.at.get() <= self.now()) else {
+                continue;
+            };
             if let Some(waker) = deadline.waker.borrow_mut().take() {
                 waker.wake();
+                woken += 1;
+                if woken == most {
+                    self.told.set(id + 1);
+                    return true;
+                }
             }
         }
+        self.told.set(watches.capacity());
+        false
     }
 
     /// Cuts short the idle waits with this tag.
@@ -174,6 +187,7 @@ mod tests {
         for tick in 0..5 {
             assert_eq!(expired(&busy), tick > 3, "{tick}");
             clock.tick();
+            assert!(!clock.wake(10), "nobody has asked to be woken");
         }
         assert!(!expired(&idle));
         clock.hasten(1, TICK);
@@ -182,5 +196,30 @@ mod tests {
         assert!(expired(&idle));
         drop((busy, idle));
         assert!(clock.watches.borrow().is_empty());
+    }
+
+    /// Of many deadlines that come at once a portion is told at a time, and each once.
+    #[test]
+    fn portions() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let clock = Rc::new(Clock::default());
+        let watches: Vec<_> = (0..10).map(|_| clock.watch()).collect();
+        let count = std::sync::Arc::new(Count(0.into()));
+        let waker = Waker::from(count.clone());
+        for watch in &watches {
+            watch.set(Duration::ZERO);
+            assert!(watch.poll_expired(&Context::from_waker(&waker)).is_pending());
+        }
+        clock.tick();
+        let woken = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(clock.wake(4) && woken() == 4);
+        clock.tick();
+        assert!(clock.wake(4) && woken() == 8);
+        assert!(!clock.wake(4) && woken() == 10);
     }
 }

@@ -29,7 +29,7 @@ pub use accept::{Hello, accept_tls};
 pub use approach::{Approach, datagram_socket};
 pub use configs::{Configs, system_tickets};
 pub use connect::{ConnectError, Offer, connect, secure};
-pub use handshakes::Handshakes;
+pub use handshakes::{Handshakes, make_ready};
 pub use metrics::TlsMetrics;
 pub use tls::{Alpn, TlsFacts, TlsWire};
 

@@ -39,7 +39,7 @@ use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
 use crate::turns::Turns;
 use crate::upstream::Pool;
-use crate::wire::{Handshakes, system_tickets};
+use crate::wire::{Handshakes, make_ready, system_tickets};
 
 /// Ticks between two looks at the upstream connections that are kept.
 const SWEEP_TICKS: u64 = 5;
@@ -47,6 +47,10 @@ const SWEEP_TICKS: u64 = 5;
 /// Connections accepted before those that are open have their turn: who opens more than can be served delays nobody else
 /// for longer.
 const ACCEPTS_AT_ONCE: u32 = 16;
+
+/// Tasks whose deadline has come and that are woken before others have their turn: each may end a connection to a client and
+/// another to an endpoint.
+const WOKEN_AT_ONCE: usize = 8;
 
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -207,6 +211,8 @@ pub struct Worker {
     pub limits: Limits,
     pub metrics: Metrics,
     pub clock: Rc<Clock>,
+    /// Tasks whose deadline has come are still being woken.
+    is_waking: Cell<bool>,
     pub buffers: Rc<Buffers>,
     /// What HTTP/2 sessions share.
     pub http2: http2::Kit,
@@ -237,6 +243,7 @@ pub fn run(
     seed: u64,
     mut orders: mpsc::Receiver<Order>,
 ) -> io::Result<()> {
+    make_ready();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(1024)
@@ -289,11 +296,25 @@ async fn tick(worker: Rc<Worker>) {
     loop {
         interval.tick().await;
         worker.clock.tick();
+        if worker.clock.wake(WOKEN_AT_ONCE) && !worker.is_waking.replace(true) {
+            spawn_local(wake(worker.clone()));
+        }
         worker.sheet.borrow_mut().hand_over();
         worker.metrics.buffers.inc_by(worker.buffers.change());
         if worker.clock.now().is_multiple_of(SWEEP_TICKS) {
             worker.pool.sweep(worker.clock.now());
             worker.shared.overload.look();
+        }
+    }
+}
+
+/// Wakes the rest of those whose deadline has come: the clock ticks on meanwhile.
+async fn wake(worker: Rc<Worker>) {
+    loop {
+        worker.turns.next().await;
+        if !worker.clock.wake(WOKEN_AT_ONCE) {
+            worker.is_waking.set(false);
+            return;
         }
     }
 }
@@ -308,6 +329,7 @@ impl Worker {
             limits: shared.limits.clone(),
             metrics: shared.metrics.clone(),
             clock: Rc::default(),
+            is_waking: Cell::default(),
             buffers,
             http2: http2::Kit::default(),
             pool: Pool::new(shared.limits.upstream_idle_connections),

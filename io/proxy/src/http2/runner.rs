@@ -22,6 +22,8 @@ pub struct Job {
     pub stream: Stream,
     pub fields: Fields,
     pub end: bool,
+    /// It is one of many that came in together.
+    pub waits: bool,
 }
 
 /// Tasks that rest, the last used on top.
@@ -85,6 +87,9 @@ async fn serve(worker: Rc<Worker>, first: Job) {
                 .await
             }
         };
+        if job.waits {
+            worker.turns.next().await;
+        }
         super::server::serve(&job, &watch).await;
         worker.http2.keep_fields(job.fields);
         drop((job.stream, job.caller));

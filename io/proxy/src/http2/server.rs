@@ -130,8 +130,8 @@ impl Front {
 
 impl Host for Front {
     fn serve(&self, stream: Stream, head: Fields, end: bool) {
-        let caller = self.caller.clone();
-        self.caller.worker.http2.runners.run(Job { caller, stream, fields: head, end });
+        let (caller, waits) = (self.caller.clone(), stream.session().is_crowded());
+        self.caller.worker.http2.runners.run(Job { caller, stream, fields: head, end, waits });
     }
 
     fn refused(&self, fault: Fault) {
@@ -160,7 +160,7 @@ impl Host for Front {
 
 /// Serves one request.
 pub(super) async fn serve(job: &Job, watch: &Watch) {
-    let Job { caller, stream, fields, end } = job;
+    let Job { caller, stream, fields, end, .. } = job;
     // Taken back in the bytes that brought it, as a flood of resets does: nothing is dialled or logged for it.
     if stream.is_gone() {
         caller.worker.metrics.http2_taken_back.inc();

@@ -29,6 +29,12 @@ use crate::worker::Worker;
 const READS_MAX: usize = 4;
 const READS: Duration = Duration::from_micros(200);
 
+/// Streams that begin within a turn and are served at once; more of them wait for turns of their own.
+const BEGUN_AT_ONCE: u32 = 16;
+
+/// Streams of a connection that is over whose tasks end at once: each may close a connection to an endpoint.
+const LOST_AT_ONCE: usize = 4;
+
 /// Without a stream for so long, a connection lets go of its memory.
 const REST: Duration = Duration::from_millis(300);
 
@@ -100,6 +106,8 @@ pub struct Session {
     blocked: Cell<bool>,
     /// It has more to read, and lets others go first.
     turn: Place,
+    /// Streams that the peer began in this turn.
+    begun: Cell<u32>,
     /// The machine's output has memory of the pool.
     lent: Cell<bool>,
     /// Handles that live.
@@ -133,6 +141,7 @@ impl Session {
             armed: Cell::new(false),
             blocked: Cell::new(false),
             turn: Place::default(),
+            begun: Cell::new(0),
             lent: Cell::new(true),
             live: Cell::new(0),
             reserved: Cell::new(0),
@@ -155,6 +164,11 @@ impl Session {
     /// How many streams share the connection.
     pub fn sharers(&self) -> usize {
         self.live.get()
+    }
+
+    /// As a server: whether the stream that is being begun is one of many.
+    pub fn is_crowded(&self) -> bool {
+        self.begun.get() > BEGUN_AT_ONCE
     }
 
     /// As a client: how many streams may be opened now.
@@ -305,7 +319,11 @@ impl Session {
         self.over.set(Some(end));
         host.ended(end, self.machine.borrow().resets());
         self.introduced.notify_waiters();
-        for shared in self.streams.borrow().iter().flatten() {
+        let left: Vec<_> = self.streams.borrow().iter().flatten().cloned().collect();
+        for (count, shared) in left.into_iter().enumerate() {
+            if count % LOST_AT_ONCE == LOST_AT_ONCE - 1 {
+                self.worker.turns.next().await;
+            }
             shared.lose(Gone::Closed);
         }
         match end {
@@ -394,6 +412,7 @@ impl Session {
         if self.turn.is_waiting(&worker.turns) {
             return Ok(());
         }
+        self.begun.set(0);
         // A clock is looked at only by those of whom there is more than one read.
         let mut began = self.turn.leave().then(Instant::now);
         for _ in 0..READS_MAX {
@@ -456,6 +475,7 @@ impl Session {
                     None => {
                         let handle = self.handle(stream, false);
                         handle.begin(end);
+                        self.begun.set(self.begun.get() + 1);
                         host.serve(handle, head, end);
                     }
                 }

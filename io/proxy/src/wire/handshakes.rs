@@ -65,6 +65,13 @@ impl Drop for UnderWay {
     }
 }
 
+/// Makes the calling thread ready for handshakes: the library gathers randomness for each thread when the first is asked for,
+/// 40 ms in which nobody else is served.
+pub fn make_ready() {
+    // Should it fail, a handshake will say so.
+    let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
+}
+
 /// The clock and the dice of this machine.
 pub struct Machine;
 
