@@ -3,10 +3,11 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::{ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect,
@@ -14,6 +15,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use crate::listener::Listener;
 use crate::message::{DESCRIPTORS_MAX, MESSAGE_BYTES_MAX, Message};
 
 /// What went wrong on a channel.
@@ -39,6 +41,9 @@ pub enum ChannelError {
     /// The other process does not hand over.
     #[error("it does not hand over: {0}")]
     Refused(String),
+    /// Somebody else asked, who was given precedence.
+    #[error("another process asks in its place")]
+    Superseded,
     /// The kernel's answer.
     #[error(transparent)]
     Socket(#[from] io::Error),
@@ -94,6 +99,25 @@ impl Channel {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Err(ChannelError::Silent(limit)),
                 Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => return Err(ChannelError::Ended),
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+    }
+
+    /// Waits for something to receive, but not while another process asks at `listener`: who asks later is given precedence.
+    ///
+    /// # Errors
+    /// Somebody else asks; or nothing comes for `limit`.
+    pub fn wait(&self, listener: &Listener, limit: Duration) -> Result<(), ChannelError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let mut both = [&self.0.as_fd(), &listener.as_fd()].map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll(&mut both, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Ok(0) => return Err(ChannelError::Silent(limit)),
+                Ok(_) if both[0].any().unwrap_or(true) => return Ok(()),
+                Ok(_) => return Err(ChannelError::Superseded),
+                Err(Errno::EINTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         }

@@ -87,7 +87,10 @@ impl Giver {
         let mut known = BTreeSet::new();
         self.tell_sockets(channel, runtime, &mut known)?;
         channel.send(&Message::Prepared, &[], SOON)?;
-        channel.expect(&Message::TakeOver, PREPARE_MAX)?;
+        // One that hangs is not to keep others waiting.
+        channel.wait(&self.listener, PREPARE_MAX)?;
+        channel.expect(&Message::TakeOver, SOON)?;
+        self.may_go(channel)?;
         // Sockets that were opened meanwhile.
         self.tell_sockets(channel, runtime, &mut known)?;
         for elections in runtime.block_on(self.speaker.remember()).chunks(ELECTIONS) {
@@ -106,24 +109,25 @@ impl Giver {
     }
 
     fn greet(&self, channel: &Channel) -> Result<(), ChannelError> {
-        let refuse = |reason: String| {
-            // Whether it hears why or not, it is refused.
-            let _ = channel.send(&Message::Refused { reason: reason.clone() }, &[], SOON);
-            Err(ChannelError::Refused(reason))
-        };
         let (protocol, version) = match channel.receive(SOON)?.0 {
             Message::Hello { protocol, version } => (protocol, version),
             other => return Err(ChannelError::Unexpected { expected: "Hello", found: other.name() }),
         };
         if protocol != PROTOCOL {
-            return refuse(format!(
-                "version {version} speaks protocol {protocol}, this one {PROTOCOL}; restart instead"
-            ));
+            let reason =
+                format!("version {version} speaks protocol {protocol}, this one {PROTOCOL}; restart instead");
+            return Err(refuse(channel, reason));
         }
-        if self.ending.load(Ordering::SeqCst) {
-            return refuse("the running process is ending".into());
-        }
+        self.may_go(channel)?;
         self.welcome(channel)
+    }
+
+    /// A process that is ending has nothing to hand over: its clients are told to leave.
+    fn may_go(&self, channel: &Channel) -> Result<(), ChannelError> {
+        match self.ending.load(Ordering::SeqCst) {
+            true => Err(refuse(channel, "the running process is ending".into())),
+            false => Ok(()),
+        }
     }
 
     fn welcome(&self, channel: &Channel) -> Result<(), ChannelError> {
@@ -163,4 +167,10 @@ impl Giver {
         let new: Vec<(Listening, OwnedFd)> = new.map(|ListeningSocket { label, fd }| (label, fd)).collect();
         channel.send_all(&new, Message::Sockets, SOON)
     }
+}
+
+/// Tells another process why not. Whether it hears that or not, it is refused.
+fn refuse(channel: &Channel, reason: String) -> ChannelError {
+    let _ = channel.send(&Message::Refused { reason: reason.clone() }, &[], SOON);
+    ChannelError::Refused(reason)
 }

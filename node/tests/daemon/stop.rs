@@ -45,6 +45,24 @@ fn an_answer_under_way_arrives() {
     assert!(logged.into_iter().any(|line| line["path"] == "/slow" && line["status"] == 200), "{log}");
 }
 
+/// A second signal waits for nobody: it ends although an answer is under way, and in success.
+#[test]
+fn a_second_signal_cuts_it_short() {
+    let origin = Origin::start("web");
+    let mut daemon = start("drainTimeout: 10m\n", &origin);
+    // Half a request.
+    let mut waits = std::net::TcpStream::connect(("127.0.0.1", daemon.place.port)).unwrap();
+    std::io::Write::write_all(&mut waits, b"GET / HTTP/1.1\r\nHost: any").unwrap();
+    daemon.eventually("the connection", || {
+        daemon.admin("/metrics").body.contains("tidegate_http_open_connections 1").then_some(())
+    });
+    daemon.signal(Signal::SIGTERM);
+    daemon.eventually("that it is not ready", || (daemon.admin("/readyz").status == 503).then_some(()));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert!(daemon.log().contains("closed before they had ended"), "{}", daemon.log());
+}
+
 /// A client that is connected and asks for nothing does not keep SIGTERM from ending in success.
 #[test]
 fn an_idle_client_is_let_go() {

@@ -90,6 +90,40 @@ fn draining_is_told() {
     daemon.eventually("nobody drains", || daemon.status().get("draining").is_none().then_some(()));
 }
 
+/// A process that asked and then hangs keeps nobody waiting: the next one takes over, and the one that hangs is told.
+#[test]
+fn one_that_hangs_is_passed_over() {
+    let origin = Origin::start("web");
+    let mut daemon = start("", &origin);
+    let hangs = connect(&daemon);
+    hangs.send(&hello(), &[], SOON).unwrap();
+    hear(&hangs, &Message::Prepared);
+    let mut before = daemon.hand_over();
+    assert!(ended(&mut before).is_some_and(|status| status.success()), "{}", daemon.log());
+    assert_eq!(daemon.get("any.example", "/").status, 200);
+    assert!(daemon.log().contains("another process asks in its place"), "{}", daemon.log());
+    assert!(hangs.send(&Message::TakeOver, &[], SOON).is_err());
+}
+
+/// A process that is ending hands nothing over, also to one that had begun to ask.
+#[test]
+fn one_that_ends_hands_nothing_over() {
+    let origin = Origin::start("web");
+    let mut daemon = start("", &origin);
+    let late = connect(&daemon);
+    late.send(&hello(), &[], SOON).unwrap();
+    hear(&late, &Message::Prepared);
+    let slow = http::send(([127, 0, 0, 1], daemon.place.port).into(), "any.example", "/slow", "").unwrap();
+    origin.half_way.recv().unwrap();
+    daemon.signal(Signal::SIGTERM);
+    daemon.eventually("that it is not ready", || (daemon.admin("/readyz").status == 503).then_some(()));
+    late.send(&Message::TakeOver, &[], SOON).unwrap();
+    let refused = late.receive(SOON).unwrap_err().to_string();
+    assert!(refused.contains("is ending"), "{refused}");
+    assert_eq!(http::read(slow).unwrap().body, SLOW_BODY);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
+
 /// Whatever another process does before it has taken over, the one that runs goes on, and the next may take over.
 #[test]
 fn failures_change_nothing() {
