@@ -368,6 +368,28 @@ impl Sink<'_> {
         }
     }
 
+    /// Gives a message whose body is all that a buffer holds, and is not framed anew, as far as it is taken at once; true if
+    /// that was all. What is left stays in the buffer, to be given by [`piece`](Self::piece) and [`end`](Self::end).
+    pub fn whole(&mut self, buffer: &mut Buffer, given: &Cell<u64>) -> Result<bool, RelayError> {
+        match self {
+            Sink::Http1 { wire, first, .. } => {
+                if !buffer.prepend(first) {
+                    return Ok(false);
+                }
+                first.clear();
+                let count = match wire.try_write(buffer.filled()) {
+                    Ok(count) => count,
+                    Err(error) if is_for_later(&error) => 0,
+                    Err(_) => return Err(RelayError::To),
+                };
+                Flow::add(given, count);
+                buffer.consume(count);
+                Ok(buffer.is_empty())
+            }
+            Sink::Http2(sender) => sender.whole(buffer, given),
+        }
+    }
+
     /// Gives bytes that are no part of a buffer; they leave with the next piece, at the end, or by [`flush`](Self::flush).
     pub fn hold(&mut self, bytes: &[u8]) {
         match self {
@@ -432,6 +454,11 @@ impl Sink<'_> {
             Sink::Http2(sender) => sender.close(),
         }
     }
+}
+
+/// Whether a write may be tried again.
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn push_chunk_size(out: &mut Vec<u8>, size: usize) {

@@ -164,6 +164,8 @@ impl Connection {
 
     async fn serve(&mut self, head: RequestHead) -> After {
         let Connection { caller, wire, watch, inbox } = self;
+        // While its request is under way the next one can use the buffer, which is warm.
+        inbox.take_if(|inbox| inbox.is_empty());
         let source = Source::Http1 { wire, state: BodyState::new(head.body, Emit::Chunks), buffer: inbox };
         let exchange = Exchange { caller, client: Client::Http1(wire), watch, head: &head };
         let after = exchange::serve(exchange, source).await;

@@ -3,14 +3,16 @@
 //!
 //! ```text
 //!  Exchange ─► decide ─┬► answer     what the gateway says itself
-//!                      └► forward ─► attempt ─► attempt …   each with an endpoint and an Upstream
-//!                            └► mirror                      copies, which nobody waits for
+//!                      └► forward ┬► express                what most requests are, with one wait
+//!                                 ├► attempt ─► attempt …   all others, each with an endpoint and an Upstream
+//!                                 └► mirror                 copies, which nobody waits for
 //! ```
 
 pub mod answer;
 pub mod attempt;
 pub mod client;
 pub mod copy;
+pub mod express;
 pub mod forward;
 pub mod mirror;
 pub mod overload;

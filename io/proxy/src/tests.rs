@@ -5,6 +5,7 @@ mod bodies;
 mod changes;
 mod clients;
 mod datagram;
+mod express;
 mod failures;
 mod grpc_web;
 mod handover;

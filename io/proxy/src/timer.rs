@@ -122,6 +122,11 @@ impl Watch {
         }
     }
 
+    /// Whether the tick has come that no deadline may lie behind.
+    pub fn is_capped(&self) -> bool {
+        self.deadline.cap.get() <= self.clock.now()
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock

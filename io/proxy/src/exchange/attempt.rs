@@ -26,7 +26,7 @@ use crate::tunnel;
 use crate::upstream::{HeadPlace, Lease, NoResponse, Upstream};
 
 use super::Exchange;
-use super::forward::Failure;
+use super::forward::{ClientTimes, Failure};
 use super::shape::{self, Shape, Web};
 use super::story::Story;
 
@@ -57,18 +57,20 @@ pub struct Attempt<'a> {
     pub began: Instant,
     /// Statuses that may be repeated.
     pub codes: Option<&'a BTreeSet<u16>>,
-    /// Without a byte of a body for so long it is given up.
-    pub stall: Duration,
-    /// The same for a tunnel.
-    pub tunnel_stall: Duration,
-    /// The waiting over which the client's pace is taken.
-    pub pace_window: Duration,
+    /// How long the client is waited for.
+    pub times: ClientTimes,
     /// From the end of the request to the end of the response's head.
     pub head_limit: Duration,
     /// The tick at which the attempt's own time is over.
     pub cap: u64,
-    /// The tick at which all of the request must have come.
-    pub received_by: u64,
+}
+
+/// What an attempt has done before: the request was sent, and has no body.
+pub struct Earlier {
+    /// Bytes of it.
+    pub bytes: u64,
+    /// What has come of a response.
+    pub outbox: Option<Buffer>,
 }
 
 /// How an attempt ended.
@@ -166,6 +168,7 @@ impl<'a> Attempt<'a> {
     /// Sends the request and passes its response on. `judge` says whether a status that may be repeated is.
     pub async fn run(
         &self,
+        earlier: Option<Earlier>,
         body: &mut RequestBody<'_>,
         judge: impl FnOnce(u16) -> bool,
         story: &mut Story<'_>,
@@ -173,7 +176,8 @@ impl<'a> Attempt<'a> {
         let Exchange { caller, client, watch, head } = self.exchange;
         let (upstream, buffers) = (&self.lease.upstream, &caller.worker.buffers);
         // A gRPC call may last for days with a message now and then.
-        let window = if head.is_grpc() || self.web.is_some() { Duration::MAX } else { self.pace_window };
+        let window =
+            if head.is_grpc() || self.web.is_some() { Duration::MAX } else { self.times.pace_window };
         let upload = Pace::new(caller.worker.limits.body_bytes_per_sec, window);
         let flow = Flow { sender: Some(&upload), ..self.flow(&self.tally.received, &self.tally.sent) };
         match body.begin(client.is_http1() && upstream.is_http1(), &flow) {
@@ -186,14 +190,25 @@ impl<'a> Attempt<'a> {
         }
         let length = shape::request_length(head, self.web);
         let framing = Framing::of(length, body.is_content());
-        let mut room = buffers.text();
-        let mut sink = upstream.request(buffers, framing, |out| {
-            outgoing::request(head, &self.plan, length, &mut room, out);
-        });
-        watch.set(self.stall);
+        let is_sent = earlier.is_some().then_some(true);
         let mut outbox = None;
+        let mut sink = match earlier {
+            Some(earlier) => {
+                // The time for its response is running.
+                self.tally.sent.set(earlier.bytes);
+                outbox = earlier.outbox;
+                upstream.request(buffers, framing, |_| {})
+            }
+            None => {
+                watch.set(self.times.stall);
+                let mut room = buffers.text();
+                upstream.request(buffers, framing, |out| {
+                    outgoing::request(head, &self.plan, length, &mut room, out);
+                })
+            }
+        };
         let mut switching = {
-            let mut pump = Pump { future: pin!(body.pump(&mut sink, &flow)), sent: None };
+            let mut pump = Pump { future: pin!(body.pump(&mut sink, &flow)), sent: is_sent };
             let mut judge = Some(judge);
             let mut interim = 0;
             let mut persistent = true;
@@ -241,12 +256,12 @@ impl<'a> Attempt<'a> {
         (story.status, story.upstream) = (101, self.began.elapsed());
         watch.cap(u64::MAX);
         let from = Cell::new(0);
-        let down = self.flow(&from, self.sent).with_stall(self.tunnel_stall);
+        let down = self.flow(&from, self.sent).with_stall(self.times.tunnel_stall);
         if switching.flush(&down).await.is_err() {
             return Failure::ClientGone.into();
         }
         let mut from_upstream = upstream.body(&mut outbox, BodyLength::UntilClose, Emit::Content);
-        let up = flow.with_stall(self.tunnel_stall);
+        let up = flow.with_stall(self.times.tunnel_stall);
         let mut from_client = body.tunnel();
         let (up, down) = ((&mut from_client, &mut sink, up), (&mut from_upstream, &mut switching, down));
         // However a tunnel ends, both connections end with it. In a box: few requests become one.
@@ -277,7 +292,7 @@ impl<'a> Attempt<'a> {
     {
         let Exchange { caller, watch, .. } = self.exchange;
         let buffers = &caller.worker.buffers;
-        Flow::at_any_pace(watch, self.stall, buffers, taken, given)
+        Flow::at_any_pace(watch, self.times.stall, buffers, taken, given)
     }
 
     /// Waits for a response's head while the request's body is sent.
@@ -290,7 +305,7 @@ impl<'a> Attempt<'a> {
         let mut head = pin!(self.lease.upstream.await_head(outbox, &caller.worker.buffers, || client.room()));
         let mut watching = true;
         if pump.sent.is_none() {
-            watch.cap(self.cap.min(self.received_by));
+            watch.cap(self.cap.min(self.times.received_by));
         }
         poll_fn(|context| {
             match pump.poll(context) {
@@ -407,10 +422,10 @@ impl<'a> Attempt<'a> {
     ) -> Outcome {
         let watch = self.exchange.watch;
         watch.cap(self.cap);
-        watch.set(self.stall);
+        watch.set(self.times.stall);
         let taken = Cell::new(0);
         let limits = &self.exchange.caller.worker.limits;
-        let download = Pace::new(limits.body_bytes_per_sec, self.pace_window);
+        let download = Pace::new(limits.body_bytes_per_sec, self.times.pace_window);
         let flow = Flow { receiver: Some(&download), ..self.flow(&taken, self.sent) };
         let ended = Ended::with_status(response.original);
         let sent_before = self.sent.get();
@@ -482,7 +497,8 @@ const MALFORMED: &str = "UpstreamMalformed";
 pub const TOO_SLOW: &str = "ClientTooSlow";
 pub const STALLED: &str = "BodyStalled";
 
-fn broken(error: RelayError) -> &'static str {
+/// What the log says of a body that broke.
+pub fn broken(error: RelayError) -> &'static str {
     match error {
         RelayError::From => "UpstreamClosed",
         RelayError::Malformed(_) | RelayError::TooLarge => MALFORMED,

@@ -31,7 +31,8 @@ use crate::upstream::{Lease, OpenError, Service, since_start};
 use crate::wire::Approach;
 use crate::worker::Worker;
 
-use super::attempt::{Attempt, Done, Outcome, STALLED, TOO_SLOW};
+use super::attempt::{Attempt, Done, Earlier, Outcome, STALLED, TOO_SLOW};
+use super::express::{self, Arrival, Begun, Sent};
 use super::shape::Web;
 use super::story::Story;
 use super::{Exchange, answer, mirror, recording};
@@ -63,6 +64,97 @@ pub enum Failure {
     Broken(&'static str),
 }
 
+/// Where a request goes.
+pub struct Choice<'t> {
+    pub share: &'t WeightedBackend,
+    pub backend: &'t Arc<Backend>,
+    pub service: Rc<Service>,
+    session: Option<Box<Session<'t>>>,
+}
+
+impl<'t> Choice<'t> {
+    /// The backend that the client's session belongs to, or else one by weight.
+    fn of(
+        exchange: &Exchange<'_>,
+        asked: &Asked<'_, 't>,
+        backends: &'t [WeightedBackend],
+        story: &mut Story<'t>,
+    ) -> Result<Choice<'t>, Refusal> {
+        let worker = &exchange.caller.worker;
+        let settings = asked.matched.rule.session.as_ref();
+        let session = settings.map(|settings| Box::new(Session::of(settings, exchange, backends)));
+        let (share, backend) = match session.as_ref().and_then(|session| session.place) {
+            Some((share, backend, _)) => (share, backend),
+            None => balance::backend(backends, worker.random())?,
+        };
+        story.backend = Some(backend);
+        story.answer_by(&share.responses);
+        let now = since_start(story.started);
+        let service = worker.pool.service(backend, &worker.shared.backends, worker.random(), now);
+        Ok(Choice { share, backend, service, session })
+    }
+
+    /// What goes upstream of the request's head.
+    pub fn plan<'p>(
+        &'p self,
+        asked: &'p Asked<'_, 't>,
+        told: &'p [u8],
+        trace: TraceLines,
+        local_host: &'p str,
+        web: Option<&'p Web>,
+    ) -> RequestPlan<'p> {
+        let (rule, share) = (&*asked.matched.rule.filters, &*self.share.filters);
+        RequestPlan {
+            changes: [&rule.request_headers, &share.request_headers],
+            rewritten: Rewritten::of(rule.rewrite.as_ref(), share.rewrite.as_ref()),
+            matched: &asked.matched.matched.path,
+            scheme: if self.backend.tls.is_some() { "https" } else { "http" },
+            told,
+            trace,
+            host_fallback: local_host,
+            content_type: web.map(Web::request_type),
+        }
+    }
+
+    /// Keeps a connection that has served its request.
+    pub fn keep(&self, worker: &Worker, endpoint: SocketAddr, lease: Lease) {
+        let idle = self.backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
+        let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
+        self.service.put(&worker.pool, endpoint, lease, until);
+    }
+}
+
+/// How long the client is waited for.
+#[derive(Clone, Copy)]
+pub struct ClientTimes {
+    /// Without a byte of a body for so long it is given up.
+    pub stall: Duration,
+    /// The same for a tunnel.
+    pub tunnel_stall: Duration,
+    /// The waiting over which the client's pace is taken.
+    pub pace_window: Duration,
+    /// The tick at which all of the request must have come.
+    pub received_by: u64,
+}
+
+impl ClientTimes {
+    /// As the listener's policy has it, or else as is usual.
+    pub fn of(exchange: &Exchange<'_>, asked: &Asked<'_, '_>) -> ClientTimes {
+        let worker = &exchange.caller.worker;
+        let (client, limits) = (&asked.policy.timeouts, &worker.limits);
+        let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
+        let (idle, window) = (client.stream_idle, limits.body_pace_window);
+        ClientTimes {
+            stall: idle.map_or(limits.body_stall, unless_zero),
+            tunnel_stall: idle.map_or(limits.tunnel_idle, unless_zero),
+            pace_window: idle.map_or(window, |limit| unless_zero(limit).max(window)),
+            received_by: client
+                .request_received
+                .map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit))),
+        }
+    }
+}
+
 /// Sends a request to one of these backends, and its answer to the client.
 pub async fn forward<'t>(
     exchange: Exchange<'_>,
@@ -71,22 +163,32 @@ pub async fn forward<'t>(
     source: Source<'_>,
     story: &mut Story<'t>,
 ) -> After {
-    let worker = &exchange.caller.worker;
-    let now = since_start(story.started);
-    let session =
-        asked.matched.rule.session.as_ref().map(|settings| Session::of(settings, &exchange, backends));
-    let kept = session.as_ref().and_then(|session| session.place);
-    let chosen = match kept {
-        Some((share, backend, _)) => Ok((share, backend)),
-        None => balance::backend(backends, worker.random()),
-    };
-    let (share, backend) = match chosen {
-        Ok(chosen) => chosen,
+    let choice = match Choice::of(&exchange, asked, backends, story) {
+        Ok(choice) => choice,
         Err(refusal) => return answer::refuse(exchange, &refusal.into(), asked.believed, story).await,
     };
-    story.backend = Some(backend);
-    story.answer_by(&share.responses);
-    let service = worker.pool.service(backend, &worker.shared.backends, worker.random(), now);
+    let begun = match express::set_out(&exchange, asked, &choice, story) {
+        None => None,
+        Some(begun) => match express::arrive(&exchange, asked, &choice, begun, story).await {
+            Arrival::Served(after) => return after,
+            Arrival::Broken(reason) => return give_up(&exchange, reason, story),
+            Arrival::Leaves(begun) => Some(begun),
+        },
+    };
+    go_on(exchange, asked, choice, begun, source, story).await
+}
+
+/// The same, for every request; `begun` is what has been done for this one.
+async fn go_on<'t>(
+    exchange: Exchange<'_>,
+    asked: &Asked<'_, 't>,
+    choice: Choice<'t>,
+    begun: Option<Begun>,
+    source: Source<'_>,
+    story: &mut Story<'t>,
+) -> After {
+    let worker = &exchange.caller.worker;
+    let (share, backend) = (choice.share, choice.backend);
     let tally = Tally::default();
     let mut body = RequestBody::new(source, &tally, &worker.buffers);
     if let Some(max) = asked.policy.limits.body_bytes {
@@ -104,13 +206,11 @@ pub async fn forward<'t>(
     let mut forward = Forward {
         exchange,
         asked,
-        share,
-        service,
+        choice,
         told,
         trace: story.trace_lines(),
         local_host: local_host(&exchange),
         retry,
-        session,
         web,
         tally: &tally,
         sent: Cell::new(0),
@@ -118,7 +218,7 @@ pub async fn forward<'t>(
         repeat: RefCell::default(),
         cookie: Cell::default(),
     };
-    let result = forward.attempts(&mut body, story).await;
+    let result = forward.attempts(begun, &mut body, story).await;
     story.received = tally.received.get();
     story.sent += forward.sent.get();
     if story.recording.is_some() {
@@ -142,15 +242,18 @@ pub async fn forward<'t>(
             exchange.client.abort();
             After::Close
         }
-        Err(Failure::Broken(reason)) => {
-            if matches!(reason, STALLED | TOO_SLOW) {
-                worker.metrics.slow("response_body");
-            }
-            story.reason = reason;
-            exchange.client.abort();
-            After::Close
-        }
+        Err(Failure::Broken(reason)) => give_up(&exchange, reason, story),
     }
+}
+
+/// Gives up a response that has begun.
+fn give_up(exchange: &Exchange<'_>, reason: &'static str, story: &mut Story<'_>) -> After {
+    if matches!(reason, STALLED | TOO_SLOW) {
+        exchange.caller.worker.metrics.slow("response_body");
+    }
+    story.reason = reason;
+    exchange.client.abort();
+    After::Close
 }
 
 fn local_host(exchange: &Exchange<'_>) -> String {
@@ -161,7 +264,7 @@ fn local_host(exchange: &Exchange<'_>) -> String {
 }
 
 /// What the gateway tells the backend about the request.
-fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Text {
+pub fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Text {
     let mut told = exchange.caller.worker.buffers.text();
     asked.believed.write(asked.policy.forwarded, &mut told);
     for part in [REQUEST_ID, ": ", story.request_id.text(), "\r\n"] {
@@ -208,14 +311,12 @@ fn unix_secs() -> u64 {
 struct Forward<'f, 't> {
     exchange: Exchange<'f>,
     asked: &'f Asked<'f, 't>,
-    share: &'t WeightedBackend,
-    service: Rc<Service>,
+    choice: Choice<'t>,
     told: Text,
     trace: TraceLines,
     /// The host that is told where the client names none.
     local_host: String,
     retry: Option<&'t Retry>,
-    session: Option<Session<'t>>,
     /// The client speaks gRPC-Web, the backend gRPC.
     web: Option<Web>,
     tally: &'f Tally,
@@ -232,12 +333,14 @@ struct Forward<'f, 't> {
 impl<'t> Forward<'_, 't> {
     async fn attempts(
         &mut self,
+        begun: Option<Begun>,
         body: &mut RequestBody<'_>,
         story: &mut Story<'_>,
     ) -> Result<After, Failure> {
         let worker = self.exchange.caller.worker.clone();
-        let backend = self.service.backend.clone();
-        let place = self.admit(&worker).await?;
+        let backend = self.choice.service.backend.clone();
+        // Who has begun needed no place, and its time is running.
+        let place = if begun.is_some() { Passage::default() } else { self.admit(&worker).await? };
         let mut attempts = Attempts::new(self.retry);
         if attempts.may_repeat() && self.retry.is_some() {
             body.keep(KEPT_BYTES_MAX);
@@ -246,18 +349,15 @@ impl<'t> Forward<'_, 't> {
         let total = timeouts.request.or(backend.policy.request_timeout).filter(|limit| !limit.is_zero());
         let limited = total.is_some() || timeouts.request.is_some() || timeouts.backend_request.is_some();
         let head_limit = if limited { Duration::MAX } else { worker.limits.response_head };
-        let client = &self.asked.policy.timeouts;
-        let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
-        let stall = client.stream_idle.map_or(worker.limits.body_stall, unless_zero);
-        let tunnel_stall = client.stream_idle.map_or(worker.limits.tunnel_idle, unless_zero);
-        let window = worker.limits.body_pace_window;
-        let pace_window = client.stream_idle.map_or(window, |limit| unless_zero(limit).max(window));
-        let received_by =
-            client.request_received.map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit)));
+        let times = ClientTimes::of(&self.exchange, self.asked);
         let started = story.started;
         let mut fresh = false;
+        let mut begun = begun;
         loop {
-            let pick = self.pick(&worker, started)?;
+            let (pick, sent) = match begun.take() {
+                Some(Begun { pick, sent }) => (pick, sent),
+                None => (self.pick(&worker, started)?, None),
+            };
             let endpoint = pick.address();
             story.endpoint = Some(endpoint);
             let remaining = total.map(|total| total.saturating_sub(started.elapsed()));
@@ -269,9 +369,16 @@ impl<'t> Forward<'_, 't> {
             }
             let mut refused = false;
             let limit = attempt_limit(self.retry, timeouts, remaining);
-            let cap = limit.map_or(u64::MAX, |limit| worker.clock.after(limit));
+            let cap = match &sent {
+                Some(sent) => sent.cap,
+                None => limit.map_or(u64::MAX, |limit| worker.clock.after(limit)),
+            };
             self.exchange.watch.cap(cap);
-            let outcome = match self.lease(&worker, endpoint, fresh).await {
+            let (leased, earlier) = match sent {
+                Some(Sent { lease, bytes, outbox, .. }) => (Ok(lease), Some(Earlier { bytes, outbox })),
+                None => (self.lease(&worker, endpoint, fresh).await, None),
+            };
+            let outcome = match leased {
                 Ok(lease) => {
                     let reused = lease.is_used;
                     if let Some(recording) = &mut story.recording {
@@ -295,7 +402,7 @@ impl<'t> Forward<'_, 't> {
                         plan: self.plan(),
                         response_changes: [
                             &self.asked.matched.rule.filters.response_headers,
-                            &self.share.filters.response_headers,
+                            &self.choice.share.filters.response_headers,
                         ],
                         added: &self.added(endpoint),
                         left_out: self.left_out(),
@@ -306,21 +413,16 @@ impl<'t> Forward<'_, 't> {
                         sent: &self.sent,
                         began,
                         codes: self.retry.map(|retry| &retry.codes),
-                        stall,
-                        tunnel_stall,
-                        pace_window,
+                        times,
                         head_limit,
                         cap,
-                        received_by,
                     };
-                    match attempt.run(body, judge, story).await {
+                    match attempt.run(earlier, body, judge, story).await {
                         Outcome::Done(Done { after, reuse, ended }) => {
                             pick.finished(ended, story.upstream, since_start(began) + story.upstream);
                             drop(place);
                             if reuse && !Approach::is_personal(&backend.policy) {
-                                let idle = backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
-                                let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
-                                self.service.put(&worker.pool, endpoint, lease, until);
+                                self.choice.keep(&worker, endpoint, lease);
                             }
                             return Ok(after);
                         }
@@ -386,9 +488,10 @@ impl<'t> Forward<'_, 't> {
     /// A place among the backend's requests, waited for as long as for a response, and while the client is there.
     async fn admit(&self, worker: &Worker) -> Result<Passage, Failure> {
         let Exchange { client, watch, .. } = self.exchange;
-        let own = self.asked.matched.rule.timeouts.request.or(self.service.backend.policy.request_timeout);
+        let own =
+            self.asked.matched.rule.timeouts.request.or(self.choice.service.backend.policy.request_timeout);
         watch.set(own.filter(|own| !own.is_zero()).unwrap_or(worker.limits.response_head));
-        let mut place = pin!(self.service.gate.admit());
+        let mut place = pin!(self.choice.service.gate.admit());
         let mut watching = true;
         poll_fn(|context| {
             if let Poll::Ready(place) = place.as_mut().poll(context) {
@@ -403,22 +506,23 @@ impl<'t> Forward<'_, 't> {
     }
 
     fn connect_timeout(&self, worker: &Worker) -> Duration {
-        let own = self.service.backend.policy.connect_timeout;
+        let own = self.choice.service.backend.policy.connect_timeout;
         own.filter(|own| !own.is_zero()).unwrap_or(worker.limits.upstream_connect)
     }
 
     /// The endpoint of the next attempt.
     fn pick(&self, worker: &Worker, started: Instant) -> Result<Pick, Failure> {
         let now = since_start(started);
-        let kept = self.session.as_ref().and_then(|session| session.place);
+        let kept = self.choice.session.as_ref().and_then(|session| session.place);
         if let Some((_, _, address)) = kept
             && self.tried.is_empty()
-            && let Some(pick) = self.service.balancer.stay(address, now)
+            && let Some(pick) = self.choice.service.balancer.stay(address, now)
         {
             return Ok(pick);
         }
         let key = self.hash_key(worker);
-        self.service
+        self.choice
+            .service
             .balancer
             .pick(key, worker.random(), now, &self.tried)
             .map_err(|refusal| Failure::Reply(refusal.into()))
@@ -426,7 +530,7 @@ impl<'t> Forward<'_, 't> {
 
     /// What a consistent hash is taken over; a client without the cookie is given one.
     fn hash_key(&self, worker: &Worker) -> Option<u64> {
-        let Balancing::ConsistentHash { key, .. } = &self.service.backend.policy.balancing else {
+        let Balancing::ConsistentHash { key, .. } = &self.choice.service.backend.policy.balancing else {
             return None;
         };
         let hash = key::of_request(key, self.exchange.head, self.asked.believed.origin.client);
@@ -439,7 +543,7 @@ impl<'t> Forward<'_, 't> {
 
     /// A connection to the endpoint: one that is kept, or a new one.
     async fn lease(&self, worker: &Rc<Worker>, endpoint: SocketAddr, fresh: bool) -> Result<Lease, Unopened> {
-        let service = &self.service;
+        let service = &self.choice.service;
         let tunnel = self.exchange.head.upgrade().is_some();
         // A connection that speaks for one client serves no other.
         let Exchange { caller, client, .. } = self.exchange;
@@ -493,7 +597,7 @@ impl<'t> Forward<'_, 't> {
     ) -> Option<Duration> {
         let budget = || match self.retry {
             Some(retry) => {
-                let held = self.service.repeat(retry, since_start(Instant::now()));
+                let held = self.choice.service.repeat(retry, since_start(Instant::now()));
                 let may = held.is_some();
                 self.repeat.replace(held);
                 may
@@ -513,29 +617,19 @@ impl<'t> Forward<'_, 't> {
     }
 
     fn plan(&self) -> RequestPlan<'_> {
-        let (rule, share) = (&self.asked.matched.rule.filters, &self.share.filters);
-        RequestPlan {
-            changes: [&rule.request_headers, &share.request_headers],
-            rewritten: Rewritten::of(rule.rewrite.as_ref(), share.rewrite.as_ref()),
-            matched: &self.asked.matched.matched.path,
-            scheme: if self.service.backend.tls.is_some() { "https" } else { "http" },
-            told: &self.told,
-            trace: self.trace,
-            host_fallback: &self.local_host,
-            content_type: self.web.as_ref().map(Web::request_type),
-        }
+        self.choice.plan(self.asked, &self.told, self.trace, &self.local_host, self.web.as_ref())
     }
 
     /// Lines that the gateway adds to the response.
     fn added(&self, endpoint: SocketAddr) -> Text {
         let Exchange { caller, head, .. } = self.exchange;
         let mut added = caller.worker.buffers.text();
-        for filters in [&self.asked.matched.rule.filters, &self.share.filters] {
+        for filters in [&self.asked.matched.rule.filters, &self.choice.share.filters] {
             if let Some(cors) = &filters.cors {
                 cors::write_response_lines(cors, cors::origin(head), &mut added);
             }
         }
-        if let (Some(session), Some(settings)) = (&self.session, &self.asked.matched.rule.session) {
+        if let (Some(session), Some(settings)) = (&self.choice.session, &self.asked.matched.rule.session) {
             let key = &caller.worker.shared.backends.session_key;
             let secure = self.asked.believed.origin.scheme == "https";
             session::write_line(
@@ -549,7 +643,7 @@ impl<'t> Forward<'_, 't> {
             );
         }
         if let (Some(cookie), Balancing::ConsistentHash { key, .. }) =
-            (self.cookie.get(), &self.service.backend.policy.balancing)
+            (self.cookie.get(), &self.choice.service.backend.policy.balancing)
         {
             cookie.write_line(key, self.asked.believed.origin.scheme == "https", &mut added);
         }
@@ -557,7 +651,7 @@ impl<'t> Forward<'_, 't> {
     }
 
     fn left_out(&self) -> fn(&str) -> bool {
-        let filters = [&self.asked.matched.rule.filters, &self.share.filters];
+        let filters = [&self.asked.matched.rule.filters, &self.choice.share.filters];
         if filters.iter().any(|filters| filters.cors.is_some()) { cors::is_cors_line } else { |_| false }
     }
 }

@@ -1,7 +1,9 @@
 //! The two ends of a message's body: what a stream brings, piece by piece, and what it takes.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use super::head::Facts;
 use super::stream::Stream;
@@ -10,7 +12,6 @@ use crate::buffer::{Buffer, Buffers, Text};
 use crate::framing::chunked;
 use crate::framing::chunked::Step;
 use crate::framing::fields::Fields;
-use std::rc::Rc;
 
 /// Where a body comes from.
 pub struct Receiver<'s> {
@@ -121,6 +122,29 @@ impl<'s> Sender<'s> {
         Ok(stream)
     }
 
+    /// Sends the head and a body that is all the buffer holds, if there is room for all of it; true if it was sent.
+    pub fn whole(&mut self, buffer: &mut Buffer, given: &Cell<u64>) -> Result<bool, RelayError> {
+        let stream = self.stream.ok_or(RelayError::To)?;
+        let bytes = buffer.filled();
+        if !bytes.is_empty() && stream.room() < bytes.len() {
+            return Ok(false);
+        }
+        let Some((lines, facts)) = self.head.take() else { return Ok(false) };
+        let end = bytes.is_empty() || facts.is_all;
+        stream.respond(facts.status, end, |out| out.verbatim(&lines)).map_err(|_| RelayError::To)?;
+        let mut count = 0;
+        if !end {
+            let noop = &Context::from_waker(Waker::noop());
+            count = match stream.poll_send(noop, bytes, true) {
+                Poll::Ready(sent) => sent.map_err(|_| RelayError::To)?,
+                Poll::Pending => 0,
+            };
+            buffer.consume(count);
+        }
+        given.set(given.get() + (lines.len() + count) as u64);
+        Ok(buffer.is_empty())
+    }
+
     /// Waits until a part of a body would be taken, and says how large it may be: within both windows and the output.
     pub async fn room(&self, flow: &Flow<'_>) -> Result<usize, RelayError> {
         let stream = self.stream.ok_or(RelayError::To)?;
@@ -225,9 +249,9 @@ impl<'s> Sender<'s> {
         if stream.is_sent() {
             return Ok(());
         }
-        let noop = &std::task::Context::from_waker(std::task::Waker::noop());
+        let noop = &Context::from_waker(Waker::noop());
         match stream.poll_send(noop, b"", true) {
-            std::task::Poll::Ready(Err(_)) => Err(RelayError::To),
+            Poll::Ready(Err(_)) => Err(RelayError::To),
             _ => Ok(()),
         }
     }
