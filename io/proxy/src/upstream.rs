@@ -48,8 +48,8 @@ pub fn since_start(now: Instant) -> Duration {
 pub enum Upstream {
     /// A whole connection, for as long as the attempt lasts.
     Http1(Wire),
-    /// A stream of a shared connection.
-    Http2(Call),
+    /// A stream of a shared connection; in a box, because a lease is handed around for every request.
+    Http2(Box<Call>),
 }
 
 /// Why no head of a response came.
@@ -180,7 +180,7 @@ pub struct Lease {
 
 impl Lease {
     fn of(session: Rc<Session>, is_used: bool) -> Lease {
-        Lease { upstream: Upstream::Http2(Call::new(session)), is_used, requests: 0, place: None }
+        Lease { upstream: Upstream::Http2(Box::new(Call::new(session))), is_used, requests: 0, place: None }
     }
 
     /// Whether somebody, perhaps in another worker, waits for its place.

@@ -48,6 +48,10 @@ pub struct Sent {
     pub bytes: u64,
     /// The tick at which its time is over.
     pub cap: u64,
+    /// It was HEAD, and the response's headers are to be changed: known without another look at what has become cold
+    /// meanwhile.
+    to_head: bool,
+    changes: bool,
     /// What has come of a response.
     pub outbox: Option<Buffer>,
 }
@@ -94,7 +98,9 @@ pub fn set_out(
     outgoing::request(head, &plan, head.body, &mut room, &mut HeadWriter::Http1(&mut text));
     // A head that leaves in part was no request; its connection is closed, and another one tried.
     let sent = matches!(lease.upstream.wire().try_write(&text), Ok(count) if count == text.len());
-    let sent = sent.then(|| Sent { lease, bytes: text.len() as u64, cap, outbox: None });
+    let to_head = head.method() == "HEAD";
+    let changes = response_changes(asked, choice).iter().any(|changes| !changes.is_empty());
+    let sent = sent.then(|| Sent { lease, bytes: text.len() as u64, cap, to_head, changes, outbox: None });
     story.endpoint = Some(endpoint);
     Some(Begun { pick, sent })
 }
@@ -194,8 +200,8 @@ fn take_in<'x>(
     choice: &Choice<'_>,
     sent: &mut Sent,
 ) -> Option<Answer<'x>> {
-    let Exchange { caller, client, head, .. } = *exchange;
-    let worker = &caller.worker;
+    let Exchange { caller, client, .. } = *exchange;
+    let (worker, none) = (&caller.worker, &HeaderChanges::default());
     let most = client.room().max(Size::Tiny.bytes());
     let size = if most <= Size::Tiny.bytes() { Size::Tiny } else { Size::Large };
     let mut outbox = worker.buffers.take(size);
@@ -207,8 +213,9 @@ fn take_in<'x>(
     let answer = length.and_then(|length| {
         let (bytes, behind) = outbox.filled().split_at(length);
         let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
-        let response = ResponseHead::parse_uninit(bytes, &mut lines, head.method() == "HEAD").ok()?;
-        translate(exchange, asked, choice, &response, behind.len()).map(|answer| (length, answer))
+        let response = ResponseHead::parse_uninit(bytes, &mut lines, sent.to_head).ok()?;
+        let changes = if sent.changes { response_changes(asked, choice) } else { [none, none] };
+        translate(exchange, changes, &response, behind.len()).map(|answer| (length, answer))
     });
     match answer {
         Some((length, (sink, status, keep, reuse))) => {
@@ -222,11 +229,15 @@ fn take_in<'x>(
     }
 }
 
+/// What becomes of the response's headers: the rule's changes, then the backend's.
+fn response_changes<'c>(asked: &'c Asked<'_, '_>, choice: &'c Choice<'_>) -> [&'c HeaderChanges; 2] {
+    [&asked.matched.rule.filters.response_headers, &choice.share.filters.response_headers]
+}
+
 /// Writes a response's head, if it is one of the lane: final, and all of its body behind it.
 fn translate<'x>(
     exchange: &Exchange<'x>,
-    asked: &Asked<'_, '_>,
-    choice: &Choice<'_>,
+    [rule, backend]: [&HeaderChanges; 2],
     response: &ResponseHead<'_, '_>,
     behind: usize,
 ) -> Option<(Sink<'x>, u16, bool, bool)> {
@@ -242,11 +253,7 @@ fn translate<'x>(
     let keep = exchange.may_keep();
     let plan = ResponsePlan {
         status: None,
-        changes: [
-            &asked.matched.rule.filters.response_headers,
-            &choice.share.filters.response_headers,
-            &HeaderChanges::default(),
-        ],
+        changes: [rule, backend, &HeaderChanges::default()],
         left_out: [|_| false; 2],
         added: [b""; 2],
         body: response.body,

@@ -267,7 +267,7 @@ fn local_host(exchange: &Exchange<'_>) -> String {
 pub fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Text {
     let mut told = exchange.caller.worker.buffers.text();
     asked.believed.write(asked.policy.forwarded, &mut told);
-    for part in [REQUEST_ID, ": ", story.request_id.text(), "\r\n"] {
+    for part in [REQUEST_ID, ": ", story.request_id.text(exchange.head), "\r\n"] {
         told.extend_from_slice(part.as_bytes());
     }
     if story.trace_lines() != TraceLines::Kept {

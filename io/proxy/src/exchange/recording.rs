@@ -140,7 +140,7 @@ pub fn tell(story: &mut Story<'_>, exchange: &Exchange<'_>, duration: Duration) 
         client: story.client.to_canonical(),
         peer: caller.peer,
         user_agent: text("user-agent", AGENT_BYTES_MAX),
-        request_id: story.request_id.text().to_owned(),
+        request_id: story.request_id.text(head).to_owned(),
         listener: story.listener.name.clone(),
         route: story.matched.map(|matched| matched.route.name.to_string()).unwrap_or_default(),
         backend: story.backend.map(|backend| backend.id.to_string()).unwrap_or_default(),

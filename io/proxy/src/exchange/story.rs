@@ -142,7 +142,7 @@ impl<'t> Story<'t> {
             bytes_out: self.sent,
             duration_us: micros(duration),
             upstream_us: micros(self.upstream),
-            request_id: self.request_id.text(),
+            request_id: self.request_id.text(head),
             trace_id: Some(self.trace.trace_id),
             tls: caller.tls.as_ref().map_or("", |tls| tls.version),
             user_agent: head.header("user-agent").unwrap_or_default(),
@@ -161,32 +161,36 @@ fn trace(head: &RequestHead, sampling: Sampling, random: [u64; 3]) -> Trace {
 }
 
 /// What names a request: the client's word for it if it is well-formed, else a new one.
-pub struct RequestId {
-    text: [u8; REQUEST_ID_BYTES_MAX],
-    len: usize,
+pub enum RequestId {
+    /// It stands in the head.
+    Given,
+    /// In hexadecimal.
+    New([u8; 32]),
 }
 
 impl RequestId {
     fn of(head: &RequestHead, worker: &Worker) -> RequestId {
         let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
-        let mut text = [0; REQUEST_ID_BYTES_MAX];
-        let len = match head.header(REQUEST_ID) {
+        match head.header(REQUEST_ID) {
             Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(fine) => {
-                text[..id.len()].copy_from_slice(id);
-                id.len()
+                RequestId::Given
             }
             _ => {
+                let mut text = [0; 32];
                 push_hex(&mut text[..16], worker.random());
-                push_hex(&mut text[16..32], worker.random());
-                32
+                push_hex(&mut text[16..], worker.random());
+                RequestId::New(text)
             }
-        };
-        RequestId { text, len }
+        }
     }
 
     /// The id; ASCII.
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    pub fn text<'i>(&'i self, head: &'i RequestHead) -> &'i str {
+        let text = match self {
+            RequestId::Given => head.header(REQUEST_ID).unwrap_or_default(),
+            RequestId::New(text) => text,
+        };
+        std::str::from_utf8(text).unwrap_or_default()
     }
 }
 
