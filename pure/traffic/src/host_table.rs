@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use tidegate_model::traffic::HostPattern;
 
 use crate::hash::Quick;
+use crate::name::Name;
 
 #[derive(Debug)]
 pub(crate) struct HostTable<T> {
-    exact: HashMap<Box<str>, Box<T>, Quick>,
-    under: HashMap<Box<str>, Box<T>, Quick>,
+    exact: HashMap<Name, Box<T>, Quick>,
+    under: HashMap<Name, Box<T>, Quick>,
     any: Option<T>,
 }
 
@@ -39,9 +40,9 @@ impl<T> HostTable<T> {
         let parents =
             wildcards.match_indices('.').filter(|(at, _)| *at > 0).map(|(at, _)| &wildcards[at + 1..]);
         self.exact
-            .get(host)
+            .get(host.as_bytes())
             .into_iter()
-            .chain(parents.filter_map(|parent| self.under.get(parent)))
+            .chain(parents.filter_map(|parent| self.under.get(parent.as_bytes())))
             .map(Box::as_ref)
             .chain(self.any.as_ref())
     }

@@ -31,6 +31,7 @@ pub mod trace;
 
 mod candidate;
 mod host_table;
+mod name;
 mod path_index;
 mod siphash;
 mod text;

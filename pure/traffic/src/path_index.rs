@@ -13,6 +13,7 @@ use tidegate_model::traffic::{PathMatch, RequestMatch};
 
 use crate::candidate::{Candidate, whole};
 use crate::hash::Quick;
+use crate::name::Name;
 use crate::path::normalise;
 use crate::request::RequestView;
 
@@ -21,23 +22,53 @@ const ROOT: u32 = 0;
 
 #[derive(Debug)]
 pub(crate) struct PathIndex {
-    exact: HashMap<Box<str>, Vec<Candidate>, Quick>,
-    regexes: Vec<(String, Regex, Vec<Candidate>)>,
+    exact: HashMap<Name, List, Quick>,
+    regexes: Vec<(String, Regex, List)>,
     /// By the second of two segments.
-    seconds: HashMap<Box<str>, Vec<Candidate>, Quick>,
+    seconds: HashMap<Name, List, Quick>,
     /// The first is the root, the empty prefix.
     prefixes: Vec<Node>,
 }
 
-/// A prefix: its segments are the way here from the root. It lies within one line of the cache: with many routes each step on
-/// the way is a miss.
+/// A prefix: its segments are the way here from the root. It lies within two lines of the cache that come together: with many
+/// routes each step on the way is a miss.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Node {
     /// Of the root: itself.
     parent: u32,
-    children: HashMap<Box<str>, u32, Quick>,
-    candidates: Vec<Candidate>,
+    children: HashMap<Name, u32, Quick>,
+    candidates: List,
+}
+
+/// Matches that share a path, in order of precedence; most are alone.
+#[derive(Debug, Default)]
+struct List {
+    first: Option<Candidate>,
+    more: Vec<Candidate>,
+}
+
+impl List {
+    fn push(&mut self, candidate: Candidate) {
+        match self.first {
+            None => self.first = Some(candidate),
+            Some(_) => self.more.push(candidate),
+        }
+    }
+
+    fn sort(&mut self) {
+        if !self.more.is_empty() {
+            self.more.extend(self.first.take());
+            self.more.sort_by_key(Candidate::rank);
+            self.first = Some(self.more.remove(0));
+        }
+        self.more.shrink_to_fit();
+    }
+
+    /// The first that matches.
+    fn find(&self, request: &RequestView<'_>) -> Option<&Candidate> {
+        self.first.iter().chain(&self.more).find(|candidate| candidate.matches(request))
+    }
 }
 
 impl Default for PathIndex {
@@ -57,7 +88,7 @@ impl PathIndex {
         match &matched.path {
             PathMatch::Exact(path) => {
                 let path = normalise(path).map_or_else(|_| path.clone(), Into::into);
-                self.exact.entry(path.into()).or_default().push(candidate);
+                self.exact.entry(Name::from(&*path)).or_default().push(candidate);
             }
             PathMatch::Prefix(prefix) => {
                 let prefix = normalise(prefix).map_or_else(|_| prefix.clone(), Into::into);
@@ -73,7 +104,8 @@ impl PathIndex {
         if let Some((_, _, candidates)) = self.regexes.iter_mut().find(|(known, _, _)| known == pattern) {
             candidates.push(candidate);
         } else if let Some(regex) = whole(pattern) {
-            self.regexes.push((pattern.to_owned(), regex, vec![candidate]));
+            let only = List { first: Some(candidate), more: Vec::new() };
+            self.regexes.push((pattern.to_owned(), regex, only));
         }
     }
 
@@ -81,7 +113,7 @@ impl PathIndex {
     fn node(&mut self, prefix: &str) -> u32 {
         let mut at = 0;
         for segment in prefix.split('/').filter(|segment| !segment.is_empty()) {
-            at = match self.prefixes[at as usize].children.get(segment) {
+            at = match self.prefixes[at as usize].children.get(segment.as_bytes()) {
                 Some(&child) => child,
                 None => {
                     // Prefixes are far fewer than 2^32.
@@ -102,42 +134,40 @@ impl PathIndex {
         let lists = self.exact.values_mut().chain(self.seconds.values_mut());
         let lists = lists.chain(self.prefixes.iter_mut().map(|node| &mut node.candidates));
         for list in lists.chain(self.regexes.iter_mut().map(|(_, _, list)| list)) {
-            list.sort_by_key(Candidate::rank);
-            list.shrink_to_fit();
+            list.sort();
         }
         self.regexes.sort_by_key(|(pattern, _, list)| {
-            (Reverse(pattern.len()), list.first().map(|first| first.place))
+            (Reverse(pattern.len()), list.first.as_ref().map(|first| first.place))
         });
     }
 
     /// The match that takes precedence for the request.
     pub fn find(&self, request: &RequestView<'_>) -> Option<&Candidate> {
-        let first = |list| first(list, request);
-        if let Some(found) = self.exact.get(request.path).and_then(|list| first(list)) {
+        if let Some(found) = self.exact.get(request.path.as_bytes()).and_then(|list| list.find(request)) {
             return Some(found);
         }
         let mut regexes = self.regexes.iter().filter(|(_, regex, _)| regex.is_match(request.path));
-        if let Some(found) = regexes.find_map(|(_, _, list)| first(list)) {
+        if let Some(found) = regexes.find_map(|(_, _, list)| list.find(request)) {
             return Some(found);
         }
         let mut at = self.deepest(request.path);
         while at != ROOT {
             let node = &self.prefixes[at as usize];
-            if let Some(found) = first(&node.candidates) {
+            if let Some(found) = node.candidates.find(request) {
                 return Some(found);
             }
             at = node.parent;
         }
-        let second = self.second(request.path).and_then(first);
-        second.or_else(|| first(&self.prefixes[ROOT as usize].candidates))
+        let second = self.second(request.path).and_then(|list| list.find(request));
+        second.or_else(|| self.prefixes[ROOT as usize].candidates.find(request))
     }
 
-    fn second(&self, path: &str) -> Option<&[Candidate]> {
+    fn second(&self, path: &str) -> Option<&List> {
         if self.seconds.is_empty() {
             return None;
         }
         let (_, name) = path.strip_prefix('/')?.split_once('/')?;
-        self.seconds.get(name).map(Vec::as_slice)
+        self.seconds.get(name.as_bytes())
     }
 
     /// The node of the longest prefix.
@@ -150,14 +180,9 @@ impl PathIndex {
             }
             let end = memchr(b'/', path.as_bytes());
             let segment = end.map_or(path, |end| &path[..end]);
-            let Some(&child) = children.get(segment) else { break };
+            let Some(&child) = children.get(segment.as_bytes()) else { break };
             (at, rest) = (child, end.map(|end| &path[end + 1..]));
         }
         at
     }
-}
-
-/// The first that matches.
-fn first<'l>(list: &'l [Candidate], request: &RequestView<'_>) -> Option<&'l Candidate> {
-    list.iter().find(|candidate| candidate.matches(request))
 }
