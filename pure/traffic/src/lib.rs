@@ -26,6 +26,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod router;
 pub mod session;
+pub mod slack;
 pub mod sni;
 pub mod trace;
 

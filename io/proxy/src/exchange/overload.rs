@@ -48,7 +48,7 @@ impl Overload {
             .memory_bytes_max
             .or_else(|| cgroup_bytes_max().map(|max| max / 10 * 9))
             .or_else(|| machine_bytes().map(|all| all / 2));
-        Overload { ceiling, step: AtomicU8::new(0), gauge, trim: Trim::new() }
+        Overload { ceiling, step: AtomicU8::new(0), gauge, trim: Trim::default() }
     }
 
     /// How short memory is.
