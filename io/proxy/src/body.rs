@@ -25,7 +25,9 @@ use crate::framing::{BodyLength, Malformed};
 use crate::http2::{Receiver, Sender};
 use crate::pace::Pace;
 use crate::timer::Watch;
+use crate::turns::Turns;
 use crate::wire::Wire;
+use crate::worker::Worker;
 
 /// Where an HTTP/1 body stands.
 #[derive(Debug)]
@@ -111,6 +113,7 @@ pub struct Flow<'f> {
     /// Without a byte for so long it is given up.
     pub stall: Duration,
     pub buffers: &'f Rc<Buffers>,
+    pub turns: &'f Turns,
     /// Bytes taken from the sender.
     pub taken: &'f Cell<u64>,
     /// Bytes given to the receiver.
@@ -126,11 +129,12 @@ impl<'f> Flow<'f> {
     pub fn at_any_pace(
         watch: &'f Watch,
         stall: Duration,
-        buffers: &'f Rc<Buffers>,
+        worker: &'f Worker,
         taken: &'f Cell<u64>,
         given: &'f Cell<u64>,
     ) -> Flow<'f> {
-        Flow { watch, stall, buffers, taken, given, sender: None, receiver: None }
+        let (buffers, turns) = (&worker.buffers, &worker.turns);
+        Flow { watch, stall, buffers, turns, taken, given, sender: None, receiver: None }
     }
 
     /// With another patience, and at any pace.
@@ -487,8 +491,8 @@ async fn write(wire: &Wire, mut bytes: &[u8], flow: &Flow<'_>) -> Result<(), Rel
     Ok(())
 }
 
-/// Pieces of a body between two looks at all sockets: a large body from a fast sender to a fast receiver never waits.
-const PIECES_MAX: u32 = 16;
+/// Pieces of a body before others get their turn: a large body from a fast sender to a fast receiver never waits.
+const PIECES_MAX: u32 = 4;
 
 /// Passes on all of a body, after what waits in the sink.
 pub async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, flow: &Flow<'_>) -> Result<(), RelayError> {
@@ -497,7 +501,7 @@ pub async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>, flow: &Flow<'_>
         pieces += 1;
         if pieces == PIECES_MAX {
             pieces = 0;
-            tokio::task::yield_now().await;
+            flow.turns.next().await;
         }
         if let Some(step) = source.step(flow)? {
             let last = source.is_done() && is_empty(&source.trail());

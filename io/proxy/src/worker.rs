@@ -46,11 +46,11 @@ const SWEEP_TICKS: u64 = 5;
 
 /// Connections accepted before those that are open have their turn: who opens more than can be served delays nobody else
 /// for longer.
-const ACCEPTS_AT_ONCE: u32 = 16;
+const ACCEPTS_AT_ONCE: u32 = 4;
 
 /// Tasks whose deadline has come and that are woken before others have their turn: each may end a connection to a client and
 /// another to an endpoint.
-const WOKEN_AT_ONCE: usize = 8;
+const WOKEN_AT_ONCE: usize = 4;
 
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -63,7 +63,7 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     story.status = reply.status;
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
-    let flow = Flow::at_any_pace(watch, stall, &worker.buffers, &taken, &given);
+    let flow = Flow::at_any_pace(watch, stall, worker, &taken, &given);
     watch.cap(u64::MAX);
     watch.set(stall);
     let written = watch.within(async {

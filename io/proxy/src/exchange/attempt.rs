@@ -291,8 +291,7 @@ impl<'a> Attempt<'a> {
         'a: 'f,
     {
         let Exchange { caller, watch, .. } = self.exchange;
-        let buffers = &caller.worker.buffers;
-        Flow::at_any_pace(watch, self.times.stall, buffers, taken, given)
+        Flow::at_any_pace(watch, self.times.stall, &caller.worker, taken, given)
     }
 
     /// Waits for a response's head while the request's body is sent.

@@ -274,7 +274,7 @@ async fn send_rest(
     let worker = &caller.worker;
     let (taken, pace) = (Cell::new(0), Pace::new(worker.limits.body_bytes_per_sec, times.pace_window));
     let given = &answer.given;
-    let flow = Flow::at_any_pace(watch, times.stall, &worker.buffers, &taken, given);
+    let flow = Flow::at_any_pace(watch, times.stall, worker, &taken, given);
     let flow = Flow { receiver: Some(&pace), ..flow };
     watch.set(times.stall);
     let (sink, outbox) = (&mut answer.sink, &mut answer.outbox);

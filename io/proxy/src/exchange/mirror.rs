@@ -169,7 +169,7 @@ impl Duplicate {
         let (worker, none) = (&self.worker, &HeaderChanges::default());
         let (taken, given) = (Cell::new(0), Cell::new(0));
         let stall = worker.limits.body_stall;
-        let flow = Flow::at_any_pace(watch, stall, &worker.buffers, &taken, &given);
+        let flow = Flow::at_any_pace(watch, stall, worker, &taken, &given);
         let plan = RequestPlan {
             changes: [&self.rule.filters.request_headers, none],
             rewritten: Rewritten::of(self.rule.filters.rewrite.as_ref(), None),

@@ -213,7 +213,7 @@ async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Repl
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
     watch.set(stall);
-    let flow = Flow::at_any_pace(watch, stall, &worker.buffers, &taken, &given);
+    let flow = Flow::at_any_pace(watch, stall, worker, &taken, &given);
     let mut sink = Client::Http2(stream)
         .respond(&worker.buffers, Framing::AsIs, |out| reply.write_head(Persistence::Silent, out));
     let mut content = worker.buffers.text();

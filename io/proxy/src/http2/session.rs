@@ -30,10 +30,10 @@ const READS_MAX: usize = 4;
 const READS: Duration = Duration::from_micros(200);
 
 /// Streams that begin within a turn and are served at once; more of them wait for turns of their own.
-const BEGUN_AT_ONCE: u32 = 16;
+const BEGUN_AT_ONCE: u32 = 10;
 
 /// Streams of a connection that is over whose tasks end at once: each may close a connection to an endpoint.
-const LOST_AT_ONCE: usize = 4;
+const LOST_AT_ONCE: usize = 2;
 
 /// Without a stream for so long, a connection lets go of its memory.
 const REST: Duration = Duration::from_millis(300);
