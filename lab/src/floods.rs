@@ -58,6 +58,9 @@ pub struct Order {
     /// Attack this proxy instead, and judge nothing
     #[arg(long)]
     beside: Option<Rival>,
+    /// Be the origin of large bodies
+    #[arg(long, hide = true)]
+    origin: bool,
     /// Name the floods and end
     #[arg(long)]
     list: bool,
@@ -157,6 +160,9 @@ const NONE: Flood = Flood {
 pub fn run(order: Order) -> Result<bool> {
     let all: Vec<&Flood> =
         [control::ALL, streams::ALL, slow::ALL, handshakes::ALL].into_iter().flatten().collect();
+    if order.origin {
+        origin::be_large()?;
+    }
     if order.list {
         all.iter().for_each(|flood| println!("{:18} {}", flood.name, flood.counted));
         return Ok(true);

@@ -1,14 +1,18 @@
 //! The origins: one for the honest client, ahead of whatever else runs on its core, and one at the attackers' own priority
 //! for what only they ask for. So a flood costs the honest client what it costs the gateway, and not what it costs this bench.
+//! The second is a process of its own: thousands of threads come and go in it, and who shares its memory would wait for them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::rank::Rank;
+use crate::bench::daemon::Daemon;
+use crate::bench::ground::Ground;
 
 /// Where the honest client's requests end.
 pub const HONEST: u16 = 9000;
@@ -27,6 +31,21 @@ const SLOW: Duration = Duration::from_millis(500);
 
 /// The answer with that body, made once: a thousand may be under way.
 static BIG: LazyLock<Vec<u8>> = LazyLock::new(|| answer(&vec![b'x'; BIG_BYTES]));
+
+/// Starts the second on a core; it ends with what is returned.
+pub fn start_large(ground: &Ground) -> Result<Daemon> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["floods", "--origin"]);
+    Daemon::start("origin", command, ground.load_core, ground.path("large-origin.log"))
+}
+
+/// Is the second, until the process is ended.
+pub fn be_large() -> Result<()> {
+    start(LARGE, Rank::Last)?;
+    loop {
+        std::thread::park();
+    }
+}
 
 /// Serves at a port, until the process ends.
 pub fn start(port: u16, rank: Rank) -> Result<()> {

@@ -31,6 +31,8 @@ const ADMIN: u16 = 8081;
 /// The proxy, and where it listens.
 pub struct Stand {
     daemon: RefCell<Daemon>,
+    /// The origin of what only attackers ask for.
+    _large: Daemon,
     /// In the clear.
     pub http: u16,
     /// HTTP/2 in the clear.
@@ -44,14 +46,14 @@ impl Stand {
     /// Starts all, and waits until a request is answered.
     pub fn start(ground: &Ground, rival: Option<Rival>) -> Result<Stand> {
         origin::start(origin::HONEST, Rank::First)?;
-        origin::start(origin::LARGE, Rank::Last)?;
+        let large = origin::start_large(ground)?;
         let (name, command) = match rival {
             None => ("tidegate", tidegate(ground)?),
             Some(rival) => (rival.name(), rival.prepare(ground)?),
         };
         let daemon = Daemon::start(name, command, ground.proxy_core, ground.path("floods/daemon.log"))?;
         let http2 = if rival.is_some() { HTTP2 } else { HTTP };
-        let stand = Stand { daemon: RefCell::new(daemon), http: HTTP, http2, tls: TLS, rival };
+        let stand = Stand { daemon: RefCell::new(daemon), _large: large, http: HTTP, http2, tls: TLS, rival };
         let deadline = Instant::now() + Duration::from_secs(20);
         while !fetch(HTTP, HOST, "/").is_ok_and(|answer| answer.ends_with("fine")) {
             stand.check()?;
