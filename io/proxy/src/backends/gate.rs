@@ -42,6 +42,14 @@ impl Gate {
         self.counted(line::request(&self.shared, self.slot.lines()).await)
     }
 
+    /// A place for a request, if there is one now. Who gets none may still [`admit`](Self::admit) it, and is counted there.
+    pub fn try_admit(&self) -> Option<Passage> {
+        if self.slot.backend.policy.breaker.requests.is_none() {
+            return Some(Passage::default());
+        }
+        line::try_request(&self.shared, self.slot.lines())
+    }
+
     /// A place for a connection, held as long as it is open, also while nobody uses it. May wait in line as
     /// [`admit`](Gate::admit) does.
     pub async fn connection(&self) -> Result<Passage, Refusal> {

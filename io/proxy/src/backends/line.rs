@@ -69,6 +69,14 @@ pub async fn request(shared: &Arc<Shared>, lines: &Lines) -> Result<Passage, Ref
     Ok(Passage { held: Some(held), line: Some(line.clone()) })
 }
 
+/// A place for a request, if there is one now.
+pub fn try_request(shared: &Arc<Shared>, lines: &Lines) -> Option<Passage> {
+    match shared.circuit().request() {
+        Admission::Admit(held) => Some(Passage { held: Some(held), line: Some(lines.requests.clone()) }),
+        Admission::Refuse(_) | Admission::Wait(_) => None,
+    }
+}
+
 /// A place for a connection, now or when it is its turn.
 pub async fn connection(shared: &Arc<Shared>, lines: &Lines) -> Result<Passage, Refusal> {
     let line = &lines.connections;

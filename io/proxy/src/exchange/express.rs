@@ -14,6 +14,7 @@ use tidegate_model::traffic::{BackendProtocol, Balancing, Filters, HeaderChanges
 use tidegate_traffic::balance::{Ended, Pick};
 use tidegate_traffic::retry::attempt_limit;
 
+use crate::backends::Passage;
 use crate::body::{Flow, Framing, Sink, Trail};
 use crate::buffer::{Buffer, Size};
 use crate::connection::After;
@@ -36,6 +37,8 @@ use super::story::Story;
 pub struct Begun {
     /// Its endpoint.
     pub pick: Pick,
+    /// Its place among the backend's requests.
+    pub place: Passage,
     /// What was sent and what came; none: there was no connection for it.
     pub sent: Option<Sent>,
 }
@@ -79,10 +82,11 @@ pub fn set_out(
     let Exchange { caller, watch, head, .. } = *exchange;
     let worker = &caller.worker;
     let (service, backend) = (&choice.service, choice.backend);
+    let place = service.gate.try_admit()?;
     let pick = service.balancer.pick(None, worker.random(), since_start(story.started), &[]).ok()?;
     let endpoint = pick.address();
     let Some(lease) = service.take(&worker.pool, endpoint, !head.is_idempotent(), false) else {
-        return Some(Begun { pick, sent: None });
+        return Some(Begun { pick, place, sent: None });
     };
     worker.metrics.upstream_reuses.inc();
     let timeouts = &asked.matched.rule.timeouts;
@@ -102,7 +106,7 @@ pub fn set_out(
     let changes = response_changes(asked, choice).iter().any(|changes| !changes.is_empty());
     let sent = sent.then(|| Sent { lease, bytes: text.len() as u64, cap, to_head, changes, outbox: None });
     story.endpoint = Some(endpoint);
-    Some(Begun { pick, sent })
+    Some(Begun { pick, place, sent })
 }
 
 fn is_open(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, choice: &Choice<'_>, story: &Story<'_>) -> bool {
@@ -120,7 +124,6 @@ fn is_open(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, choice: &Choice<'_>, 
         && choice.backend.protocol == BackendProtocol::Http1
         && choice.backend.tls.is_none()
         && policy.retry.is_none()
-        && policy.breaker.requests.is_none()
         && !matches!(policy.balancing, Balancing::ConsistentHash { .. })
         && !Approach::is_personal(policy)
 }
@@ -157,6 +160,7 @@ pub async fn arrive(
         }
         return Arrival::Broken(reason);
     }
+    drop(begun.place);
     if let (Some(sent), true) = (begun.sent, reuse) {
         choice.keep(&exchange.caller.worker, begun.pick.address(), sent.lease);
     }

@@ -339,8 +339,11 @@ impl<'t> Forward<'_, 't> {
     ) -> Result<After, Failure> {
         let worker = self.exchange.caller.worker.clone();
         let backend = self.choice.service.backend.clone();
-        // Who has begun needed no place, and its time is running.
-        let place = if begun.is_some() { Passage::default() } else { self.admit(&worker).await? };
+        // Who has begun has a place, and its time is running.
+        let (place, mut begun) = match begun {
+            Some(Begun { pick, place, sent }) => (place, Some((pick, sent))),
+            None => (self.admit(&worker).await?, None),
+        };
         let mut attempts = Attempts::new(self.retry);
         if attempts.may_repeat() && self.retry.is_some() {
             body.keep(KEPT_BYTES_MAX);
@@ -352,10 +355,9 @@ impl<'t> Forward<'_, 't> {
         let times = ClientTimes::of(&self.exchange, self.asked);
         let started = story.started;
         let mut fresh = false;
-        let mut begun = begun;
         loop {
             let (pick, sent) = match begun.take() {
-                Some(Begun { pick, sent }) => (pick, sent),
+                Some(begun) => begun,
                 None => (self.pick(&worker, started)?, None),
             };
             let endpoint = pick.address();
