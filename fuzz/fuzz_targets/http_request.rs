@@ -1,20 +1,26 @@
-//! Any request head is read in one way or refused: written again from what was read, it reads the same.
+//! Any request head is read in one way or refused, however it is cut: written again from what was read, it reads the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use tidegate_fuzz::cut;
-use tidegate_proxy::fuzz::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, HeadScan, Malformed, RequestHead};
+use tidegate_proxy::fuzz::{
+    BodyLength, Fields, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed, RequestHead, RequestReader,
+};
 use tidegate_traffic::host::Authority;
 use tidegate_traffic::path::normalise;
 
-/// Where the head ends, found as bytes come in.
-fn scan(bytes: &[u8], seed: u8) -> Result<Option<usize>, Malformed> {
-    let mut scan = HeadScan::default();
+fn reader() -> RequestReader {
+    RequestReader::new(Fields::default(), HEAD_BYTES_MAX, HEADER_LINES_MAX)
+}
+
+/// A head as bytes come in.
+fn in_pieces(bytes: &[u8], seed: u8) -> Result<Option<RequestHead>, Malformed> {
+    let mut reader = reader();
     let mut held = 0;
     for piece in cut(bytes, seed) {
         held += piece.len();
-        if let Some(end) = scan.advance(&bytes[..held])? {
-            return Ok(Some(end));
+        if let Some(head) = reader.advance(&bytes[..held])? {
+            return Ok(Some(head));
         }
     }
     Ok(None)
@@ -54,11 +60,10 @@ fn facts(head: &RequestHead) -> impl PartialEq + std::fmt::Debug {
 fuzz_target!(|data: &[u8]| {
     let Some((&seed, bytes)) = data.split_first() else { return };
     let _ = RequestHead::parse(bytes);
-    let end = HeadScan::default().advance(bytes);
-    assert_eq!(scan(bytes, seed), end, "cuts change the end");
-    let Ok(Some(end)) = end else { return };
-    assert!(end <= HEAD_BYTES_MAX);
-    let Ok(head) = RequestHead::parse(&bytes[..end]) else { return };
+    let whole = reader().advance(bytes);
+    assert_eq!(format!("{:?}", in_pieces(bytes, seed)), format!("{whole:?}"), "cuts change the head");
+    let Ok(Some(head)) = whole else { return };
+    assert!(head.len() <= HEAD_BYTES_MAX);
     let lines: Vec<(&str, &[u8])> = head.lines().collect();
     assert!(lines.len() <= HEADER_LINES_MAX);
     assert!(lines.iter().all(|(_, value)| !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))));

@@ -145,6 +145,11 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// The lists that it goes back to.
+    pub fn home(&self) -> &Rc<Buffers> {
+        &self.home
+    }
+
     /// What came in.
     pub fn filled(&self) -> &[u8] {
         &self.data[self.start..self.end]

@@ -12,8 +12,7 @@ use crate::census::Place;
 use crate::exchange::client::{Caller, Client};
 use crate::exchange::{self, Exchange};
 use crate::framing::chunked::Emit;
-use crate::framing::request::RequestHead;
-use crate::framing::scan::HeadScan;
+use crate::framing::request::{RequestHead, RequestReader};
 use crate::framing::{HEAD_BYTES_MAX, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
 use crate::http2::{Newcomer, PREFACE_HEAD};
 use crate::outgoing::{HeadWriter, Persistence};
@@ -187,7 +186,7 @@ impl Connection {
         };
         let bytes_max = limit(policy.limits.header_bytes, HEAD_BYTES_MAX, HEAD_CEILING.0);
         let lines_max = limit(policy.limits.header_lines, HEADER_LINES_MAX, HEAD_CEILING.1);
-        let mut scan = HeadScan::new(bytes_max);
+        let mut reader = None;
         let mut empty_lines = 0;
         loop {
             let inbox = inbox.get_or_insert_with(|| worker.buffers.take(Size::Small));
@@ -198,24 +197,16 @@ impl Connection {
                     return Err(NoHead::Malformed(Malformed::SYNTAX));
                 }
                 inbox.consume(2);
-                scan = HeadScan::new(bytes_max);
             }
-            let lone_return = inbox.filled() == b"\r";
-            if !lone_return && let Some(length) = scan.advance(inbox.filled()).map_err(NoHead::Malformed)? {
-                if length == PREFACE_HEAD.len() && caller.is_new() && inbox.filled().starts_with(PREFACE_HEAD)
-                {
-                    return Err(NoHead::Http2);
-                }
-                let fields = worker.buffers.fields();
+            if !matches!(inbox.filled(), [] | [b'\r']) {
+                let reader = reader
+                    .get_or_insert_with(|| RequestReader::new(worker.buffers.fields(), bytes_max, lines_max));
                 // What is no head stays: the answer depends on its method.
-                let bytes = &inbox.filled()[..length];
-                let head = RequestHead::parse_into(bytes, fields, lines_max).map_err(|malformed| {
-                    // Who begins with another protocol would not understand an answer (RFC 9113 section 3.4).
-                    let is_foreign = caller.is_new() && is_foreign(bytes);
-                    if is_foreign { NoHead::Over } else { NoHead::Malformed(malformed) }
-                })?;
-                inbox.consume(length);
-                return Ok(head);
+                let head = reader.advance(inbox.filled());
+                if let Some(head) = head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))? {
+                    inbox.consume(head.len());
+                    return Ok(head);
+                }
             }
             if inbox.space().is_empty() {
                 inbox.grow();
@@ -306,6 +297,17 @@ impl Connection {
             }
         }
     }
+}
+
+/// What becomes of a connection whose `bytes` begin with no head.
+#[cold]
+fn no_head(fault: Malformed, bytes: &[u8], is_new: bool) -> NoHead {
+    let is_whole = !matches!(fault, Malformed::BARE_LF | Malformed::HEAD_TOO_LARGE);
+    if is_new && is_whole && bytes.starts_with(PREFACE_HEAD) {
+        return NoHead::Http2;
+    }
+    // Who begins with another protocol would not understand an answer (RFC 9113 section 3.4).
+    if is_new && is_whole && is_foreign(bytes) { NoHead::Over } else { NoHead::Malformed(fault) }
 }
 
 /// Whether the first line of what came looks like that of another protocol: three words, but the second is no target and the

@@ -62,8 +62,8 @@ pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, Start
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use crate::framing::chunked::{ChunkScanner, Emit, Step};
-    pub use crate::framing::request::RequestHead;
-    pub use crate::framing::response::ResponseHead;
-    pub use crate::framing::scan::HeadScan;
+    pub use crate::framing::fields::Fields;
+    pub use crate::framing::request::{RequestHead, RequestReader};
+    pub use crate::framing::response::{ResponseHead, ResponseReader};
     pub use crate::framing::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed};
 }

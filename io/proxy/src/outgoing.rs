@@ -332,18 +332,18 @@ pub struct ResponsePlan<'a> {
 }
 
 /// Writes the head that goes to the client.
-pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut HeadWriter<'_>) {
+pub fn response(head: &ResponseHead, plan: &ResponsePlan<'_>, out: &mut HeadWriter<'_>) {
     let status = plan.status.unwrap_or(head.status);
-    out.status(status, if status == head.status { head.phrase } else { "" });
+    out.status(status, if status == head.status { head.phrase() } else { "" });
     // A response without body may state the length that another one would have (RFC 9110 section 8.6).
     let hints = plan.body == BodyLength::None && !matches!(status, 100..=199 | 204);
     let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
     let mut hinted = false;
     // Lines that follow one another and stay as they are leave in one piece.
-    let (mut run, verbatim) = (0..0, matches!(out, HeadWriter::Http1(_)));
-    for header in head.headers {
-        let (name, value) = (header.name, header.value);
-        let kind = Kind::of(name.as_bytes());
+    let fields = head.fields();
+    let mut run = 0..0;
+    for index in 0..fields.len() {
+        let Some((kind, name, value)) = fields.entry(index) else { break };
         let hint = hints && !hinted && kind == Kind::Length;
         hinted |= hint;
         let protocol = plan.persistence == Persistence::Upgrade && kind == Kind::Upgrade;
@@ -351,30 +351,26 @@ pub fn response(head: &ResponseHead<'_, '_>, plan: &ResponsePlan<'_>, out: &mut 
             || (head.names_headers && stays_there(head, name))
             || (!untouched && plan.changes.iter().any(|changes| drops(changes, name)))
             || plan.left_out.iter().any(|left_out| left_out(name));
-        if !hint && !protocol && stays {
-            continue;
-        }
-        match head.tidy(header).filter(|_| verbatim) {
-            Some(line) if line.start == run.end => run.end = line.end,
-            Some(line) => out.text(&head.text[std::mem::replace(&mut run, line)]),
-            None if verbatim => {
-                out.text(&head.text[std::mem::replace(&mut run, 0..0)]);
-                out.line(name, value);
+        let passes = hint || protocol || !stays;
+        if passes && fields.is_tidy(index) {
+            if run.end != index {
+                out.run(fields, std::mem::replace(&mut run, index..index));
             }
-            None => out.line(name, value),
+            run.end = index + 1;
+        } else if passes {
+            out.run(fields, std::mem::replace(&mut run, 0..0));
+            out.line(name, value);
         }
     }
-    if verbatim {
-        out.text(&head.text[run]);
-    }
+    out.run(fields, run);
     changed(&plan.changes, |name| !is_hop_by_hop(name), out);
     plan.added.iter().for_each(|lines| out.text(lines));
     out.end(&Ending { body: plan.body, persistence: plan.persistence, upgrade: None });
 }
 
-fn stays_there(head: &ResponseHead<'_, '_>, name: &str) -> bool {
-    let connection = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-    is_named(connection.map(|header| header.value), name)
+fn stays_there(head: &ResponseHead, name: &str) -> bool {
+    let connection = head.lines().filter(|(line, _)| line.eq_ignore_ascii_case("connection"));
+    is_named(connection.map(|(_, value)| value), name)
 }
 
 #[cfg(test)]
@@ -434,8 +430,7 @@ mod tests {
     #[test]
     fn aliases_of_framing_end_here() {
         let text = b"HTTP/1.1 200 OK\r\nContent_Length: 9\r\nTransfer_Encoding: x\r\nX-1: v\r\nContent-Length: 3\r\n\r\n";
-        let mut headers = [httparse::EMPTY_HEADER; 8];
-        let head = ResponseHead::parse(text, &mut headers, false).unwrap();
+        let head = ResponseHead::parse(text, false).unwrap();
         let none = HeaderChanges::default();
         let plan = ResponsePlan {
             changes: [&none; 3],

@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -23,9 +22,8 @@ use crate::backends::{Backends, Gate, Passage, address};
 use crate::body::{BodyState, Framing, Sink, Source};
 use crate::buffer::{Buffer, Buffers, Size};
 use crate::framing::chunked::Emit;
-use crate::framing::response::ResponseHead;
-use crate::framing::scan::HeadScan;
-use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
+use crate::framing::response::{ResponseHead, ResponseReader};
+use crate::framing::{BodyLength, Malformed};
 use crate::http2::{Call, Session, Sessions, Wear};
 use crate::outgoing::HeadWriter;
 use crate::timer::Watch;
@@ -106,14 +104,16 @@ impl Upstream {
     ) -> Result<HeadPlace, NoResponse> {
         let wire = match self {
             Upstream::Http1(wire) => wire,
-            Upstream::Http2(call) => return call.await_head().await.map(|()| HeadPlace(0)),
+            Upstream::Http2(call) => return call.await_head().await.map(|()| HeadPlace(None)),
         };
-        let mut scan = HeadScan::default();
+        let mut reader = None;
         loop {
-            if let Some(buffer) = outbox.as_ref()
-                && let Some(length) = scan.advance(buffer.filled()).map_err(NoResponse::Malformed)?
-            {
-                return Ok(HeadPlace(length));
+            if let Some(buffer) = outbox.as_ref().filter(|buffer| !buffer.is_empty()) {
+                let reader = reader.get_or_insert_with(|| ResponseReader::new(buffers.fields()));
+                let head = reader.advance(buffer.filled()).map_err(NoResponse::Malformed)?;
+                if head.is_some() {
+                    return Ok(HeadPlace(head));
+                }
             }
             let ready = wire.readable().await;
             let most = room().max(Size::Tiny.bytes());
@@ -136,16 +136,16 @@ impl Upstream {
         place: HeadPlace,
         outbox: &mut Option<Buffer>,
         to_head: bool,
-        read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+        read: impl FnOnce(&ResponseHead) -> T,
     ) -> Result<T, Malformed> {
         if let Upstream::Http2(call) = self {
             return call.with_head(to_head, read);
         }
-        let Some(buffer) = outbox.as_mut() else { return Err(Malformed::SYNTAX) };
-        let mut headers = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
-        let bytes = &buffer.filled()[..place.0.min(buffer.filled().len())];
-        let result = read(&ResponseHead::parse_uninit(bytes, &mut headers, to_head)?);
-        buffer.consume(place.0);
+        let (Some(buffer), Some(head)) = (outbox.as_mut(), place.0) else { return Err(Malformed::SYNTAX) };
+        buffer.consume(head.len());
+        let head = if to_head { head.into_answer_to_head() } else { head };
+        let result = read(&head);
+        buffer.home().give_back(head.into_fields());
         Ok(result)
     }
 
@@ -164,9 +164,9 @@ impl Upstream {
     }
 }
 
-/// Where a head stands that has come.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadPlace(usize);
+/// A head that has come and was not read yet; HTTP/2 keeps its own.
+#[derive(Debug)]
+pub struct HeadPlace(Option<ResponseHead>);
 
 /// A connection that an attempt uses, or that is kept.
 pub struct Lease {

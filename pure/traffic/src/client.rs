@@ -240,38 +240,34 @@ fn told<'a>(seen: Origin<'a>, lines: &'a dyn HeaderLines) -> Origin<'a> {
 
 /// Whether a request's own line of this name is left out: it says where the request came from. `_` counts as `-`,
 /// because servers that follow CGI (RFC 3875 section 4.1.18) cannot tell them apart.
-pub fn is_claim(name: &str) -> bool {
-    // The last two say which path was asked for, and some frameworks route by them: past this router.
-    const CLAIMS: [&str; 17] = [
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-forwarded-scheme",
-        "x-forwarded-ssl",
-        "x-real-ip",
-        "client-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "true-client-ip",
-        "cf-connecting-ip",
-        "forwarded-for",
-        "x-original-forwarded-for",
-        "x-original-url",
-        "x-rewrite-url",
-    ];
-    // `forwarded` is the shortest; the first letter settles most.
-    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-    matches!(name.len(), 9..=24)
-        && matches!(first, b'c' | b'f' | b't' | b'x')
-        && CLAIMS.iter().any(|claim| claim.len() == name.len() && alias(claim, name))
+pub fn is_claim(name: &[u8]) -> bool {
+    // Length and first letter settle most.
+    let claims: &[&str] = match (name.len(), name.first().map_or(0, u8::to_ascii_lowercase)) {
+        (9, b'f') => &["forwarded"],
+        (9, b'x') => &["x-real-ip"],
+        (9, b'c') => &["client-ip"],
+        (11, b'x') => &["x-client-ip"],
+        (13, b'f') => &["forwarded-for"],
+        // These two say which path was asked for, and some frameworks route by them: past this router.
+        (13, b'x') => &["x-rewrite-url"],
+        (14, b'x') => &["x-original-url"],
+        (14, b't') => &["true-client-ip"],
+        (15, b'x') => &["x-forwarded-for", "x-forwarded-ssl"],
+        (16, b'x') => &["x-forwarded-host", "x-forwarded-port"],
+        (16, b'c') => &["cf-connecting-ip"],
+        (17, b'x') => &["x-forwarded-proto"],
+        (18, b'x') => &["x-forwarded-scheme"],
+        (19, b'x') => &["x-cluster-client-ip"],
+        (24, b'x') => &["x-original-forwarded-for"],
+        _ => &[],
+    };
+    claims.iter().any(|claim| alias(claim, name))
 }
 
 /// Whether `name` is `lower` (lower case, with dashes) to a server that takes `_` for `-` and any case.
-pub fn alias(lower: &str, name: &str) -> bool {
+pub fn alias(lower: &str, name: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    lower.len() == name.len() && lower.bytes().eq(name.bytes().map(fold))
+    lower.len() == name.len() && lower.bytes().eq(name.iter().copied().map(fold))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The host a request names: `host[:port]` taken apart, checked and compared.
 
+use crate::block;
+
 /// The longest host that is looked up, as DNS has it (RFC 1035 section 2.3.4), with a trailing dot.
 pub const HOST_BYTES_MAX: usize = 255;
 
@@ -16,18 +18,32 @@ impl<'a> Authority<'a> {
     /// Takes `host[:port]` apart; nothing when it is neither name nor address: user information, spaces, lists and
     /// empty hosts are refused (RFC 9112 section 3.2 asks for 400).
     pub fn parse(text: &'a str) -> Option<Authority<'a>> {
-        let end = if text.starts_with('[') { text.find(']')? + 1 } else { name_bytes(text.as_bytes()) };
-        let (host, rest) = text.split_at_checked(end)?;
-        let port = match rest.strip_prefix(':') {
-            None if rest.is_empty() => None,
-            Some("") => None,
-            Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().ok()?)
-            }
-            _ => return None,
-        };
-        is_host(host).then_some(Authority { host, port })
+        let (end, port) = split(text.as_bytes())?;
+        Some(Authority { host: text.get(..end)?, port })
     }
+}
+
+/// Whether it is `host[:port]`; then it is ASCII.
+pub fn is_authority(text: &[u8]) -> bool {
+    split(text).is_some()
+}
+
+/// Where the host of `host[:port]` ends, and the port.
+fn split(text: &[u8]) -> Option<(usize, Option<u16>)> {
+    let is_address = text.first() == Some(&b'[');
+    let (end, twice) = if is_address { (block::position(text, b']')? + 1, false) } else { name_bytes(text) };
+    let (host, rest) = text.split_at(end);
+    let port = match rest {
+        [] | [b':'] => None,
+        [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => {
+            let port = digits.iter().fold(0, |port: u32, digit| port * 10 + u32::from(digit - b'0'));
+            Some(u16::try_from(port).ok()?)
+        }
+        _ => return None,
+    };
+    let is_name = || !twice && matches!(host, [first, ..] if *first != b'.') && host.len() <= HOST_BYTES_MAX;
+    let is_host = if is_address { is_address_within(host) } else { is_name() };
+    is_host.then_some((end, port))
 }
 
 /// Which bytes a name may have.
@@ -41,19 +57,39 @@ const NAME: [bool; 256] = {
     table
 };
 
-/// How many bytes at the front may be those of a name; all are ASCII.
-fn name_bytes(text: &[u8]) -> usize {
-    text.iter().position(|&byte| !NAME[usize::from(byte)]).unwrap_or(text.len())
+/// How many bytes at the front may be those of a name, which are ASCII; and whether two dots among them stand side by side.
+fn name_bytes(text: &[u8]) -> (usize, bool) {
+    let (mut start, mut twice, mut last) = (0, 0, 0);
+    while start < text.len() {
+        let (block, before) = block::at(text, start);
+        let mut odd = (block.words() ^ block::ALL) >> before;
+        let dots = block.is(b'.').bits() >> before;
+        let pairs = dots & (dots << 1 | last);
+        while odd != 0 {
+            let index = odd.trailing_zeros();
+            match text.get(start + index as usize) {
+                Some(&byte) if NAME[usize::from(byte)] => odd &= odd - 1,
+                _ => {
+                    return (
+                        (start + index as usize).min(text.len()),
+                        (twice | pairs & ((1 << index) - 1)) != 0,
+                    );
+                }
+            }
+        }
+        twice |= pairs;
+        last = dots >> (block::BLOCK_BYTES - 1);
+        start += block::BLOCK_BYTES;
+    }
+    (text.len(), twice != 0)
 }
 
-/// Whether it is an address in brackets, or a name, whose bytes were looked at already.
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    let bytes = host.as_bytes();
-    let twice = || bytes.windows(2).fold(false, |twice, pair| twice | (pair == *b".."));
-    !bytes.is_empty() && bytes.len() <= HOST_BYTES_MAX && bytes[0] != b'.' && !twice()
+/// Whether it is an address of IPv6 in brackets.
+#[cold]
+fn is_address_within(host: &[u8]) -> bool {
+    let address = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+    let address = address.and_then(|address| std::str::from_utf8(address).ok());
+    address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 /// The host in lower case and without its trailing dot, as listeners and routes spell it; `buffer` is used only when

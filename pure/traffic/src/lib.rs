@@ -8,6 +8,7 @@
 //! [`balance`] the backend and the endpoint, [`headers`] and [`client`] what is written to it.
 
 pub mod balance;
+pub mod block;
 pub mod client;
 pub mod compression;
 pub mod conduct;

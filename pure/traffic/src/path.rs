@@ -11,6 +11,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::block::{self, Block};
+
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
@@ -51,8 +53,8 @@ impl std::error::Error for PathError {}
 
 /// Path and query of a request target in origin form; the query without its `?`.
 pub fn split_query(target: &str) -> (&str, Option<&str>) {
-    match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    match block::position(target.as_bytes(), b'?') {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     }
 }
@@ -60,7 +62,7 @@ pub fn split_query(target: &str) -> (&str, Option<&str>) {
 /// The query as it goes on: what no URI may hold is escaped, escapes stay as they are. Borrowed when there was nothing to
 /// do.
 pub fn normalise_query(raw: &str) -> Result<Cow<'_, str>, PathError> {
-    if raw.bytes().all(|byte| AS_IS[usize::from(byte)]) {
+    if is_plain_query(raw.as_bytes()) {
         return Ok(Cow::Borrowed(raw));
     }
     let mut query = String::with_capacity(raw.len() + 16);
@@ -92,23 +94,59 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
-    if is_plain(raw.as_bytes()) {
+    if plain_path_bytes(raw.as_bytes()) == Some(raw.len()) {
         return Ok(Cow::Borrowed(raw));
     }
     resolve_segments(&decode(raw.as_bytes())?).map(Cow::Owned)
 }
 
-/// Whether nothing in the path needs a second look.
-fn is_plain(path: &[u8]) -> bool {
-    let mut before = 0;
-    for &byte in path {
-        let suspect = byte == b'%' || !AS_IS[usize::from(byte)];
-        if suspect || (before == b'/' && matches!(byte, b'/' | b'.')) {
-            return false;
+/// How long the path of a target in origin form is, of which neither path nor query has a byte that needs a second look: both
+/// may go on as they are, and are ASCII.
+pub fn plain_target(target: &[u8]) -> Option<usize> {
+    let path_len = plain_path_bytes(target)?;
+    match target.get(path_len) {
+        None => Some(path_len),
+        Some(b'?') => {
+            let end = block::span(target, path_len + 1, Block::segments, |byte| AS_IS[usize::from(byte)]);
+            (end == target.len()).then_some(path_len)
         }
-        before = byte;
+        Some(_) => None,
     }
-    true
+}
+
+/// How many bytes at the front are a path that [`normalise`] would leave as it is; nothing if it would see to some before the
+/// first that is none of a path.
+fn plain_path_bytes(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() != Some(&b'/') {
+        return None;
+    }
+    let (mut start, mut last) = (0, 0);
+    while start < bytes.len() {
+        let (block, before) = block::at(bytes, start);
+        let mut odd = (block.segments() ^ block::ALL) >> before;
+        let slashes = block.is(b'/').bits() >> before;
+        // Empty segments, and those that begin with a dot.
+        let suspects = (slashes << 1 | last) & (block.within(b'.', b'/').bits() >> before);
+        while odd != 0 {
+            let index = odd.trailing_zeros();
+            match bytes.get(start + index as usize) {
+                Some(&byte) if byte != b'%' && byte != b'?' && AS_IS[usize::from(byte)] => odd &= odd - 1,
+                _ if suspects & ((1 << index) - 1) != 0 => return None,
+                _ => return Some((start + index as usize).min(bytes.len())),
+            }
+        }
+        if suspects != 0 {
+            return None;
+        }
+        last = slashes >> (block::BLOCK_BYTES - 1);
+        start += block::BLOCK_BYTES;
+    }
+    Some(bytes.len())
+}
+
+/// Whether [`normalise_query`] would leave the query as it is.
+fn is_plain_query(query: &[u8]) -> bool {
+    block::span(query, 0, Block::segments, |byte| AS_IS[usize::from(byte)]) == query.len()
 }
 
 /// Escapes settled: unreserved characters bare, everything else that was escaped in upper case.

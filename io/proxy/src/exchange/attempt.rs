@@ -219,7 +219,7 @@ impl<'a> Attempt<'a> {
                 };
                 let sent = pump.sent == Some(true);
                 let incoming = upstream.with_head(place, &mut outbox, head.method() == "HEAD", |response| {
-                    persistent &= response.persistent;
+                    persistent &= response.is_persistent();
                     let listed = self.codes.is_some_and(|codes| codes.contains(&response.status));
                     if listed && judge.take().is_some_and(|judge| judge(response.status)) {
                         return Ok(Incoming::Repeat(response.status));
@@ -346,7 +346,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Writes a response's head for the client; nothing is sent yet. `sent`: all of the request has left.
-    fn translate(&self, response: &ResponseHead<'_, '_>, sent: bool) -> Result<Incoming<'a>, Unexpected> {
+    fn translate(&self, response: &ResponseHead, sent: bool) -> Result<Incoming<'a>, Unexpected> {
         let Exchange { caller, client, head, .. } = self.exchange;
         let buffers = &caller.worker.buffers;
         let none = &HeaderChanges::default();
@@ -404,7 +404,7 @@ impl<'a> Attempt<'a> {
                     shape,
                     body: response.body,
                     emit: if raw { Emit::Chunks } else { Emit::Content },
-                    persistent: response.persistent,
+                    persistent: response.is_persistent(),
                     keep,
                     endless,
                 }))
@@ -481,9 +481,9 @@ impl<'a> Attempt<'a> {
 }
 
 /// Whether a 101 switches to nothing but what was offered (RFC 9110 section 7.8).
-fn switches_within(response: &ResponseHead<'_, '_>, offer: &[u8]) -> bool {
-    let lines = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("upgrade"));
-    let mut chosen = lines.flat_map(|header| list_items(header.value)).peekable();
+fn switches_within(response: &ResponseHead, offer: &[u8]) -> bool {
+    let lines = response.lines().filter(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+    let mut chosen = lines.flat_map(|(_, value)| list_items(value)).peekable();
     chosen.peek().is_some()
         && chosen.all(|protocol| list_items(offer).any(|item| item.eq_ignore_ascii_case(protocol)))
 }

@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::mem::MaybeUninit;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,10 +17,9 @@ use crate::backends::Passage;
 use crate::body::{Flow, Framing, Sink, Trail};
 use crate::buffer::{Buffer, Size};
 use crate::connection::After;
+use crate::framing::BodyLength;
 use crate::framing::chunked::Step;
-use crate::framing::response::ResponseHead;
-use crate::framing::scan::HeadScan;
-use crate::framing::{BodyLength, HEADER_LINES_MAX};
+use crate::framing::response::{ResponseHead, ResponseReader};
 use crate::outgoing::{self, HeadWriter, Persistence, ResponsePlan};
 use crate::pace::Pace;
 use crate::timer::Expired;
@@ -213,13 +211,14 @@ fn take_in<'x>(
     let most = space.len().min(most);
     let count = sent.lease.upstream.wire().try_read(&mut space[..most]).ok().filter(|&count| count > 0)?;
     outbox.advance(count);
-    let length = HeadScan::default().advance(outbox.filled()).ok().flatten();
-    let answer = length.and_then(|length| {
-        let (bytes, behind) = outbox.filled().split_at(length);
-        let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
-        let response = ResponseHead::parse_uninit(bytes, &mut lines, sent.to_head).ok()?;
+    let head = ResponseReader::new(worker.buffers.fields()).advance(outbox.filled()).ok().flatten();
+    let answer = head.and_then(|head| {
+        let response = if sent.to_head { head.into_answer_to_head() } else { head };
+        let length = response.len();
         let changes = if sent.changes { response_changes(asked, choice) } else { [none, none] };
-        translate(exchange, changes, &response, behind.len()).map(|answer| (length, answer))
+        let answer = translate(exchange, changes, &response, outbox.filled().len() - length);
+        worker.buffers.give_back(response.into_fields());
+        answer.map(|answer| (length, answer))
     });
     match answer {
         Some((length, (sink, status, keep, reuse))) => {
@@ -242,7 +241,7 @@ fn response_changes<'c>(asked: &'c Asked<'_, '_>, choice: &'c Choice<'_>) -> [&'
 fn translate<'x>(
     exchange: &Exchange<'x>,
     [rule, backend]: [&HeaderChanges; 2],
-    response: &ResponseHead<'_, '_>,
+    response: &ResponseHead,
     behind: usize,
 ) -> Option<(Sink<'x>, u16, bool, bool)> {
     let Exchange { caller, client, head, .. } = *exchange;
@@ -265,7 +264,7 @@ fn translate<'x>(
     };
     let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
     let sink = client.respond(&caller.worker.buffers, Framing::AsIs, write);
-    Some((sink, response.status, keep, response.persistent))
+    Some((sink, response.status, keep, response.is_persistent()))
 }
 
 /// Sends what the client did not take at once.

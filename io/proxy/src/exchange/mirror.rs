@@ -197,8 +197,8 @@ impl Duplicate {
         loop {
             let place = lease.upstream.await_head(&mut outbox, &worker.buffers, || usize::MAX).await.ok()?;
             let to_head = self.head.method() == "HEAD";
-            let read = |response: &crate::framing::response::ResponseHead<'_, '_>| {
-                (response.status, response.body, response.persistent)
+            let read = |response: &crate::framing::response::ResponseHead| {
+                (response.status, response.body, response.is_persistent())
             };
             let (status, body, persistent) =
                 lease.upstream.with_head(place, &mut outbox, to_head, read).ok()?;

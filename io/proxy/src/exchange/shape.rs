@@ -101,7 +101,7 @@ impl Default for Shape<'_> {
 
 impl<'a> Shape<'a> {
     /// What becomes of a backend's final response.
-    pub fn of(attempt: &Attempt<'a>, response: &ResponseHead<'_, '_>) -> Shape<'a> {
+    pub fn of(attempt: &Attempt<'a>, response: &ResponseHead) -> Shape<'a> {
         let head = attempt.exchange.head;
         if let Some(web) = attempt.web {
             return Shape::of_call(web, head, response);
@@ -127,9 +127,9 @@ impl<'a> Shape<'a> {
         }
     }
 
-    fn of_call(web: &Web, head: &RequestHead, response: &ResponseHead<'_, '_>) -> Shape<'a> {
-        let content_type = response.headers.iter().find(|line| is_content_type(line.name));
-        if !content_type.is_some_and(|line| is_grpc(line.value)) || head.method() == "HEAD" {
+    fn of_call(web: &Web, head: &RequestHead, response: &ResponseHead) -> Shape<'a> {
+        let content_type = response.lines().find(|(name, _)| is_content_type(name));
+        if !content_type.is_some_and(|(_, value)| is_grpc(value)) || head.method() == "HEAD" {
             // It is no answer to a call; what is said of gRPC by HTTP's statuses holds for gRPC-Web.
             return Shape::default();
         }
@@ -147,7 +147,7 @@ impl<'a> Shape<'a> {
         Shape { length: Some(length), left_out: is_content_type, lines, body, ..Shape::default() }
     }
 
-    fn of_page(page: &'a Page, attempt: &Attempt<'a>, response: &ResponseHead<'_, '_>) -> Shape<'a> {
+    fn of_page(page: &'a Page, attempt: &Attempt<'a>, response: &ResponseHead) -> Shape<'a> {
         let status = page.status.unwrap_or(response.status);
         let mut lines = Vec::new();
         if let Some(content_type) = &page.content_type {
@@ -181,7 +181,7 @@ impl<'a> Shape<'a> {
     }
 
     /// None: it stays as it is.
-    fn compressed(attempt: &Attempt<'_>, response: &ResponseHead<'_, '_>) -> Option<Shape<'a>> {
+    fn compressed(attempt: &Attempt<'_>, response: &ResponseHead) -> Option<Shape<'a>> {
         let worker = &attempt.exchange.caller.worker;
         let policy = &attempt.responses?.compression;
         let (head, caller) = (attempt.exchange.head, attempt.exchange.caller);
@@ -260,7 +260,7 @@ impl<'a> Shape<'a> {
 
 /// What a response is told its length by that has none: HTTP/2 ends it with its head, which HTTP/1 cannot; and one that
 /// gets a status which has a body.
-fn delimited(attempt: &Attempt<'_>, response: &ResponseHead<'_, '_>, status: u16) -> Option<BodyLength> {
+fn delimited(attempt: &Attempt<'_>, response: &ResponseHead, status: u16) -> Option<BodyLength> {
     let head = attempt.exchange.head;
     if is_bodiless(status, head.method() == "HEAD") {
         return None;

@@ -6,6 +6,7 @@
 use super::Malformed;
 use super::fields::Fields;
 use super::lines::Kind;
+use super::scan::{is_text, is_token};
 
 /// The longest chunk-size line: 15 digits, an extension of 256 bytes, CRLF.
 const SIZE_LINE_BYTES_MAX: usize = 15 + 256 + 2;
@@ -170,7 +171,7 @@ impl ChunkScanner {
     fn size_line(&mut self, text: &[u8]) -> Result<usize, Malformed> {
         let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let extension = &text[digits..];
-        let clean = extension.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        let clean = extension.iter().all(|&byte| is_text(byte));
         self.extension_bytes += extension.len();
         let fits = matches!(digits, 1..=15) && self.extension_bytes <= EXTENSION_BYTES_MAX;
         if !fits || !clean || !(extension.is_empty() || extension[0] == b';') {
@@ -209,7 +210,7 @@ impl ChunkScanner {
         }
         let colon = text.iter().position(|&byte| byte == b':').ok_or(Malformed::CHUNK)?;
         let (name, value) = text.split_at(colon);
-        let clean = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        let clean = value.iter().all(|&byte| is_text(byte));
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) || !clean {
             return Err(Malformed::CHUNK);
         }
@@ -257,15 +258,10 @@ fn may_begin_size_line(part: &[u8]) -> bool {
     }
 }
 
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// Whether a trailer of this name is passed on.
 pub fn may_pass(name: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(name) else { return false };
     let conditional = matches!(name, [b'i' | b'I', b'f' | b'F', b'-' | b'_', ..]);
     Kind::of(name) == Kind::Plain
         && !conditional
-        && !TRAILERS_DROPPED.iter().any(|dropped| tidegate_traffic::client::alias(dropped, text))
+        && !TRAILERS_DROPPED.iter().any(|dropped| tidegate_traffic::client::alias(dropped, name))
 }

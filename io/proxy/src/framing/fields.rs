@@ -5,6 +5,7 @@ use std::ops::Range;
 use tidegate_traffic::HeaderLines;
 
 use super::lines::Kind;
+use super::scan::LinePlace;
 
 /// Where something stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,11 @@ impl Span {
 pub struct TextSpan(Span);
 
 impl TextSpan {
+    /// Where nothing but ASCII stands.
+    pub(super) fn of_ascii(span: Span) -> TextSpan {
+        TextSpan(span)
+    }
+
     /// Where a part of `whole` stands in it.
     pub fn within(whole: &[u8], part: &str) -> TextSpan {
         let at = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
@@ -38,15 +44,21 @@ impl TextSpan {
     }
 }
 
-/// One line; `end` is where the next begins.
+/// One line, in as few bytes as may be: whoever looks for one looks at all.
 #[derive(Clone, Copy, Debug)]
 struct Line {
-    name: TextSpan,
+    name_at: u32,
     value: Span,
-    end: u32,
+    name_len: u16,
     kind: Kind,
     /// Whether it is written as the proxy would: one space before the value, none behind it.
     tidy: bool,
+}
+
+impl Line {
+    fn name(&self) -> TextSpan {
+        TextSpan(Span { at: self.name_at, len: self.name_len.into() })
+    }
 }
 
 /// Field lines, and the bytes that hold them and whatever else belongs to a head.
@@ -89,29 +101,39 @@ impl Fields {
         TextSpan(self.push_bytes(text.as_bytes()))
     }
 
-    /// Adds a line. The name is a token (one that is not even ASCII is left out) and the value has no control characters but
-    /// tabs.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        if !name.is_ascii() {
-            return;
-        }
-        let name_span = TextSpan(self.push_bytes(name));
-        self.bytes.extend_from_slice(b": ");
-        let value_span = self.push_bytes(value);
-        self.bytes.extend_from_slice(b"\r\n");
-        let kind = Kind::of(name);
-        let end = self.bytes.len() as u32;
-        self.lines.push(Line { name: name_span, value: value_span, end, kind, tidy: true });
+    /// Adds text of nothing but ASCII that belongs to no line.
+    pub(super) fn push_ascii(&mut self, text: &[u8]) -> TextSpan {
+        debug_assert!(text.is_ascii());
+        TextSpan(self.push_bytes(text))
     }
 
-    /// Names a line that stands in `bytes`, which are the first to be added, after all lines before it; `end` is behind
-    /// its line break.
-    pub fn place(&mut self, bytes: &[u8], name: TextSpan, value: Span, end: usize, kind: Kind) {
-        let colon = name.0.at + name.0.len;
-        let tidy = value.at == colon + 2
-            && bytes.get(colon as usize + 1) == Some(&b' ')
-            && end == (value.at + value.len) as usize + 2;
-        self.lines.push(Line { name, value, end: end as u32, kind, tidy });
+    /// Adds a line. The name is a token (one that is not even ASCII, or has 64 KiB, is left out) and the value has no control
+    /// characters but tabs.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.push_kind(Kind::of(name), name, value);
+    }
+
+    /// The same, where the kind is known.
+    pub fn push_kind(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        let (Ok(name_len), true) = (u16::try_from(name.len()), name.is_ascii()) else { return };
+        self.bytes.reserve(name.len() + value.len() + 4);
+        let name_at = self.push_bytes(name).at;
+        self.bytes.extend_from_slice(b": ");
+        let value = self.push_bytes(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.lines.push(Line { name_at, value, name_len, kind, tidy: true });
+    }
+
+    /// Names a line of a head of at most 64 KiB, which is the first that is added to the bytes, after all its lines; the
+    /// name is a token.
+    pub(super) fn place(&mut self, line: LinePlace, kind: Kind) {
+        self.lines.push(Line {
+            name_at: line.name as u32,
+            value: Span::new(line.value, line.value_end - line.value),
+            name_len: (line.colon - line.name) as u16,
+            kind,
+            tidy: line.tidy,
+        });
     }
 
     /// Whether a line has no white space around its value but the usual one, so that it may be copied as it is (RFC 9110
@@ -129,15 +151,16 @@ impl Fields {
     pub(super) fn text(&self, span: TextSpan) -> &str {
         let bytes = self.at(span.0);
         debug_assert!(std::str::from_utf8(bytes).is_ok(), "a span of another list");
-        // SAFETY: a `TextSpan` is only made of a `&str`, or of ASCII, that stands in the bytes of this list; bytes are added
-        // behind others and never changed. Spans are kept beside their list only, by `RequestHead` and by the lines here.
+        // SAFETY: a `TextSpan` is only made of a `&str`, or of ASCII, that stands in the bytes of this list: names and methods
+        // are tokens, hosts are authorities, plain paths and queries are URIs, and phrases are looked through. Bytes are added
+        // behind others and never changed. Spans are kept beside their list only, by heads and by the lines here.
         unsafe { std::str::from_utf8_unchecked(bytes) }
     }
 
     /// Kind, name and value of a line.
     pub fn entry(&self, index: usize) -> Option<(Kind, &str, &[u8])> {
         let line = self.lines.get(index)?;
-        Some((line.kind, self.text(line.name), self.at(line.value)))
+        Some((line.kind, self.text(line.name()), self.at(line.value)))
     }
 
     /// Which kind a line is.
@@ -147,13 +170,16 @@ impl Fields {
 
     /// All lines.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.lines.iter().map(|line| (self.text(line.name), self.at(line.value)))
+        self.lines.iter().map(|line| (self.text(line.name()), self.at(line.value)))
     }
 
-    /// Lines as HTTP/1 writes them, each with its line break, in one piece.
+    /// Lines as HTTP/1 writes them, each with its line break, in one piece. The last is tidy.
     pub fn run(&self, range: Range<usize>) -> &[u8] {
         match self.lines.get(range).map(|lines| (lines.first(), lines.last())) {
-            Some((Some(first), Some(last))) => &self.bytes[first.name.0.at as usize..last.end as usize],
+            Some((Some(first), Some(last))) => {
+                let end = last.value.range().end + 2;
+                self.bytes.get(first.name_at as usize..end).unwrap_or_default()
+            }
             _ => &[],
         }
     }
@@ -161,8 +187,8 @@ impl Fields {
     /// The value of the first line of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let same = |line: &&Line| {
-            line.name.0.len as usize == name.len()
-                && self.at(line.name.0).eq_ignore_ascii_case(name.as_bytes())
+            usize::from(line.name_len) == name.len()
+                && self.at(line.name().0).eq_ignore_ascii_case(name.as_bytes())
         };
         self.lines.iter().find(same).map(|line| self.at(line.value))
     }
@@ -171,7 +197,7 @@ impl Fields {
 impl HeaderLines for Fields {
     fn line(&self, index: usize) -> Option<(&str, &[u8])> {
         let line = self.lines.get(index)?;
-        Some((self.text(line.name), self.at(line.value)))
+        Some((self.text(line.name()), self.at(line.value)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! What header lines say about the message itself: length, coding, connection options.
 
-use httparse::Header;
 use tidegate_traffic::client::{alias, is_claim};
 
 use super::{BodyLength, CONNECTION_OPTIONS_MAX, Malformed};
@@ -23,18 +22,7 @@ pub struct FramingLines {
 }
 
 impl FramingLines {
-    /// Reads the framing of a head. The lines have passed `httparse`: names are tokens, values have no control characters.
-    pub fn read(headers: &[Header<'_>]) -> Result<FramingLines, Malformed> {
-        let mut lines = FramingLines::default();
-        for header in headers {
-            if matches!(header.name.len(), 10 | 14 | 17) {
-                lines.line(Kind::of(header.name.as_bytes()), header.value)?;
-            }
-        }
-        Ok(lines)
-    }
-
-    /// Takes in a line.
+    /// Takes in a line. The value has no control characters but tabs.
     pub fn line(&mut self, kind: Kind, value: &[u8]) -> Result<(), Malformed> {
         match kind {
             Kind::Connection => self.read_connection(value),
@@ -49,28 +37,42 @@ impl FramingLines {
     }
 
     fn read_connection(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        for option in list_items(value) {
+        if self.read_option(value) {
             self.options += 1;
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
-            } else {
-                self.names_headers = true;
+        } else {
+            // It is a list, or names a header.
+            for option in list_items(value) {
+                self.options += 1;
+                self.names_headers |= !self.read_option(option);
             }
         }
         if self.options > CONNECTION_OPTIONS_MAX { Err(Malformed::CONNECTION) } else { Ok(()) }
     }
 
+    /// Whether it is an option that is no header's name.
+    fn read_option(&mut self, option: &[u8]) -> bool {
+        match option.len() {
+            5 if is(option, b"close") => self.close = true,
+            10 if is(option, b"keep-alive") => self.keep_alive = true,
+            7 if is(option, b"upgrade") => self.upgrade = true,
+            _ => return false,
+        }
+        true
+    }
+
     /// Digits only, at most 19; a second line must say the same (RFC 9112 section 6.3).
     fn read_length(&mut self, value: &[u8]) -> Result<(), Malformed> {
-        let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-        if !digits {
+        if !matches!(value.len(), 1..=19) {
             return Err(Malformed::LENGTH);
         }
-        let length = value.iter().fold(0, |number: u64, digit| number * 10 + u64::from(digit - b'0'));
+        let mut length = 0;
+        for byte in value {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(Malformed::LENGTH);
+            }
+            length = length * 10 + u64::from(digit);
+        }
         match self.length.replace(length) {
             Some(other) if other != length => Err(Malformed::LENGTH),
             _ => Ok(()),
@@ -131,36 +133,30 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of a name in any case.
+    /// The kind of a name, which is a token, in any case.
     pub fn of(name: &[u8]) -> Kind {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
-            2 if is("te") => return Kind::Te,
-            4 if is("host") => return Kind::Host,
-            5 if is("proxy") => return Kind::Hop,
-            6 if is("expect") => return Kind::Expect,
-            7 if is("upgrade") => return Kind::Upgrade,
-            10 => match name[0] | 0x20 {
-                b'c' if is("connection") => return Kind::Connection,
-                b'k' if is("keep-alive") => return Kind::Hop,
-                b't' if is("tracestate") => return Kind::Trace,
-                _ => {}
-            },
-            11 if is("traceparent") => return Kind::Trace,
-            14 if is("content-length") => return Kind::Length,
-            14 if is("http2-settings") => return Kind::Hop,
-            16 if is("proxy-connection") => return Kind::Hop,
-            17 if is("transfer-encoding") => return Kind::Coding,
-            18 if is("proxy-authenticate") => return Kind::Hop,
-            19 if is("proxy-authorization") => return Kind::Hop,
-            0..4 => return Kind::Plain,
+            2 if is(name, b"te") => return Kind::Te,
+            4 if is(name, b"host") => return Kind::Host,
+            5 if is(name, b"proxy") => return Kind::Hop,
+            6 if is(name, b"expect") => return Kind::Expect,
+            7 if is(name, b"upgrade") => return Kind::Upgrade,
+            10 if is(name, b"connection") => return Kind::Connection,
+            10 if is(name, b"keep-alive") => return Kind::Hop,
+            10 if is(name, b"tracestate") => return Kind::Trace,
+            11 if is(name, b"traceparent") => return Kind::Trace,
+            14 if is(name, b"content-length") => return Kind::Length,
+            14 if is(name, b"http2-settings") => return Kind::Hop,
+            16 if is(name, b"proxy-connection") => return Kind::Hop,
+            17 if is(name, b"transfer-encoding") => return Kind::Coding,
+            18 if is(name, b"proxy-authenticate") => return Kind::Hop,
+            19 if is(name, b"proxy-authorization") => return Kind::Hop,
             _ => {}
         }
         // What follows is about aliases, and about claims, which all begin with one of four letters.
-        if name.len() < 9 || !matches!(name[0] | 0x20, b'c' | b'f' | b't' | b'x') {
+        if name.len() < 9 || !matches!(name[0] | FOLD, b'c' | b'f' | b't' | b'x') {
             return Kind::Plain;
         }
-        let Ok(name) = std::str::from_utf8(name) else { return Kind::Plain };
         match name.len() {
             12 if alias(crate::outgoing::REQUEST_ID, name) => Kind::RequestId,
             14 if alias("content-length", name) => Kind::FramingAlias,
@@ -175,6 +171,30 @@ impl Kind {
         use Kind::{Coding, Connection, FramingAlias, Hop, Length, Te, Upgrade};
         matches!(self, Hop | Connection | Length | Coding | Upgrade | Te | FramingAlias)
     }
+}
+
+/// The bit in which letters differ in case; what else it changes in visible ASCII is no part of a known name.
+const FOLD: u8 = 0x20;
+
+/// Whether a text without control characters is `known`, which is of lower-case letters, digits and dashes, in any case.
+/// By words: a name is one or two.
+#[inline]
+fn is<const N: usize>(text: &[u8], known: &[u8; N]) -> bool {
+    let Some(text) = text.first_chunk::<N>().filter(|whole| whole.len() == text.len()) else { return false };
+    (0..N.div_ceil(8)).fold(0, |differ, index| {
+        let at = (index * 8).min(N.saturating_sub(8));
+        differ | (word(text, at) | FOLDS) ^ (word(known, at) | FOLDS)
+    }) == 0
+}
+
+const FOLDS: u64 = u64::from_le_bytes([FOLD; 8]);
+
+/// Up to eight bytes from `at` on.
+#[inline]
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word[..N.min(8)].copy_from_slice(&bytes[at..at + N.min(8)]);
+    u64::from_le_bytes(word)
 }
 
 /// Whether a header belongs to one connection only and is never passed on (RFC 9110 section 7.6.1), or is one that

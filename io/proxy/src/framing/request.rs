@@ -2,18 +2,16 @@
 //! connection's buffer is free again.
 
 use std::borrow::Cow;
-use std::mem::MaybeUninit;
 
-use httparse::{Error, ParserConfig, Request, Status};
 use tidegate_coding::grpc_web::{self, Spoken};
 use tidegate_traffic::HeaderLines;
-use tidegate_traffic::host::Authority;
-use tidegate_traffic::path::{PathError, normalise, normalise_query, split_query};
+use tidegate_traffic::block::{self, Block};
+use tidegate_traffic::host::is_authority;
+use tidegate_traffic::path::{PathError, normalise, normalise_query, plain_target, split_query};
 
-#[cfg(any(test, fuzzing))]
-use super::HEADER_LINES_MAX;
 use super::fields::{Fields, Span, TextSpan};
 use super::lines::{FramingLines, Kind};
+use super::scan::{HeadScan, LinePlace, Message, is_token};
 use super::{BodyLength, HEAD_CEILING, Malformed};
 use crate::http2::WEBSOCKET;
 
@@ -61,63 +59,9 @@ impl RequestHead {
     /// Takes apart `bytes`, one whole HTTP/1 head with its blank line.
     #[cfg(any(test, fuzzing))]
     pub fn parse(bytes: &[u8]) -> Result<RequestHead, Malformed> {
-        RequestHead::parse_into(bytes, Fields::default(), HEADER_LINES_MAX)
-    }
-
-    /// Takes apart `bytes` into an empty field list. More than `lines_max` lines (at most 256) are refused.
-    pub fn parse_into(bytes: &[u8], mut fields: Fields, lines_max: usize) -> Result<RequestHead, Malformed> {
-        let mut headers = [const { MaybeUninit::uninit() }; HEAD_CEILING.1];
-        let headers = &mut headers[..lines_max.min(HEAD_CEILING.1)];
-        let mut request = Request::new(&mut []);
-        match ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, headers) {
-            Ok(Status::Complete(length)) if length == bytes.len() => {}
-            Ok(_) => return Err(Malformed::SYNTAX),
-            Err(Error::TooManyHeaders) => return Err(Malformed::HEAD_TOO_LARGE),
-            Err(Error::Version) if asks_other_version(bytes) => return Err(Malformed::VERSION),
-            Err(Error::HeaderName | Error::HeaderValue) => return Err(Malformed::HEADER),
-            Err(_) => return Err(Malformed::SYNTAX),
-        }
-        let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version)
-        else {
-            return Err(Malformed::SYNTAX);
-        };
-        let http_1_0 = version == 0;
-        let span = |part: &[u8]| Span::new(part.as_ptr().addr() - bytes.as_ptr().addr(), part.len());
-        let text = |part: &str| TextSpan::within(bytes, part);
-        let mut framing = FramingLines::default();
-        let mut special = Special::default();
-        let mut starts =
-            request.headers.iter().skip(1).map(|next| next.name.as_ptr().addr() - bytes.as_ptr().addr());
-        for header in request.headers.iter() {
-            let kind = Kind::of(header.name.as_bytes());
-            if kind != Kind::Plain {
-                framing.line(kind, header.value)?;
-                special.line(kind, header.value, http_1_0)?;
-            }
-            let end = starts.next().unwrap_or(bytes.len() - 2);
-            fields.place(bytes, text(header.name), span(header.value), end, kind);
-        }
-        let body = framing.body(http_1_0)?;
-        let host = special.host(http_1_0)?;
-        fields.push_bytes(bytes);
-        let target = Target::parse(method, target)?;
-        let (path, query) = target.place(&mut fields, text);
-        let no_body = matches!(body, BodyLength::None | BodyLength::Length(0));
-        let upgrade = special.upgrade().filter(|_| framing.upgrade && no_body && !http_1_0);
-        Ok(RequestHead {
-            fields,
-            method: text(method),
-            authority: target.authority.or(host).map(text).unwrap_or_default(),
-            path,
-            query,
-            upgrade: upgrade.map(span),
-            bytes: bytes.len(),
-            body,
-            http_1_0,
-            http_2: false,
-            persistent: !framing.close && (!http_1_0 || framing.keep_alive),
-            names_headers: framing.names_headers,
-        })
+        let mut reader = RequestReader::new(Fields::default(), HEAD_CEILING.0, super::HEADER_LINES_MAX);
+        let head = reader.advance(bytes)?.filter(|head| head.len() == bytes.len());
+        head.ok_or(Malformed::SYNTAX)
     }
 
     /// A head that came as HTTP/2 fields, into an empty field list. The lines have passed the checks of RFC 9113 section
@@ -128,17 +72,20 @@ impl RequestHead {
         lines: impl Iterator<Item = (&'l [u8], &'l [u8])>,
         mut fields: Fields,
     ) -> Result<RequestHead, Malformed> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Malformed::SYNTAX);
         let upgrades = pseudo.protocol.is_some();
         // An extended CONNECT is what HTTP/1 spells GET with Upgrade.
-        let method = if upgrades { "GET" } else { text(pseudo.method)? };
-        let target = Target::parse(method, text(pseudo.path)?)?;
+        let method = if upgrades {
+            "GET"
+        } else {
+            std::str::from_utf8(pseudo.method).map_err(|_| Malformed::SYNTAX)?
+        };
+        is_served(method.as_bytes())?;
+        let target = Target::parse(method.as_bytes(), pseudo.path)?;
         if target.authority.is_some() {
             return Err(Malformed::TARGET);
         }
-        let authority =
-            std::str::from_utf8(pseudo.authority).ok().filter(|host| Authority::parse(host).is_some());
-        let authority = fields.push_text(authority.ok_or(Malformed::HOST)?);
+        let authority = Some(pseudo.authority).filter(|host| is_authority(host)).ok_or(Malformed::HOST)?;
+        let authority = fields.push_ascii(authority);
         let method = fields.push_text(method);
         let path = fields.push_text(&target.path);
         let query = target.query.as_ref().map(|query| fields.push_text(query));
@@ -148,7 +95,7 @@ impl RequestHead {
             if kind == Kind::FramingAlias {
                 return Err(Malformed::HEADER);
             }
-            fields.push(name, value);
+            fields.push_kind(kind, name, value);
         }
         Ok(RequestHead {
             fields,
@@ -260,52 +207,192 @@ impl HeaderLines for RequestHead {
     }
 }
 
-/// Whether the first line is a proper one but for the number of its version.
-fn asks_other_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|&byte| byte == b' ');
-    matches!((words.nth(2), words.next()), (Some(version), None) if version.starts_with(b"HTTP/"))
+/// Reads a request's head as it comes in.
+#[derive(Debug)]
+pub struct RequestReader {
+    scan: HeadScan,
+    parts: Parts,
 }
 
-/// The lines that say what the request is about.
-#[derive(Default)]
-struct Special<'b> {
-    host: Option<&'b str>,
-    upgrade: Option<&'b [u8]>,
-    upgrades: usize,
-}
+impl RequestReader {
+    /// A reader into an empty field list, of a head of so many bytes and lines at most; both within [`HEAD_CEILING`].
+    pub fn new(fields: Fields, bytes_max: usize, lines_max: usize) -> RequestReader {
+        let scan = HeadScan::new(bytes_max.min(HEAD_CEILING.0), lines_max.min(HEAD_CEILING.1));
+        RequestReader { scan, parts: Parts { fields, ..Parts::default() } }
+    }
 
-impl<'b> Special<'b> {
-    fn line(&mut self, kind: Kind, value: &'b [u8], http_1_0: bool) -> Result<(), Malformed> {
-        match kind {
-            Kind::Host => {
-                let host = std::str::from_utf8(value).map_err(|_| Malformed::HOST)?;
-                if self.host.replace(host).is_some() || Authority::parse(host).is_none() {
-                    return Err(Malformed::HOST);
-                }
-            }
-            Kind::Expect => {
-                let known = http_1_0 || value.eq_ignore_ascii_case(b"100-continue");
-                known.then_some(()).ok_or(Malformed::EXPECTATION)?;
-            }
-            Kind::Upgrade => {
-                self.upgrades += 1;
-                self.upgrade = Some(value);
-            }
-            Kind::FramingAlias => return Err(Malformed::HEADER),
-            _ => {}
+    /// The head, once all of it is in `bytes`: then the reader is done. Every call must get the bytes of the call before and
+    /// what came after them.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<RequestHead>, Malformed> {
+        match self.scan.advance(bytes, &mut self.parts)? {
+            Some(length) => self.parts.finish(&bytes[..length]).map(Some),
+            None => Ok(None),
         }
+    }
+}
+
+/// What was read of a head so far.
+#[derive(Debug, Default)]
+struct Parts {
+    fields: Fields,
+    framing: FramingLines,
+    method_len: usize,
+    target_len: usize,
+    /// How long the path is, in a target that needs no second look.
+    plain_path: Option<usize>,
+    http_1_0: bool,
+    host: Option<Span>,
+    upgrade: Option<Span>,
+    upgrades: usize,
+    /// What is wrong with the lines taken together; told if every line is one.
+    flaw: Option<Malformed>,
+}
+
+impl Message for Parts {
+    fn first_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let (asked, http_1_0) = match (line.strip_suffix(b" HTTP/1.1"), line.strip_suffix(b" HTTP/1.0")) {
+            (Some(asked), _) => (asked, false),
+            (_, Some(asked)) => (asked, true),
+            _ => return Err(Parts::no_first_line(line)),
+        };
+        let method_len = block::span(asked, 0, |block| block.letters().bits(), is_token);
+        let target = match asked.get(method_len..) {
+            Some([b' ', target @ ..]) if method_len > 0 && !target.is_empty() => target,
+            _ => return Err(Malformed::SYNTAX),
+        };
+        self.plain_path = plain_target(target);
+        if self.plain_path.is_none() && !is_target(target) {
+            return Err(Malformed::SYNTAX);
+        }
+        (self.method_len, self.target_len, self.http_1_0) = (method_len, target.len(), http_1_0);
         Ok(())
     }
 
-    fn host(&self, http_1_0: bool) -> Result<Option<&'b str>, Malformed> {
-        if self.host.is_none() && !http_1_0 { Err(Malformed::HOST) } else { Ok(self.host) }
+    /// A proper line but for the number of its version is refused as such.
+    #[cold]
+    fn no_first_line(line: &[u8]) -> Malformed {
+        let line = line.split(|&byte| byte == b'\r').next().unwrap_or_default();
+        let mut words = line.split(|&byte| byte == b' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let is_method = !method.is_empty() && method.iter().all(|&byte| is_token(byte));
+        let is_other = words.next().is_some_and(|version| {
+            let is_ours = version.starts_with(b"HTTP/1.1") || version.starts_with(b"HTTP/1.0");
+            version.starts_with(b"HTTP/") && !is_ours
+        });
+        let is_all = words.next().is_none();
+        if is_method && is_target(target) && is_other && is_all {
+            Malformed::VERSION
+        } else {
+            Malformed::SYNTAX
+        }
     }
 
-    /// What may be upgraded to. Over a tunnel that an upstream opens for h2c, requests would pass unseen.
-    fn upgrade(&self) -> Option<&'b [u8]> {
-        let h2c = |value: &[u8]| value.to_ascii_lowercase().windows(3).any(|part| part == b"h2c");
-        self.upgrade.filter(|value| self.upgrades == 1 && !value.is_empty() && !h2c(value))
+    #[inline]
+    fn header(&mut self, head: &[u8], line: LinePlace) {
+        let kind = Kind::of(&head[line.name..line.colon]);
+        if kind != Kind::Plain {
+            self.note(kind, &head[line.value..line.value_end], line.value);
+        }
+        self.fields.place(line, kind);
+    }
+}
+
+/// Whether it can be a target: visible characters, and text if there are others than ASCII's.
+fn is_target(target: &[u8]) -> bool {
+    let visible = |block: Block| block.within(b'!', b'~').bits();
+    !target.is_empty()
+        && block::span(target, 0, visible, |byte| byte >= 0x80) == target.len()
+        && std::str::from_utf8(target).is_ok()
+}
+
+impl Parts {
+    /// Takes in a line that says what the request is about.
+    fn note(&mut self, kind: Kind, value: &[u8], at: usize) {
+        let flaw = match kind {
+            Kind::Connection | Kind::Length | Kind::Coding => self.framing.line(kind, value).err(),
+            Kind::Host => {
+                let is_second = self.host.replace(Span::new(at, value.len())).is_some();
+                (is_second || !is_authority(value)).then_some(Malformed::HOST)
+            }
+            Kind::Expect => {
+                let known = self.http_1_0 || value.eq_ignore_ascii_case(b"100-continue");
+                (!known).then_some(Malformed::EXPECTATION)
+            }
+            Kind::Upgrade => {
+                self.upgrades += 1;
+                self.upgrade = Some(Span::new(at, value.len()));
+                None
+            }
+            Kind::FramingAlias => Some(Malformed::HEADER),
+            _ => None,
+        };
+        if self.flaw.is_none() {
+            self.flaw = flaw;
+        }
+    }
+
+    /// Puts the head together, of which every line has been taken in.
+    fn finish(&mut self, bytes: &[u8]) -> Result<RequestHead, Malformed> {
+        let Parts { ref framing, method_len, target_len, http_1_0, .. } = *self;
+        if let Some(flaw) = self.flaw {
+            return Err(flaw);
+        }
+        let body = framing.body(http_1_0)?;
+        if self.host.is_none() && !http_1_0 {
+            return Err(Malformed::HOST);
+        }
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.push_bytes(bytes);
+        let target_at = method_len + 1;
+        let (method, target) = (&bytes[..method_len], &bytes[target_at..target_at + target_len]);
+        is_served(method)?;
+        let host = self.host.map(TextSpan::of_ascii).unwrap_or_default();
+        let (authority, path, query) = match self.plain_path {
+            Some(path_len) => {
+                let part = |at, end| TextSpan::of_ascii(Span::new(target_at + at, end - at));
+                let query = (path_len < target_len).then(|| part(path_len + 1, target_len));
+                (host, part(0, path_len), query)
+            }
+            None => {
+                let text = |part: &str| TextSpan::within(bytes, part);
+                let target = Target::parse(method, target)?;
+                let (path, query) = target.place(&mut fields, text);
+                (target.authority.map_or(host, text), path, query)
+            }
+        };
+        let no_body = matches!(body, BodyLength::None | BodyLength::Length(0));
+        let upgrades = self.upgrades == 1 && framing.upgrade && no_body && !http_1_0;
+        let upgrade = self.upgrade.filter(|&upgrade| upgrades && may_switch_to(fields.at(upgrade)));
+        Ok(RequestHead {
+            fields,
+            method: TextSpan::of_ascii(Span::new(0, method_len)),
+            authority,
+            path,
+            query,
+            upgrade,
+            bytes: bytes.len(),
+            body,
+            http_1_0,
+            http_2: false,
+            persistent: !framing.close && (!http_1_0 || framing.keep_alive),
+            names_headers: framing.names_headers,
+        })
+    }
+}
+
+/// What may be upgraded to. Over a tunnel that an upstream opens for h2c, requests would pass unseen.
+fn may_switch_to(protocols: &[u8]) -> bool {
+    let is_h2c = |part: &[u8]| part.eq_ignore_ascii_case(b"h2c");
+    !protocols.is_empty() && !protocols.windows(3).any(is_h2c)
+}
+
+/// Whether requests with this method can be served at all.
+fn is_served(method: &[u8]) -> Result<(), Malformed> {
+    match method {
+        b"CONNECT" => Err(Malformed::METHOD),
+        // The beginning of HTTP/2's preface: no client may ever send it as a method (RFC 9113 section 11.6).
+        b"PRI" => Err(Malformed::PRI),
+        _ => Ok(()),
     }
 }
 
@@ -319,14 +406,9 @@ struct Target<'b> {
 }
 
 impl<'b> Target<'b> {
-    fn parse(method: &str, target: &'b str) -> Result<Target<'b>, Malformed> {
-        match method {
-            "CONNECT" => return Err(Malformed::METHOD),
-            // The beginning of HTTP/2's preface: no client may ever send it as a method (RFC 9113 section 11.6).
-            "PRI" => return Err(Malformed::PRI),
-            _ => {}
-        }
-        if target == "*" && method == "OPTIONS" {
+    fn parse(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, Malformed> {
+        let target = std::str::from_utf8(target).map_err(|_| Malformed::SYNTAX)?;
+        if target == "*" && method == b"OPTIONS" {
             return Ok(Target { authority: None, path: target.into(), query: None, is_literal: true });
         }
         if target.starts_with('/') {
@@ -337,10 +419,10 @@ impl<'b> Target<'b> {
             _ => return Err(Malformed::TARGET),
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if Authority::parse(authority).is_none() {
+        if !is_authority(authority.as_bytes()) {
             return Err(Malformed::HOST);
         }
-        if path.is_empty() && method == "OPTIONS" {
+        if path.is_empty() && method == b"OPTIONS" {
             // That is how a client asks a proxy about the server itself (RFC 9112 section 3.2.4).
             let path = Cow::Borrowed("*");
             return Ok(Target { authority: Some(authority), path, query: None, is_literal: false });

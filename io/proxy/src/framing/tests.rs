@@ -1,20 +1,20 @@
 //! Tables of what is accepted and what is refused, smuggling vectors first; and parsers that never panic.
 
-use httparse::EMPTY_HEADER;
+mod cost;
+mod heads;
+mod oracle;
+
 use proptest::prelude::*;
 
 use super::chunked::{ChunkScanner, Emit, may_pass};
-use super::request::RequestHead;
+use super::fields::Fields;
+use super::request::{RequestHead, RequestReader};
 use super::response::ResponseHead;
-use super::scan::HeadScan;
 use super::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed};
 
-/// Scan and parse, as a connection does: the head's length comes from the scan.
+/// As a connection does it, which has all bytes at once.
 fn request(bytes: &[u8]) -> Result<Option<RequestHead>, Malformed> {
-    match HeadScan::default().advance(bytes)? {
-        Some(length) => RequestHead::parse(&bytes[..length]).map(Some),
-        None => Ok(None),
-    }
+    RequestReader::new(Fields::default(), HEAD_BYTES_MAX, HEADER_LINES_MAX).advance(bytes)
 }
 
 fn get(lines: &str) -> Result<RequestHead, Malformed> {
@@ -253,9 +253,8 @@ fn upgrades() {
 }
 
 fn response(text: &str, to_head: bool) -> Result<(u16, BodyLength, bool), Malformed> {
-    let mut headers = [EMPTY_HEADER; HEADER_LINES_MAX];
-    let head = ResponseHead::parse(text.as_bytes(), &mut headers, to_head)?;
-    Ok((head.status, head.body, head.persistent))
+    let head = ResponseHead::parse(text.as_bytes(), to_head)?;
+    Ok((head.status, head.body, head.is_persistent()))
 }
 
 /// How long a response is follows from status, request and framing; ambiguous ones are refused.
@@ -386,37 +385,7 @@ fn chunks_that_smuggle() {
     }
 }
 
-/// Pieces of heads, so that random ones come near to what parsers accept.
-fn head_like() -> impl Strategy<Value = Vec<u8>> {
-    let part = prop_oneof![
-        Just(&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]),
-        Just(&b"HTTP/1.1 200 OK\r\n"[..]),
-        Just(&b"Transfer-Encoding: chunked\r\n"[..]),
-        Just(&b"Content-Length: 9\r\n"[..]),
-        Just(&b"Connection: a, close\r\n"[..]),
-        Just(&b"http://a:1/?x"[..]),
-        Just(&b"\r\n"[..]),
-        Just(&b"\xff\x00 :\n"[..]),
-    ]
-    .prop_map(<[u8]>::to_vec);
-    let part = prop_oneof![3 => part, 1 => proptest::collection::vec(any::<u8>(), 0..8)];
-    proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
-}
-
 proptest! {
-    /// No bytes make the head parsers panic, and scanning in pieces finds the same end as scanning at once.
-    #[test]
-    fn heads_never_panic(bytes in head_like(), cut in 0usize..64) {
-        let whole = HeadScan::default().advance(&bytes);
-        let mut scan = HeadScan::default();
-        let pieces = scan.advance(&bytes[..cut.min(bytes.len())]);
-        prop_assert_eq!(match pieces { Ok(None) => scan.advance(&bytes), found => found }, whole);
-        let _ = RequestHead::parse(&bytes);
-        let _ = request(&bytes);
-        let mut headers = [EMPTY_HEADER; HEADER_LINES_MAX];
-        let _ = ResponseHead::parse(&bytes, &mut headers, false);
-    }
-
     /// No bytes make the chunk scanner panic, and how they are cut changes nothing.
     #[test]
     fn chunks_never_panic(

@@ -1,12 +1,10 @@
 //! A health check by HTTP: a request without body, and the status of its answer; the body is not waited for.
 
-use std::mem::MaybeUninit;
-
 use super::http2;
 use super::probe::{Unfit, receive, send};
-use crate::framing::response::ResponseHead;
-use crate::framing::scan::HeadScan;
-use crate::framing::{HEADER_LINES_MAX, Malformed};
+use crate::framing::Malformed;
+use crate::framing::fields::Fields;
+use crate::framing::response::ResponseReader;
 use crate::wire::Wire;
 
 /// Who asks.
@@ -35,15 +33,15 @@ pub async fn ask(wire: &Wire, request: &Request<'_>, by_http2: bool) -> Result<u
     send(wire, head.as_bytes()).await?;
     let mut answer = Vec::new();
     for _ in 0..INTERIM_MAX {
-        let mut scan = HeadScan::default();
-        let length = loop {
-            match scan.advance(&answer)? {
-                Some(length) => break length,
+        let mut reader = ResponseReader::new(Fields::default());
+        let head = loop {
+            match reader.advance(&answer)? {
+                Some(head) => break head,
                 None => receive(wire, &mut answer).await?,
             }
         };
-        let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
-        let status = ResponseHead::parse_uninit(&answer[..length], &mut lines, *method == "HEAD")?.status;
+        let length = head.len();
+        let status = head.status;
         if status >= 200 {
             return Ok(status);
         }

@@ -2,10 +2,8 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
-use std::mem::MaybeUninit;
 use std::rc::Rc;
 
-use httparse::Header;
 use tidegate_http2::Fields;
 
 use super::head::BlockWriter;
@@ -14,6 +12,7 @@ use super::session::Session;
 use super::stream::Stream;
 use super::websocket::{self, Accept};
 use crate::buffer::Buffers;
+use crate::framing::fields::Fields as Lines;
 use crate::framing::response::ResponseHead;
 use crate::framing::{BodyLength, HEADER_LINES_MAX, Malformed};
 use crate::outgoing::HeadWriter;
@@ -91,17 +90,17 @@ impl Call {
     }
 
     /// Reads the head that came.
-    pub fn with_head<T>(
-        &self,
-        to_head: bool,
-        read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
-    ) -> Result<T, Malformed> {
+    pub fn with_head<T>(&self, to_head: bool, read: impl FnOnce(&ResponseHead) -> T) -> Result<T, Malformed> {
         let Some((fields, is_all)) = self.arrived.take() else { return Err(Malformed::SYNTAX) };
         let accept = self.accept.get();
         let tunnel = self.tunnel.get().then_some(accept.as_ref());
-        let result = read_head(&fields, is_all, to_head, tunnel, read);
-        self.session.worker.http2.keep_fields(fields);
-        result
+        let worker = &self.session.worker;
+        let head = read_head(&fields, is_all, to_head, tunnel, worker.buffers.fields());
+        worker.http2.keep_fields(fields);
+        let head = head?;
+        let result = read(&head);
+        worker.buffers.give_back(head.into_fields());
+        Ok(result)
     }
 
     /// The body behind the head of a final response.
@@ -119,37 +118,33 @@ impl Drop for Call {
     }
 }
 
-fn read_head<T>(
+/// The head as every version of HTTP has it, its lines in an empty list.
+fn read_head(
     fields: &Fields,
     is_all: bool,
     to_head: bool,
     tunnel: Option<Option<&Accept>>,
-    read: impl FnOnce(&ResponseHead<'_, '_>) -> T,
-) -> Result<T, Malformed> {
+    mut lines: Lines,
+) -> Result<ResponseHead, Malformed> {
     let status = fields.status().ok_or(Malformed::SYNTAX)?;
     let opened = tunnel.filter(|_| matches!(status, 200..=299) && !is_all);
     // What HTTP/1 says of it besides.
-    let protocol = opened.map(|_| Header { name: "upgrade", value: websocket::PROTOCOL });
-    let accept = opened.flatten().map(|accept| Header { name: "sec-websocket-accept", value: accept });
-    let mut room = [const { MaybeUninit::uninit() }; HEADER_LINES_MAX];
-    let mut count = 0;
-    let lines = fields.lines().map(|line| {
-        let name = std::str::from_utf8(line.name).map_err(|_| Malformed::HEADER)?;
-        Ok(Header { name, value: line.value })
-    });
-    for line in lines.chain(protocol.into_iter().chain(accept).map(Ok)) {
-        room.get_mut(count).ok_or(Malformed::HEAD_TOO_LARGE)?.write(line?);
-        count += 1;
+    let protocol = opened.map(|_| (&b"upgrade"[..], websocket::PROTOCOL));
+    let accept = opened.flatten().map(|accept| (&b"sec-websocket-accept"[..], &accept[..]));
+    let own = fields.lines().map(|line| (line.name, line.value));
+    for (name, value) in own.chain(protocol).chain(accept) {
+        if lines.len() == HEADER_LINES_MAX {
+            return Err(Malformed::HEAD_TOO_LARGE);
+        }
+        lines.push(name, value);
     }
-    // SAFETY: the first `count` places were written to, one after the other, by the loop above; a header owns nothing.
-    let headers = unsafe { std::slice::from_raw_parts(room.as_ptr().cast::<Header<'_>>(), count) };
     if opened.is_some() {
-        return Ok(read(&ResponseHead::switching(headers)));
+        return Ok(ResponseHead::switching(lines));
     }
     let body = match (is_all, fields.content_length()) {
         (true, _) => BodyLength::None,
         (false, Some(length)) => BodyLength::Length(length),
         (false, None) => BodyLength::Chunked,
     };
-    Ok(read(&ResponseHead::from_http2(status, headers, body, to_head)))
+    Ok(ResponseHead::from_http2(status, lines, body, to_head))
 }

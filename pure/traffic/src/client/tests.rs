@@ -207,10 +207,10 @@ fn proxy_headers() {
 #[test]
 fn claims() {
     for name in ["X-Forwarded-For", "x_forwarded_for", "Forwarded", "X-Real-IP", "x-forwarded_proto"] {
-        assert!(is_claim(name), "{name}");
+        assert!(is_claim(name.as_bytes()), "{name}");
     }
     for name in ["x-forwarded-fo", "x-forwarded-client-cert", "for", "x-request-id"] {
-        assert!(!is_claim(name), "{name}");
+        assert!(!is_claim(name.as_bytes()), "{name}");
     }
 }
 
@@ -251,7 +251,7 @@ proptest! {
         let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
         prop_assert_eq!(lines.len(), 5);
         for line in lines {
-            prop_assert!(is_claim(line.split_once(": ").unwrap().0));
+            prop_assert!(is_claim(line.split_once(": ").unwrap().0.as_bytes()));
         }
     }
 }
