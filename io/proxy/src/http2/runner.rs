@@ -38,8 +38,16 @@ struct Runner {
 }
 
 impl Runners {
-    /// Serves a request, in a task that rests or a new one.
+    /// Serves a request, in a task that rests or a new one; one of many when its turn comes, and until then it costs little.
     pub fn run(&self, job: Job) {
+        if job.waits {
+            drop(spawn_local(wait(job)));
+        } else {
+            self.serve(job);
+        }
+    }
+
+    fn serve(&self, job: Job) {
         let resting = self.0.borrow_mut().pop();
         match resting {
             Some(runner) => {
@@ -68,6 +76,13 @@ impl Runners {
     }
 }
 
+/// A request's time until its turn.
+async fn wait(job: Job) {
+    let worker = job.caller.worker.clone();
+    worker.turns.next().await;
+    worker.http2.runners.serve(job);
+}
+
 /// A task's life. A panic ends it, and resets the stream that it served.
 async fn serve(worker: Rc<Worker>, first: Job) {
     let watch = worker.clock.watch();
@@ -87,9 +102,6 @@ async fn serve(worker: Rc<Worker>, first: Job) {
                 .await
             }
         };
-        if job.waits {
-            worker.turns.next().await;
-        }
         super::server::serve(&job, &watch).await;
         worker.http2.keep_fields(job.fields);
         drop((job.stream, job.caller));

@@ -150,7 +150,7 @@ fn one_port_for_all() {
     let mut stranger = dial_tls(gateway.address, "nobody.example", &authority);
     assert!(stranger.write_all(b"x").is_err());
     drop(https);
-    let lines = gateway.log(3);
+    let lines = gateway.log(4);
     let relayed: Vec<_> = lines.iter().filter(|line| line["protocol"] == "TLS").collect();
     let of = |name: &str| relayed.iter().find(|line| line["host"] == name).unwrap();
     assert_eq!(of("a.pass.example")["listener"], "shop/edge/pass");
