@@ -7,6 +7,7 @@
 //! One task decides; it sleeps until a source, an interface, a learned route or a shell's progress wakes it. Each is a
 //! watch channel, so a burst costs one round and nothing queues up.
 
+mod parting;
 mod succession;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,7 @@ use crate::lock::KernelLock;
 use crate::log;
 use crate::machine::MachineWatch;
 use crate::memory::Leftovers;
+use crate::run::parting::Parting;
 use crate::run::succession::{Before, Closed, Succession, Turn, secret_of};
 use crate::settings::Settings;
 
@@ -100,6 +102,7 @@ struct Daemon {
     closed: BTreeSet<SocketKey>,
     noticed: Option<String>,
     leftovers: Leftovers,
+    parting: Parting,
     succession: Succession,
     /// What of the intent was carried out, by its speed.
     applied: intent::Metrics,
@@ -214,6 +217,7 @@ impl Daemon {
             closed: BTreeSet::new(),
             noticed: None,
             leftovers: Leftovers::default(),
+            parting: Parting::default(),
             succession,
             applied,
             drain_timeout: settings.drain_timeout,
@@ -240,6 +244,7 @@ impl Daemon {
                 Ok(()) = self.proxied.changed() => {}
                 Ok(()) = self.kept.changed() => {}
                 () = self.leftovers.give_back() => {}
+                () = self.parting.due() => {}
                 turn = self.succession.turn() => match turn? {
                     Turn::HandOver(successor) => {
                         return self.hand_over(successor, [terminate, interrupt], hang_up).await;
@@ -313,10 +318,15 @@ impl Daemon {
         }
         let learned = self.learned.borrow_and_update().clone();
         let endpoints = changed.endpoints && kernel::needs_endpoints(&self.intent.model.traffic);
-        if changed.model || changed.pods || endpoints || !Arc::ptr_eq(&learned, &self.installed) {
+        let now = tokio::time::Instant::now();
+        let parted = self.parting.is_due(now);
+        if changed.model || changed.pods || endpoints || parted || !Arc::ptr_eq(&learned, &self.installed) {
             let pods = self.board.pods().kernel();
+            let model = &self.intent.model;
+            let transparent = kernel::transparent_endpoints(&model.traffic);
+            let transparent = self.parting.follow(transparent, self.drain_timeout, now);
             let desired =
-                kernel::desired(&self.intent.model, machine, &learned.routes, learned.settled, &pods);
+                kernel::desired(model, machine, &learned.routes, learned.settled, &pods, transparent);
             if let Some(keeper) = &self.keeper {
                 kernel_generation = keeper.set(Arc::new(desired));
             }

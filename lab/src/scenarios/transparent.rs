@@ -67,7 +67,8 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     });
     report.holds("without the policy it sees the gateway again", after.is_ok(), "");
     let holder = lab.sole_holder(Duration::from_secs(1))?;
-    let rules = lab.wait("the end of its rule", Duration::from_secs(3), |lab| {
+    // It stays for as long as what was under way may take (`drainTimeout`).
+    let rules = lab.wait("the end of its rule", Duration::from_secs(20), |lab| {
         let rules = lab.ns(holder).output("ip", &["rule"])?;
         Ok((!rules.contains("fwmark 0x2000")).then_some(rules))
     });

@@ -18,17 +18,18 @@ use tidegate_plan::{
 /// Metric of learned routes: behind what an administrator set (0), before what a DHCP client sets (100 and more).
 const LEARNED_METRIC: u32 = 20;
 
-/// What the kernel should hold. `routes` were learned over BGP; `settled` says whether they are all.
+/// What the kernel should hold. `routes` were learned over BGP; `settled` says whether they are all. `transparent`: the
+/// endpoints that are spoken to from the client's own address, or were until lately.
 pub fn desired(
     model: &Model,
     machine: &Machine,
     routes: &BTreeMap<Ipv4Net, Vec<Ipv4Addr>>,
     settled: bool,
     pods: &KernelTables,
+    transparent: BTreeSet<IpAddr>,
 ) -> Desired {
     let on_lo =
         model.addresses.held.iter().filter(|(_, held)| held.stands_on_lo()).map(|(address, _)| *address);
-    let transparent = transparent_endpoints(&model.traffic);
     let (rules, ways_home) = delivery(&transparent);
     Desired {
         addresses: on_lo
@@ -50,7 +51,7 @@ pub fn needs_endpoints(traffic: &Traffic) -> bool {
 }
 
 /// Where those run that are spoken to from the client's own address.
-fn transparent_endpoints(traffic: &Traffic) -> BTreeSet<IpAddr> {
+pub fn transparent_endpoints(traffic: &Traffic) -> BTreeSet<IpAddr> {
     let mut found = BTreeSet::new();
     traffic.each_backend(|backend| {
         if backend.policy.client_source {
