@@ -39,21 +39,17 @@ impl Certificates {
 
 fn pair(dir: &Path, host: &str, subject: &str) -> Result<(String, String)> {
     let path = |kind: &str| dir.join(format!("{subject}.{kind}"));
+    self_signed(subject, &format!("DNS:{host}"), &path("crt"), &path("key"))
+}
+
+/// A P-256 certificate that signs itself, for two days; both in PEM. `names` as openssl writes alternative names.
+pub fn self_signed(subject: &str, names: &str, certificate: &Path, key: &Path) -> Result<(String, String)> {
     let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]);
-    openssl.args(["-subj", &format!("/CN={subject}"), "-addext", &format!("subjectAltName=DNS:{host}")]);
-    openssl.arg("-keyout").arg(path("key")).arg("-out").arg(path("crt"));
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    openssl.args(["-days", "2", "-subj", &format!("/CN={subject}")]);
+    openssl.args(["-addext", &format!("subjectAltName={names}")]);
+    openssl.arg("-keyout").arg(key).arg("-out").arg(certificate);
     let output = openssl.stdin(Stdio::null()).output().context("openssl cannot be started")?;
     ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-    Ok((fs::read_to_string(path("crt"))?, fs::read_to_string(path("key"))?))
+    Ok((fs::read_to_string(certificate)?, fs::read_to_string(key)?))
 }

@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod choice;
 pub mod client;
 pub mod copy;
 pub mod express;
@@ -19,6 +20,7 @@ pub mod overload;
 pub mod recording;
 pub mod shape;
 pub mod story;
+pub mod times;
 
 use std::time::Instant;
 

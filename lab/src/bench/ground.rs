@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use super::routes::DOMAIN;
+use crate::certificates::self_signed;
 
 /// In memory, so that no disk is measured; the process id follows.
 const HOMES: &str = "/dev/shm/tidegate-bench-";
@@ -83,28 +84,10 @@ impl Ground {
 
     /// A P-256 certificate for every host of the bench: `tls.crt` and `tls.key`, and both in `tls.pem`.
     fn certify(&self) -> Result<()> {
-        let (key, cert) = (self.path("tls.key"), self.path("tls.crt"));
-        let names = format!("subjectAltName=DNS:*.{DOMAIN},IP:127.0.0.1");
-        let subject = format!("/CN=*.{DOMAIN}");
-        let mut openssl = Command::new("openssl");
-        openssl.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ]);
-        run(openssl
-            .args(["-subj", &subject, "-addext", &names])
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&cert))?;
-        let both = [fs::read(&cert)?, fs::read(&key)?].concat();
+        let names = format!("DNS:*.{DOMAIN},IP:127.0.0.1");
+        let (certificate, key) =
+            self_signed(&format!("*.{DOMAIN}"), &names, &self.path("tls.crt"), &self.path("tls.key"))?;
+        let both = certificate + &key;
         self.put("tls.pem", both).map(|_| ())
     }
 }

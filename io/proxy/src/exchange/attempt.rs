@@ -26,9 +26,10 @@ use crate::tunnel;
 use crate::upstream::{HeadPlace, Lease, NoResponse, Upstream};
 
 use super::Exchange;
-use super::forward::{ClientTimes, Failure};
+use super::forward::Failure;
 use super::shape::{self, Shape, Web};
 use super::story::Story;
+use super::times::ClientTimes;
 
 /// Interim responses passed on for one request.
 const INTERIM_RESPONSES_MAX: usize = 16;

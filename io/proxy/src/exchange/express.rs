@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use tidegate_model::traffic::{BackendProtocol, Balancing, Filters, HeaderChanges};
 use tidegate_traffic::balance::{Ended, Pick};
@@ -28,8 +27,10 @@ use crate::wire::Approach;
 
 use super::Exchange;
 use super::attempt::{STALLED, TOO_SLOW, broken};
-use super::forward::{Asked, Choice, ClientTimes};
+use super::choice::Choice;
+use super::forward::Asked;
 use super::story::Story;
+use super::times::ClientTimes;
 
 /// A request that was begun on the lane.
 pub struct Begun {
@@ -79,7 +80,7 @@ pub fn set_out(
     }
     let Exchange { caller, watch, head, .. } = *exchange;
     let worker = &caller.worker;
-    let (service, backend) = (&choice.service, choice.backend);
+    let service = &choice.service;
     let place = service.gate.try_admit()?;
     let pick = service.balancer.pick(None, worker.random(), since_start(story.started), &[]).ok()?;
     let endpoint = pick.address();
@@ -88,12 +89,11 @@ pub fn set_out(
     };
     worker.metrics.upstream_reuses.inc();
     let timeouts = &asked.matched.rule.timeouts;
-    let total = timeouts.request.or(backend.policy.request_timeout).filter(|limit| !limit.is_zero());
-    let limit = attempt_limit(None, timeouts, total);
+    let times = choice.response_times(asked, worker);
+    let limit = attempt_limit(None, timeouts, times.total);
     let cap = limit.map_or(u64::MAX, |limit| worker.clock.after(limit));
     watch.cap(cap);
-    let is_limited = total.is_some() || timeouts.request.is_some() || timeouts.backend_request.is_some();
-    watch.set(if is_limited { Duration::MAX } else { worker.limits.response_head });
+    watch.set(times.head);
     let told = super::forward::told(exchange, asked, story);
     let plan = choice.plan(asked, &told, story.trace_lines(), "", None);
     let (mut text, mut room) = (worker.buffers.text(), worker.buffers.text());

@@ -8,17 +8,15 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::{Backend, Balancing, ClientPolicy, Retry, Target, WeightedBackend};
+use tidegate_model::traffic::{Balancing, ClientPolicy, Retry, WeightedBackend};
 use tidegate_traffic::balance::key::{self, FreshCookie};
-use tidegate_traffic::balance::{self, Ended, Held, Pick};
+use tidegate_traffic::balance::{Ended, Held, Pick};
 use tidegate_traffic::client::Believed;
 use tidegate_traffic::retry::{AttemptEnd, Attempts, Next, Repeatable, attempt_limit};
-use tidegate_traffic::rewrite::Rewritten;
-use tidegate_traffic::{Matched, Refusal, cors, session};
+use tidegate_traffic::{Matched, Refusal, cors};
 
 use crate::backends::Passage;
 use crate::body::{RequestBody, Source, Tally};
@@ -27,14 +25,16 @@ use crate::connection::After;
 use crate::outgoing::{REQUEST_ID, RequestPlan, TraceLines};
 use crate::reply::Reply;
 use crate::timer::Expired;
-use crate::upstream::{Lease, OpenError, Service, since_start};
+use crate::upstream::{Lease, OpenError, since_start};
 use crate::wire::Approach;
 use crate::worker::Worker;
 
 use super::attempt::{Attempt, Done, Earlier, Outcome, STALLED, TOO_SLOW};
+use super::choice::Choice;
 use super::express::{self, Arrival, Begun, Sent};
 use super::shape::Web;
 use super::story::Story;
+use super::times::{ClientTimes, ResponseTimes};
 use super::{Exchange, answer, mirror, recording};
 
 /// Endpoints tried because they could not be connected to, where nothing is said about repeats.
@@ -62,97 +62,6 @@ pub enum Failure {
     ClientGone,
     /// The response had begun; all one can do is close.
     Broken(&'static str),
-}
-
-/// Where a request goes.
-pub struct Choice<'t> {
-    pub share: &'t WeightedBackend,
-    pub backend: &'t Arc<Backend>,
-    pub service: Rc<Service>,
-    session: Option<Box<Session<'t>>>,
-}
-
-impl<'t> Choice<'t> {
-    /// The backend that the client's session belongs to, or else one by weight.
-    fn of(
-        exchange: &Exchange<'_>,
-        asked: &Asked<'_, 't>,
-        backends: &'t [WeightedBackend],
-        story: &mut Story<'t>,
-    ) -> Result<Choice<'t>, Refusal> {
-        let worker = &exchange.caller.worker;
-        let settings = asked.matched.rule.session.as_ref();
-        let session = settings.map(|settings| Box::new(Session::of(settings, exchange, backends)));
-        let (share, backend) = match session.as_ref().and_then(|session| session.place) {
-            Some((share, backend, _)) => (share, backend),
-            None => balance::backend(backends, worker.random())?,
-        };
-        story.backend = Some(backend);
-        story.answer_by(&share.responses);
-        let now = since_start(story.started);
-        let service = worker.pool.service(backend, &worker.shared.backends, worker.random(), now);
-        Ok(Choice { share, backend, service, session })
-    }
-
-    /// What goes upstream of the request's head.
-    pub fn plan<'p>(
-        &'p self,
-        asked: &'p Asked<'_, 't>,
-        told: &'p [u8],
-        trace: TraceLines,
-        local_host: &'p str,
-        web: Option<&'p Web>,
-    ) -> RequestPlan<'p> {
-        let (rule, share) = (&*asked.matched.rule.filters, &*self.share.filters);
-        RequestPlan {
-            changes: [&rule.request_headers, &share.request_headers],
-            rewritten: Rewritten::of(rule.rewrite.as_ref(), share.rewrite.as_ref()),
-            matched: &asked.matched.matched.path,
-            scheme: if self.backend.tls.is_some() { "https" } else { "http" },
-            told,
-            trace,
-            host_fallback: local_host,
-            content_type: web.map(Web::request_type),
-        }
-    }
-
-    /// Keeps a connection that has served its request.
-    pub fn keep(&self, worker: &Worker, endpoint: SocketAddr, lease: Lease) {
-        let idle = self.backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
-        let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
-        self.service.put(&worker.pool, endpoint, lease, until);
-    }
-}
-
-/// How long the client is waited for.
-#[derive(Clone, Copy)]
-pub struct ClientTimes {
-    /// Without a byte of a body for so long it is given up.
-    pub stall: Duration,
-    /// The same for a tunnel.
-    pub tunnel_stall: Duration,
-    /// The waiting over which the client's pace is taken.
-    pub pace_window: Duration,
-    /// The tick at which all of the request must have come.
-    pub received_by: u64,
-}
-
-impl ClientTimes {
-    /// As the listener's policy has it, or else as is usual.
-    pub fn of(exchange: &Exchange<'_>, asked: &Asked<'_, '_>) -> ClientTimes {
-        let worker = &exchange.caller.worker;
-        let (client, limits) = (&asked.policy.timeouts, &worker.limits);
-        let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
-        let (idle, window) = (client.stream_idle, limits.body_pace_window);
-        ClientTimes {
-            stall: idle.map_or(limits.body_stall, unless_zero),
-            tunnel_stall: idle.map_or(limits.tunnel_idle, unless_zero),
-            pace_window: idle.map_or(window, |limit| unless_zero(limit).max(window)),
-            received_by: client
-                .request_received
-                .map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit))),
-        }
-    }
 }
 
 /// Sends a request to one of these backends, and its answer to the client.
@@ -276,37 +185,6 @@ pub fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -
     told
 }
 
-/// A client that stays with its endpoint.
-struct Session<'t> {
-    held: Option<session::Held>,
-    /// Where it belongs, if that endpoint is still there.
-    place: Option<(&'t WeightedBackend, &'t Arc<Backend>, SocketAddr)>,
-}
-
-impl<'t> Session<'t> {
-    fn of(
-        settings: &tidegate_model::traffic::SessionPersistence,
-        exchange: &Exchange<'_>,
-        backends: &'t [WeightedBackend],
-    ) -> Session<'t> {
-        let key = &exchange.caller.worker.shared.backends.session_key;
-        let held = session::held(settings, key, exchange.head, unix_secs());
-        let place = held.as_ref().and_then(|held| {
-            backends.iter().find_map(|share| {
-                let Target::Backend(backend) = &share.target else { return None };
-                let endpoints = backend.endpoints.load();
-                let address = endpoints.addresses().find(|&address| key.tag(address) == held.endpoint)?;
-                Some((share, backend, address))
-            })
-        });
-        Session { held, place }
-    }
-}
-
-fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// A request that is being forwarded.
 struct Forward<'f, 't> {
     exchange: Exchange<'f>,
@@ -349,9 +227,7 @@ impl<'t> Forward<'_, 't> {
             body.keep(KEPT_BYTES_MAX);
         }
         let timeouts = &self.asked.matched.rule.timeouts;
-        let total = timeouts.request.or(backend.policy.request_timeout).filter(|limit| !limit.is_zero());
-        let limited = total.is_some() || timeouts.request.is_some() || timeouts.backend_request.is_some();
-        let head_limit = if limited { Duration::MAX } else { worker.limits.response_head };
+        let ResponseTimes { total, head: head_limit } = self.choice.response_times(self.asked, &worker);
         let times = ClientTimes::of(&self.exchange, self.asked);
         let started = story.started;
         let mut fresh = false;
@@ -490,9 +366,8 @@ impl<'t> Forward<'_, 't> {
     /// A place among the backend's requests, waited for as long as for a response, and while the client is there.
     async fn admit(&self, worker: &Worker) -> Result<Passage, Failure> {
         let Exchange { client, watch, .. } = self.exchange;
-        let own =
-            self.asked.matched.rule.timeouts.request.or(self.choice.service.backend.policy.request_timeout);
-        watch.set(own.filter(|own| !own.is_zero()).unwrap_or(worker.limits.response_head));
+        let own = self.choice.response_times(self.asked, worker).total;
+        watch.set(own.unwrap_or(worker.limits.response_head));
         let mut place = pin!(self.choice.service.gate.admit());
         let mut watching = true;
         poll_fn(|context| {
@@ -515,8 +390,7 @@ impl<'t> Forward<'_, 't> {
     /// The endpoint of the next attempt.
     fn pick(&self, worker: &Worker, started: Instant) -> Result<Pick, Failure> {
         let now = since_start(started);
-        let kept = self.choice.session.as_ref().and_then(|session| session.place);
-        if let Some((_, _, address)) = kept
+        if let Some(address) = self.choice.kept_endpoint()
             && self.tried.is_empty()
             && let Some(pick) = self.choice.service.balancer.stay(address, now)
         {
@@ -631,19 +505,7 @@ impl<'t> Forward<'_, 't> {
                 cors::write_response_lines(cors, cors::origin(head), &mut added);
             }
         }
-        if let (Some(session), Some(settings)) = (&self.choice.session, &self.asked.matched.rule.session) {
-            let key = &caller.worker.shared.backends.session_key;
-            let secure = self.asked.believed.origin.scheme == "https";
-            session::write_line(
-                settings,
-                key,
-                session.held.as_ref(),
-                endpoint,
-                unix_secs(),
-                secure,
-                &mut added,
-            );
-        }
+        self.choice.write_session(self.exchange, self.asked, endpoint, &mut added);
         if let (Some(cookie), Balancing::ConsistentHash { key, .. }) =
             (self.cookie.get(), &self.choice.service.backend.policy.balancing)
         {

@@ -4,6 +4,9 @@
 //! machine's output and arm the driver: it runs after all of them, so that the frames of many streams leave in one write.
 //! Nothing here waits for a stream: what a stream does not take stays in its inbox, which its window bounds.
 
+mod deadlines;
+mod goodbye;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -18,6 +21,7 @@ use tidegate_http2::{
 
 use tokio::sync::Notify;
 
+use self::goodbye::LINGER;
 use super::stream::{Gone, Shared, Stream};
 use crate::buffer::Size;
 use crate::timer::{TICK, Watch};
@@ -34,15 +38,6 @@ const BEGUN_AT_ONCE: u32 = 10;
 
 /// Streams of a connection that is over whose tasks end at once: each may close a connection to an endpoint.
 const LOST_AT_ONCE: usize = 2;
-
-/// Without a stream for so long, a connection lets go of its memory.
-const REST: Duration = Duration::from_millis(300);
-
-/// How long a closed connection is still read, so that the peer sees our last frames.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How much of it is read then.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Never, in ticks.
 const NEVER: u64 = u64::MAX;
@@ -533,96 +528,5 @@ impl Session {
                 shared.wake();
             }
         }
-    }
-
-    /// Looks after the deadlines.
-    fn watch_over(&self, context: &Context<'_>, patience: &Patience, watch: &Watch) -> Poll<End> {
-        loop {
-            let clock = &self.worker.clock;
-            match self.live.get() {
-                0 if self.idle_by.get() == NEVER => {
-                    self.idle_by.set(clock.after(patience.idle));
-                    self.shrink_by.set(clock.after(REST));
-                }
-                0 => {}
-                _ => {
-                    self.idle_by.set(NEVER);
-                    self.shrink_by.set(NEVER);
-                }
-            }
-            let due = |cell: &Cell<u64>| cell.get() <= clock.now();
-            if due(&self.shrink_by) {
-                self.shrink_by.set(NEVER);
-                self.shrink();
-            }
-            if due(&self.settle_by) {
-                self.machine.borrow_mut().go_away(ErrorCode::SETTINGS_TIMEOUT);
-                return Poll::Ready(End::Unsettled);
-            }
-            if due(&self.stall_by) {
-                return Poll::Ready(End::Stalled);
-            }
-            if due(&self.finish_by) && !self.machine.borrow().is_drained() {
-                self.finish_by.set(NEVER - 1);
-                self.with(Connection::finish_shutdown);
-            }
-            if due(&self.idle_by) {
-                if self.finish_by.get() != NEVER {
-                    return Poll::Ready(End::Drained);
-                }
-                self.idle_by.set(clock.after(patience.grace * 2));
-                self.begin_shutdown();
-            }
-            let deadlines =
-                [&self.settle_by, &self.stall_by, &self.idle_by, &self.shrink_by, &self.finish_by];
-            let next = deadlines.into_iter().map(Cell::get).min().unwrap_or(NEVER);
-            watch.set_at(next, patience.tag);
-            if watch.poll_expired(context).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Lets go of all memory that a connection at rest does not need.
-    fn shrink(&self) {
-        let mut machine = self.machine.borrow_mut();
-        machine.shrink();
-        self.lent.set(!machine.output().is_empty());
-        *self.streams.borrow_mut() = Vec::new();
-    }
-
-    /// Writes what is left, GOAWAY last, and reads on for a moment: a socket closed with bytes unread resets the connection,
-    /// and the peer would never see why.
-    async fn say_goodbye(&self) -> io::Result<()> {
-        loop {
-            let written = {
-                let machine = self.machine.borrow();
-                if machine.output().is_empty() {
-                    break;
-                }
-                self.wire.try_write(machine.output())
-            };
-            match written {
-                Ok(count) => self.machine.borrow_mut().advance_output(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll_fn(|context| self.wire.poll_writable(context)).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.wire.shutdown_write()?;
-        let mut left = LINGER_BYTES_MAX;
-        while left > 0 {
-            self.wire.readable().await?;
-            self.worker.turns.next().await;
-            let mut buffer = self.worker.buffers.take(Size::Large);
-            match self.wire.try_read(buffer.space()) {
-                Ok(0) => return Ok(()),
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }

@@ -106,22 +106,17 @@ fn streams_beyond_the_limit() {
     gateway.counts("tidegate_http2_refused_streams_total", 30);
 }
 
-/// A peer that never opens its window loses the stream; one that does not read at all loses the connection.
-#[test]
-fn stalls_are_cut() {
-    let origin = Origin::start(|head, wire| {
+/// Answers with more than the kernel takes for one who does not read.
+fn large_origin() -> Origin {
+    Origin::start(|head, wire| {
         wire.body(head);
         wire.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n{}", "x".repeat(5_000_000)));
         false
-    });
-    let limits = Limits { body_stall: Duration::from_millis(400), ..Limits::default() };
-    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
-    let mut hoarder = Peer::connect(gateway.address);
-    hoarder.hoards = true;
-    let id = hoarder.ask("GET", "/", &[], None);
-    let answer = hoarder.response(id);
-    assert!(answer.reset.is_some() && answer.body.len() < 1_000_000, "{}", answer.body.len());
-    assert_eq!(gateway.log(1)[0]["reason"], "BodyStalled");
+    })
+}
+
+/// A peer whose windows are wide open, that has asked four times and reads nothing.
+fn deaf_peer(gateway: &Gateway) -> Peer {
     let wide = tidegate_http2::Limits {
         stream_window_bytes: 1 << 30,
         stream_window_start_bytes: 1 << 30,
@@ -133,6 +128,22 @@ fn stalls_are_cut() {
         deaf.ask("GET", "/", &[], None);
     }
     deaf.raw(b"");
+    deaf
+}
+
+/// A peer that never opens its window loses the stream; one that does not read at all loses the connection.
+#[test]
+fn stalls_are_cut() {
+    let origin = large_origin();
+    let limits = Limits { body_stall: Duration::from_millis(400), ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    let mut hoarder = Peer::connect(gateway.address);
+    hoarder.hoards = true;
+    let id = hoarder.ask("GET", "/", &[], None);
+    let answer = hoarder.response(id);
+    assert!(answer.reset.is_some() && answer.body.len() < 1_000_000, "{}", answer.body.len());
+    assert_eq!(gateway.log(1)[0]["reason"], "BodyStalled");
+    let _deaf = deaf_peer(&gateway);
     until("the connection is cut", || gateway.has_metric("tidegate_http2_floods_total{kind=\"slow_read\"}"));
     until("all is over", || gateway.proxy.connections() <= 1);
 }
@@ -141,11 +152,7 @@ fn stalls_are_cut() {
 /// the proxy's own is far longer.
 #[test]
 fn deaf_connections_are_cut_in_the_listeners_time() {
-    let origin = Origin::start(|head, wire| {
-        wire.body(head);
-        wire.try_send(format!("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n{}", "x".repeat(5_000_000)));
-        false
-    });
+    let origin = large_origin();
     let gateway = Gateway::bare(Limits::default());
     let mut traffic = (*traffic(&[gateway.address], &[(1, &backend("web", &[origin.address]))])).clone();
     let timeouts =
@@ -155,17 +162,7 @@ fn deaf_connections_are_cut_in_the_listeners_time() {
         *entrance = Arc::new(Entrance { client: client.clone(), ..(**entrance).clone() });
     }
     gateway.apply(Arc::new(traffic));
-    let wide = tidegate_http2::Limits {
-        stream_window_bytes: 1 << 30,
-        stream_window_start_bytes: 1 << 30,
-        connection_window_bytes: 1 << 30,
-        ..tidegate_http2::Limits::default()
-    };
-    let mut deaf = Peer::with_limits(gateway.address, wide);
-    for _ in 0..4 {
-        deaf.ask("GET", "/", &[], None);
-    }
-    deaf.raw(b"");
+    let _deaf = deaf_peer(&gateway);
     until("the connection is cut", || gateway.has_metric("tidegate_http2_floods_total{kind=\"slow_read\"}"));
     until("all is over", || gateway.proxy.connections() == 0);
 }

@@ -1,0 +1,60 @@
+//! How long the two sides of an exchange are waited for.
+
+use std::time::Duration;
+
+use tidegate_model::traffic::{BackendPolicy, Timeouts};
+
+use crate::limits::Limits;
+
+use super::Exchange;
+use super::forward::Asked;
+
+/// How long a response may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseTimes {
+    /// The whole request, repeats included; none: unlimited.
+    pub total: Option<Duration>,
+    /// From the end of the request to the end of the response's head.
+    pub head: Duration,
+}
+
+impl ResponseTimes {
+    /// As the rule has it, or else the backend's policy. Who says anything about time, even that there is no limit, is not
+    /// held to the usual one for heads.
+    pub fn of(rule: &Timeouts, policy: &BackendPolicy, limits: &Limits) -> ResponseTimes {
+        let total = rule.request.or(policy.request_timeout).filter(|limit| !limit.is_zero());
+        let is_said = total.is_some() || rule.request.is_some() || rule.backend_request.is_some();
+        ResponseTimes { total, head: if is_said { Duration::MAX } else { limits.response_head } }
+    }
+}
+
+/// How long the client is waited for.
+#[derive(Clone, Copy)]
+pub struct ClientTimes {
+    /// Without a byte of a body for so long it is given up.
+    pub stall: Duration,
+    /// The same for a tunnel.
+    pub tunnel_stall: Duration,
+    /// The waiting over which the client's pace is taken.
+    pub pace_window: Duration,
+    /// The tick at which all of the request must have come.
+    pub received_by: u64,
+}
+
+impl ClientTimes {
+    /// As the listener's policy has it, or else as is usual.
+    pub fn of(exchange: &Exchange<'_>, asked: &Asked<'_, '_>) -> ClientTimes {
+        let worker = &exchange.caller.worker;
+        let (client, limits) = (&asked.policy.timeouts, &worker.limits);
+        let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
+        let (idle, window) = (client.stream_idle, limits.body_pace_window);
+        ClientTimes {
+            stall: idle.map_or(limits.body_stall, unless_zero),
+            tunnel_stall: idle.map_or(limits.tunnel_idle, unless_zero),
+            pace_window: idle.map_or(window, |limit| unless_zero(limit).max(window)),
+            received_by: client
+                .request_received
+                .map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit))),
+        }
+    }
+}

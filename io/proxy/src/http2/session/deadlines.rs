@@ -1,0 +1,71 @@
+//! What a session waits for, and what happens when it has waited long enough.
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tidegate_http2::{Connection, ErrorCode};
+
+use super::{End, NEVER, Patience, Session};
+use crate::timer::Watch;
+
+/// Without a stream for so long, a connection lets go of its memory.
+const REST: Duration = Duration::from_millis(300);
+
+impl Session {
+    /// Looks after the deadlines.
+    pub(super) fn watch_over(&self, context: &Context<'_>, patience: &Patience, watch: &Watch) -> Poll<End> {
+        loop {
+            let clock = &self.worker.clock;
+            match self.live.get() {
+                0 if self.idle_by.get() == NEVER => {
+                    self.idle_by.set(clock.after(patience.idle));
+                    self.shrink_by.set(clock.after(REST));
+                }
+                0 => {}
+                _ => {
+                    self.idle_by.set(NEVER);
+                    self.shrink_by.set(NEVER);
+                }
+            }
+            let due = |cell: &Cell<u64>| cell.get() <= clock.now();
+            if due(&self.shrink_by) {
+                self.shrink_by.set(NEVER);
+                self.shrink();
+            }
+            if due(&self.settle_by) {
+                self.machine.borrow_mut().go_away(ErrorCode::SETTINGS_TIMEOUT);
+                return Poll::Ready(End::Unsettled);
+            }
+            if due(&self.stall_by) {
+                return Poll::Ready(End::Stalled);
+            }
+            if due(&self.finish_by) && !self.machine.borrow().is_drained() {
+                self.finish_by.set(NEVER - 1);
+                self.with(Connection::finish_shutdown);
+            }
+            if due(&self.idle_by) {
+                if self.finish_by.get() != NEVER {
+                    return Poll::Ready(End::Drained);
+                }
+                self.idle_by.set(clock.after(patience.grace * 2));
+                self.begin_shutdown();
+            }
+            let deadlines =
+                [&self.settle_by, &self.stall_by, &self.idle_by, &self.shrink_by, &self.finish_by];
+            let next = deadlines.into_iter().map(Cell::get).min().unwrap_or(NEVER);
+            watch.set_at(next, patience.tag);
+            if watch.poll_expired(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Lets go of all memory that a connection at rest does not need.
+    fn shrink(&self) {
+        let mut machine = self.machine.borrow_mut();
+        machine.shrink();
+        self.lent.set(!machine.output().is_empty());
+        *self.streams.borrow_mut() = Vec::new();
+    }
+}
