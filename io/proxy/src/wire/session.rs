@@ -435,10 +435,12 @@ impl Session {
             None => self.parked.as_mut_slice(),
         };
         // A writer leaves records alone that a reader has not asked for.
-        let bytes = if matches!(want, Want::Read) { bytes } else { &mut bytes[..self.looked_at] };
+        let seen = self.looked_at.min(bytes.len());
+        let bytes = if matches!(want, Want::Read) { bytes } else { &mut bytes[..seen] };
         let sink =
             Sink { outgoing: &mut self.outgoing, buffers: &self.buffers, room, plain: &mut self.plain, want };
         let (count, turn) = self.side.step(bytes, sink);
+        self.looked_at = self.looked_at.saturating_sub(count);
         match &mut self.incoming {
             Some(incoming) => incoming.consume(count),
             None => drop(self.parked.drain(..count.min(self.parked.len()))),

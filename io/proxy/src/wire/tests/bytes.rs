@@ -1,6 +1,7 @@
 //! Bytes through TLS: whole, in order, both ways at once, and an end that is known for one.
 
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
@@ -152,6 +153,41 @@ fn half_closed() {
             let answer = pattern(100_000, 0);
             let (sent, got) = tokio::join!(send(&server, &answer, 30_000), read_all(&client, 1000));
             assert!(sent.is_ok() && got.unwrap() == answer);
+        });
+    }
+}
+
+/// A `close_notify` that comes in pieces ends what is received and nothing else: what is written after it arrives, and the
+/// connection is dropped like any other.
+#[test]
+fn half_closed_in_pieces() {
+    for max_version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        run(async {
+            let ca = Authority::new("ca");
+            let gateway = Gateway::plain(ServerTls { max_version, ..ends(&[&ca.leaf(&["a.example"])]) });
+            let ((near, mut from_client), (mut to_server, far)) = (sockets().await, sockets().await);
+            let tls = begins(&ca, "a.example");
+            let (client, server) = tokio::select! {
+                both = async { tokio::join!(gateway.secure(near, &tls, Offer::Http), gateway.terminate(far)) } => both,
+                ended = tokio::io::copy_bidirectional(&mut from_client, &mut to_server) => panic!("{ended:?}"),
+            };
+            let (client, server) = (client.unwrap(), server.unwrap());
+            client.shutdown_write().unwrap();
+            let mut close = Vec::new();
+            from_client.read_to_end(&mut close).await.unwrap();
+            assert!(close.len() > 20);
+            for (at, byte) in close.iter().enumerate() {
+                to_server.write_all(&[*byte]).await.unwrap();
+                server.tcp().readable().await.unwrap();
+                match server.try_read(&mut [0; 10]) {
+                    Ok(count) => assert_eq!((count, at + 1), (0, close.len())),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+            write(&server, b"answer").await.unwrap();
+            drop(server);
+            tokio::io::copy(&mut to_server, &mut from_client).await.unwrap();
+            assert_eq!(read_all(&client, 100).await.unwrap(), b"answer");
         });
     }
 }
