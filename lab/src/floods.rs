@@ -139,6 +139,8 @@ struct Row {
     p50: Duration,
     p99: Duration,
     longest: Duration,
+    /// The same percentile as `p99` for a client that asks the origin itself: what is the machine's, not the proxy's.
+    straight: Duration,
     asked: usize,
     /// Of the time, how much the proxy computed.
     busy: f64,
@@ -183,8 +185,18 @@ pub fn run(order: Order) -> Result<bool> {
     let ground = Ground::with(program, &programs)?;
     let stand = Stand::start(&ground, order.beside)?;
     println!(
-        "{:18} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>10}",
-        "flood", "sent/s", "cut", "counted", "p50 ms", "p99 ms", "max ms", "asked", "busy", "memory"
+        "{:18} {:>9} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>10}",
+        "flood",
+        "sent/s",
+        "cut",
+        "counted",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "straight",
+        "asked",
+        "busy",
+        "memory"
     );
     let mut sound = true;
     for (at, flood) in (1..).zip([&NONE].into_iter().chain(all)) {
@@ -200,10 +212,11 @@ pub fn run(order: Order) -> Result<bool> {
 
 impl std::fmt::Display for Row {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [p50, p99, longest] = [self.p50, self.p99, self.longest].map(|time| time.as_secs_f64() * 1000.0);
+        let [p50, p99, longest, straight] =
+            [self.p50, self.p99, self.longest, self.straight].map(|time| time.as_secs_f64() * 1000.0);
         write!(
             out,
-            "{:18} {:>9.0} {:>7} {:>8} {p50:>8.1} {p99:>8.1} {longest:>8.1} {:>6} {:>4.0}% {:>+6.1} MiB",
+            "{:18} {:>9.0} {:>7} {:>8} {p50:>8.1} {p99:>8.1} {longest:>8.1} {straight:>8.1} {:>6} {:>4.0}% {:>+6.1} MiB",
             self.name,
             self.rate,
             self.cut,
@@ -223,6 +236,7 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
     let began = Instant::now();
     let time = Duration::from_secs(order.secs).max(flood.patience);
     let honest = honest::Client::start(stand.http, over.clone());
+    let straight = honest::Client::start(origin::HONEST, over.clone());
     let attackers: Vec<_> = (0..order.connections)
         .map(|_| {
             let (port, scattered) = ((flood.port)(stand), scattered.clone());
@@ -250,7 +264,7 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
             Err(_) => bail!("an attacker of {} failed", flood.name),
         }
     }
-    let asked = honest.end();
+    let (asked, straight) = (honest.end(), straight.end());
     let counted = stand.metric(flood.counted)? - counted;
     let mut row = Row {
         name: flood.name,
@@ -261,6 +275,7 @@ fn one(stand: &Stand, flood: &Flood, order: &Order, from: Ipv4Addr) -> Result<Ro
         p50: asked.percentile(50),
         p99: asked.percentile(99),
         longest: asked.percentile(100),
+        straight: straight.percentile(99),
         asked: asked.count(),
         busy: cpu as f64 / 1e9 / took,
         growth_bytes: most.saturating_sub(before),
@@ -300,6 +315,7 @@ mod tests {
             p50: P99_MAX,
             p99: P99_MAX,
             longest: P99_MAX * 2,
+            straight: P99_MAX * 2,
             asked: 100,
             busy: 1.0,
             growth_bytes: GROWTH_MAX_BYTES,

@@ -37,7 +37,7 @@ use crate::secret::session_key;
 use crate::stage::Stages;
 use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
-use crate::turns::Turns;
+use crate::turns::{self, Turns};
 use crate::upstream::Pool;
 use crate::wire::{Handshakes, make_ready, system_tickets};
 
@@ -247,6 +247,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(1024)
+        .on_thread_unpark(turns::looked)
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(shared, sheet, seed));
@@ -511,7 +512,7 @@ impl Worker {
 async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
     for count in 1_u32.. {
         if count.is_multiple_of(ACCEPTS_AT_ONCE) {
-            worker.turns.next().await;
+            worker.turns.next_arrival().await;
         }
         let accepted = tokio::select! {
             biased;

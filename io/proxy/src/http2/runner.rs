@@ -2,7 +2,8 @@
 //! request cost more than a tenth of it.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -11,6 +12,7 @@ use tokio::task::spawn_local;
 
 use super::stream::Stream;
 use crate::exchange::client::Caller;
+use crate::turns::Place;
 use crate::worker::Worker;
 
 /// Tasks that may rest, for each worker; more end with their request.
@@ -86,7 +88,7 @@ async fn wait(job: Job) {
 /// A task's life. A panic ends it, and resets the stream that it served.
 async fn serve(worker: Rc<Worker>, first: Job) {
     let watch = worker.clock.watch();
-    let runner = Rc::new(Runner::default());
+    let (runner, place) = (Rc::new(Runner::default()), Place::default());
     let mut next = Some(first);
     loop {
         let job = match next.take() {
@@ -102,7 +104,15 @@ async fn serve(worker: Rc<Worker>, first: Job) {
                 .await
             }
         };
-        super::server::serve(&job, &watch).await;
+        {
+            let mut serving = pin!(super::server::serve(&job, &watch));
+            // A client has as many requests under way as its connections have streams: all may become ready in one moment.
+            poll_fn(|context| match worker.turns.admit(&place, context) {
+                true => serving.as_mut().poll(context),
+                false => Poll::Pending,
+            })
+            .await;
+        }
         worker.http2.keep_fields(job.fields);
         drop((job.stream, job.caller));
         watch.cap(u64::MAX);

@@ -55,7 +55,7 @@ impl Handshakes {
 
     /// Waits for a turn to compute.
     pub async fn turn(&self) {
-        self.turns.next().await;
+        self.turns.next_arrival().await;
     }
 }
 
