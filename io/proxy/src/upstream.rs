@@ -95,6 +95,11 @@ impl Upstream {
     }
 
     /// Waits for the head of a response, interim or final. `room`: what of a body the client would take now; little more is
+    /// Whether a request's head has left, or is as good as gone: there is a stream for it. Of HTTP/1 the sink knows.
+    pub fn has_opened(&self) -> bool {
+        matches!(self, Upstream::Http2(call) if call.has_opened())
+    }
+
     /// read with the head.
     pub async fn await_head(
         &self,

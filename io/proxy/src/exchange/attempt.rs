@@ -203,9 +203,14 @@ impl<'a> Attempt<'a> {
             None => {
                 watch.set(self.times.stall);
                 let mut room = buffers.text();
-                upstream.request(buffers, framing, |out| {
+                let sink = upstream.request(buffers, framing, |out| {
                     outgoing::request(head, &self.plan, length, &mut room, out);
-                })
+                });
+                // A head on a stream leaves with the session's next write, and no sink counts it.
+                if upstream.has_opened() {
+                    self.tally.sent.set(1);
+                }
+                sink
             }
         };
         let mut switching = {
@@ -339,6 +344,9 @@ impl<'a> Attempt<'a> {
     fn expired(&self, is_sent: bool) -> Outcome {
         if self.exchange.watch.clock().now() >= self.cap {
             return Outcome::Late;
+        if is_sent && let Upstream::Http2(call) = &self.lease.upstream {
+            call.waited_in_vain();
+        }
         }
         if is_sent {
             return Failure::Reply(Reply::upstream_timeout()).into();

@@ -23,6 +23,8 @@ pub struct Call {
     session: Rc<Session>,
     /// None: not sent, or it could not be.
     stream: OnceCell<Stream>,
+    /// What was heard of the session when it was sent.
+    heard: Cell<u64>,
     /// The place that was reserved for it was used.
     asked: Cell<bool>,
     /// It asks for a tunnel; and the answer to an HTTP/1 client's key.
@@ -36,8 +38,8 @@ impl Call {
     /// Nothing is sent yet.
     pub fn new(session: Rc<Session>) -> Call {
         session.reserve();
-        let (asked, tunnel, accept) = Default::default();
-        Call { session, stream: OnceCell::new(), asked, tunnel, accept, arrived: RefCell::default() }
+        let (heard, asked, tunnel, accept) = Default::default();
+        Call { session, stream: OnceCell::new(), heard, asked, tunnel, accept, arrived: RefCell::default() }
     }
 
     /// The connection.
@@ -67,12 +69,26 @@ impl Call {
         self.tunnel.set(facts.tunnel);
         self.accept.set(facts.key.as_ref().map(websocket::accept));
         self.asked.set(true);
+        self.heard.set(self.session.heard());
         self.session.unreserve();
         if let Ok(stream) = self.session.open(method, facts.is_all, |out| out.verbatim(&lines)) {
             let _ = self.stream.set(stream);
         }
         let sender = Sender::request(self.stream.get(), &self.session.worker.buffers);
         if facts.tunnel { sender.held_open() } else { sender }
+    }
+
+    /// Whether the head has a stream, on which it is sent.
+    pub fn has_opened(&self) -> bool {
+        self.stream.get().is_some()
+    }
+
+    /// It was waited for in vain. Where nothing else came on the connection either, the endpoint may be gone without a word: it
+    /// gets no further requests on it; those it has go on.
+    pub fn waited_in_vain(&self) {
+        if self.session.heard() == self.heard.get() {
+            self.session.begin_shutdown();
+        }
     }
 
     /// Waits for the head of a response, interim or final.

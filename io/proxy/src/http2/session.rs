@@ -107,6 +107,8 @@ pub struct Session {
     lent: Cell<bool>,
     /// Handles that live.
     live: Cell<usize>,
+    /// How often bytes have come.
+    heard: Cell<u64>,
     /// As a client: streams that somebody is about to open, and those that may still be.
     reserved: Cell<usize>,
     left: Cell<usize>,
@@ -139,6 +141,7 @@ impl Session {
             begun: Cell::new(0),
             lent: Cell::new(true),
             live: Cell::new(0),
+            heard: Cell::new(0),
             reserved: Cell::new(0),
             left: Cell::new(usize::MAX),
             introduced: Notify::new(),
@@ -164,6 +167,11 @@ impl Session {
     /// As a server: whether the stream that is being begun is one of many.
     pub fn is_crowded(&self) -> bool {
         self.begun.get() > BEGUN_AT_ONCE
+    }
+
+    /// How often bytes have come from the peer: who finds the same number later has heard nothing of it meanwhile.
+    pub fn heard(&self) -> u64 {
+        self.heard.get()
     }
 
     /// As a client: how many streams may be opened now.
@@ -442,6 +450,7 @@ impl Session {
     /// Shows bytes to the machine, and hands out what it says.
     fn take_in(self: &Rc<Self>, mut input: &[u8], host: &impl Host) -> Result<(), End> {
         let worker = &self.worker;
+        self.heard.set(self.heard.get() + 1);
         let mut fields = worker.http2.take_fields();
         let now = TICK.saturating_mul(u32::try_from(worker.clock.now()).unwrap_or(u32::MAX));
         let outcome = loop {

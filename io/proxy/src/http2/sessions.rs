@@ -8,8 +8,10 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tidegate_http2::{Fault, Fields, Limits, Role};
 use tidegate_traffic::hash::Quick;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
@@ -22,6 +24,9 @@ use crate::worker::Worker;
 
 /// Requests that wait for one connection that is being opened; more open another.
 const WAITING_MAX: usize = 100;
+
+/// The time in which an endpoint acknowledges what it was sent, or takes it where its buffers are full.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The sessions of one backend.
 #[derive(Default)]
@@ -104,6 +109,9 @@ impl Sessions {
         let session = Session::new(worker.clone(), wire, Role::Client, limits());
         if let Some(most) = wear.requests {
             session.open_at_most(usize::try_from(most.max(1)).unwrap_or(usize::MAX));
+        }
+        if let Err(error) = give_up_soon(session.wire().tcp()) {
+            tracing::debug!(%endpoint, %error, "a connection is given up as late as the kernel does");
         }
         let place = Rc::new(place);
         let held = Held { session: session.clone(), place: Rc::downgrade(&place) };
@@ -215,6 +223,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Has the kernel close a connection whose other end does not acknowledge for so long what was sent: an endpoint that vanished
+/// without a word would else keep the requests that share it waiting for a quarter of an hour.
+fn give_up_soon(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+}
+
 /// What an endpoint may cost us.
 fn limits() -> Arc<Limits> {
     thread_local! {
@@ -229,4 +243,18 @@ fn limits() -> Arc<Limits> {
         });
     }
     LIMITS.with(Arc::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel is told when to give up, and believes it.
+    #[tokio::test]
+    async fn silence_is_bounded() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        give_up_soon(&stream).unwrap();
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::Limits;
 use tidegate_http2::ErrorCode;
 use tidegate_model::traffic::BackendPolicy;
 
@@ -148,4 +149,46 @@ fn refused_for_good() {
     let id = client.ask("GET", "/", &[], None);
     assert_eq!(client.response(id).status(), 502);
     assert_eq!(origin.requests.lock().unwrap().len(), 2);
+}
+
+/// What was sent may have been carried out, also where it was only a head: when the connection then closes without a word, a
+/// request that changes things is not sent again unless somebody allows it (RFC 9110 section 9.2.2).
+#[test]
+fn heads_that_left_are_not_sent_again() {
+    let origin = Http2Origin::start(|peer, id, is_new| {
+        let method = peer.messages.get(&id).map(|message| message.method.clone()).unwrap_or_default();
+        match method.as_str() {
+            "POST" => peer.closed = true,
+            _ if is_new => peer.respond(id, 200, &[], true),
+            _ => {}
+        }
+    });
+    let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
+    let mut client = Peer::connect(gateway.address);
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).status(), 200);
+    let id = client.ask("POST", "/", &[], None);
+    assert_eq!(client.response(id).status(), 502);
+    let requests = origin.requests.lock().unwrap();
+    assert_eq!(requests.iter().filter(|request| request.method == "POST").count(), 1);
+}
+
+/// A connection on which a request waited in vain, and nothing else came either, gets no more of them: its endpoint may be gone
+/// without a word. What it carries goes on.
+#[test]
+fn silent_connections_are_left() {
+    let origin = Http2Origin::start(|peer, id, is_new| {
+        if is_new && id.number() == 1 {
+            peer.respond(id, 200, &[], true);
+        }
+    });
+    let limits = Limits { response_head: Duration::from_millis(300), ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &http2_backend(&origin))], limits);
+    let mut client = Peer::connect(gateway.address);
+    for expected in [200, 504, 200] {
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).status(), expected);
+    }
+    assert_eq!(origin.connections.load(Ordering::SeqCst), 2);
+    until("the silent one is closed", || origin.closed.load(Ordering::SeqCst) == 1);
 }
