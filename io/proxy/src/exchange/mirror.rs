@@ -1,10 +1,10 @@
 //! Copies of requests for other backends (HTTPRequestMirrorFilter). Nobody waits for a mirror, and nobody hears its answer:
-//! a copy that cannot be sent, or not fast enough, is dropped.
+//! a copy that cannot be sent, or not fast enough, is dropped. Requests for tunnels are not copied: nobody would speak in them.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_model::traffic::{Backend, HeaderChanges, HttpRule, Mirror, Target};
 use tidegate_traffic::balance::Ended;
@@ -16,6 +16,7 @@ use crate::framing::BodyLength;
 use crate::framing::chunked::Emit;
 use crate::framing::request::RequestHead;
 use crate::outgoing::{self, RequestPlan, TraceLines};
+use crate::timer::Expired;
 use crate::upstream::{Lease, OpenError, since_start};
 use crate::wire::Approach;
 use crate::worker::Worker;
@@ -85,10 +86,10 @@ pub fn send(
     web: Option<&Web>,
     story: &Story<'_>,
 ) {
-    if mirrors.is_empty() {
+    let Exchange { caller, client, head, .. } = exchange;
+    if mirrors.is_empty() || head.upgrade().is_some() {
         return;
     }
-    let Exchange { caller, client, head, .. } = exchange;
     let matched = &asked.matched;
     for mirror in tidegate_traffic::mirror::chosen(mirrors, caller.worker.random()) {
         let Target::Backend(backend) = &mirror.target else { continue };
@@ -206,13 +207,25 @@ impl Duplicate {
             if matches!(status, 100..=199) {
                 continue;
             }
-            self.throw_away(lease, &mut outbox, body, &flow).await?;
+            // An answer may go on for ever (SSE): it is heard for a while, and then its connection closed.
+            watch.cap(worker.clock.after(self.patience()));
+            let whole = match watch.within(self.throw_away(lease, &mut outbox, body, &flow)).await {
+                Ok(end) => end.map(|()| true)?,
+                Err(Expired) => false,
+            };
             let left = outbox.as_ref().is_some_and(|rest| !rest.is_empty());
-            return Some(Answered { status, reusable: sound && body != BodyLength::UntilClose && !left });
+            let reusable = whole && sound && body != BodyLength::UntilClose && !left;
+            return Some(Answered { status, reusable });
         }
     }
 
     async fn throw_away(
+    /// How long an answer's body is listened to.
+    fn patience(&self) -> Duration {
+        let own = self.rule.timeouts.request.filter(|limit| !limit.is_zero());
+        own.unwrap_or(self.worker.limits.response_head)
+    }
+
         &self,
         lease: &Lease,
         outbox: &mut Option<crate::buffer::Buffer>,

@@ -10,6 +10,7 @@ use tidegate_model::traffic::*;
 use tidegate_objects::Key;
 
 use super::harness::*;
+use crate::Limits;
 
 /// A limit that a test can wait for.
 const SHORT: Duration = Duration::from_millis(300);
@@ -20,7 +21,11 @@ fn gateway(origin: &Origin, change: impl FnOnce(&mut HttpRule)) -> Gateway {
 }
 
 fn with_backend(web: Arc<Backend>, change: impl FnOnce(&mut HttpRule)) -> Gateway {
-    let gateway = Gateway::start(&[(1, &web)]);
+    with_limits(web, Limits::default(), change)
+}
+
+fn with_limits(web: Arc<Backend>, limits: Limits, change: impl FnOnce(&mut HttpRule)) -> Gateway {
+    let gateway = Gateway::with_limits(&[(1, &web)], limits);
     let matched =
         RequestMatch { path: PathMatch::Prefix(String::new()), method: None, headers: vec![], query: vec![] };
     let forward = Action::Forward(vec![WeightedBackend::plain(1, Target::Backend(web))]);
@@ -247,6 +252,56 @@ fn copies_keep_to_policies() {
         gateway.counts("tidegate_mirror_drops_total", copies);
     }
     assert_eq!(*seen.lock().unwrap(), [b"PROXY ".to_vec()]);
+}
+
+fn mirrored(to: &Origin) -> Vec<Mirror> {
+    let target = Target::Backend(backend("copy", &[to.address]));
+    vec![Mirror { numerator: 1, denominator: 1, target }]
+}
+
+/// A request for a tunnel is not copied: a mirror would answer it for ever, or not at all.
+#[test]
+fn tunnels_are_not_copied() {
+    let mirror = Origin::text("m");
+    let origin = Origin::start(|head, wire| {
+        if field(head, "upgrade").is_none() {
+            return wire.try_send(ok("a"));
+        }
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        wire.rest();
+        false
+    });
+    let gateway = gateway(&origin, |rule| rule.filters.mirrors = mirrored(&mirror));
+    let mut client = gateway.client();
+    client.send(request("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+    assert_eq!(status(&client.head().unwrap()), 101);
+    drop(client);
+    assert_eq!(gateway.client().ask(&request("")).1, "a");
+    until("the second is copied", || mirror.requests() > 0);
+    assert!(mirror.heads.lock().unwrap().iter().all(|head| field(head, "upgrade").is_none()));
+    assert_eq!(gateway.metric("tidegate_mirror_drops_total"), 0);
+}
+
+/// A mirror that answers without end is listened to for a while, and then left; that is no failure of it.
+#[test]
+fn endless_answers_to_copies() {
+    let left = Arc::new(AtomicUsize::new(0));
+    let counted = left.clone();
+    let mirror = Origin::start(move |_, wire| {
+        wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while wire.try_send("1\r\nx\r\n") {
+            thread::sleep(Duration::from_millis(20));
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        false
+    });
+    let origin = Origin::text("a");
+    let limits = Limits { response_head: SHORT, ..Limits::default() };
+    let web = backend("web", &[origin.address]);
+    let gateway = with_limits(web, limits, |rule| rule.filters.mirrors = mirrored(&mirror));
+    assert_eq!(gateway.client().ask(&request("")).1, "a");
+    until("the mirror is left", || left.load(Ordering::SeqCst) == 1);
+    assert_eq!(gateway.metric("tidegate_mirror_drops_total"), 0);
 }
 
 /// A request that takes longer than its route allows is 504, for the whole and for one attempt; zero means no limit.
