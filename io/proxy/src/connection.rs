@@ -48,7 +48,7 @@ pub enum After {
     KeepAlive,
     /// It is closed.
     Close,
-    /// It is closed once the rest of the request has been thrown away.
+    /// It is closed once what the client still sends has been thrown away.
     Linger,
 }
 
@@ -186,6 +186,7 @@ impl Connection {
         };
         let bytes_max = limit(policy.limits.header_bytes, HEAD_BYTES_MAX, HEAD_CEILING.0);
         let lines_max = limit(policy.limits.header_lines, HEADER_LINES_MAX, HEAD_CEILING.1);
+        let began = watch.clock().now();
         let mut reader = None;
         let mut empty_lines = 0;
         loop {
@@ -205,6 +206,7 @@ impl Connection {
                 let head = reader.advance(inbox.filled());
                 if let Some(head) = head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))? {
                     inbox.consume(head.len());
+                    caller.head_came(watch.clock().now() - began);
                     return Ok(head);
                 }
             }
@@ -284,15 +286,18 @@ impl Connection {
     /// Says that no more is coming, and throws away what still arrives, so that the client can read the answer.
     async fn linger(&mut self) {
         let shut = self.wire.shutdown_write();
-        let worker = &self.caller.worker;
-        let mut inbox = self.inbox.take().unwrap_or_else(|| worker.buffers.take(Size::Small));
+        self.inbox = None;
         self.watch.set(LINGER);
         let mut left = if shut.is_ok() { LINGER_BYTES_MAX } else { 0 };
         while left > 0 {
-            inbox.clear();
+            // A client that is silent holds no buffer.
+            let Ok(Ok(())) = self.watch.within(self.wire.readable()).await else { return };
+            let worker = &self.caller.worker;
             worker.turns.next().await;
-            match self.watch.within(self.wire.read(&mut inbox)).await {
-                Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
+            let mut inbox = worker.buffers.take(Size::Small);
+            match self.wire.try_read(inbox.space()) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 _ => return,
             }
         }

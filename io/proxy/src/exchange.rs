@@ -56,6 +56,12 @@ impl Exchange<'_> {
             && !self.caller.is_closing()
             && self.caller.worker.shared.overload.step() == Step::Calm
     }
+
+    /// What becomes of a connection that does not go on after this request. A client that does not know may have sent the next
+    /// one; what comes then must not cut off the answer to this one (RFC 9112 section 9.6).
+    pub fn ending(&self) -> After {
+        if self.head.persistent { After::Linger } else { After::Close }
+    }
 }
 
 /// Serves one request; `source` is its body.

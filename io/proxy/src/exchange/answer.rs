@@ -82,7 +82,7 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     story.sent += given.get();
     match written {
         Ok(Ok(())) if keep => After::KeepAlive,
-        Ok(Ok(())) if head.is_bodiless() => After::Close,
+        Ok(Ok(())) if head.is_bodiless() => exchange.ending(),
         Ok(Ok(())) => After::Linger,
         _ => {
             client.abort();

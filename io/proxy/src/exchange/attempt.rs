@@ -215,11 +215,12 @@ impl<'a> Attempt<'a> {
         };
         let mut switching = {
             let mut pump = Pump { future: pin!(body.pump(&mut sink, &flow)), sent: is_sent };
+            let received_by = watch.clock().after(self.times.received_within);
             let mut judge = Some(judge);
             let mut interim = 0;
             let mut persistent = true;
             loop {
-                let place = match self.await_head(&mut pump, &mut outbox).await {
+                let place = match self.await_head(&mut pump, &mut outbox, received_by).await {
                     Ok(place) => place,
                     Err(outcome) => return outcome,
                 };
@@ -300,17 +301,18 @@ impl<'a> Attempt<'a> {
         Flow::at_any_pace(watch, self.times.stall, &caller.worker, taken, given)
     }
 
-    /// Waits for a response's head while the request's body is sent.
+    /// Waits for a response's head while the request's body is sent, all of which must come by a tick.
     async fn await_head(
         &self,
         pump: &mut Pump<impl Future<Output = Result<(), RelayError>> + Unpin>,
         outbox: &mut Option<Buffer>,
+        received_by: u64,
     ) -> Result<HeadPlace, Outcome> {
         let Exchange { caller, client, watch, .. } = self.exchange;
         let mut head = pin!(self.lease.upstream.await_head(outbox, &caller.worker.buffers, || client.room()));
         let mut watching = true;
         if pump.sent.is_none() {
-            watch.cap(self.cap.min(self.times.received_by));
+            watch.cap(self.cap.min(received_by));
         }
         poll_fn(|context| {
             match pump.poll(context) {
@@ -342,11 +344,11 @@ impl<'a> Attempt<'a> {
 
     /// What an end of patience comes to before a response has begun.
     fn expired(&self, is_sent: bool) -> Outcome {
-        if self.exchange.watch.clock().now() >= self.cap {
-            return Outcome::Late;
         if is_sent && let Upstream::Http2(call) = &self.lease.upstream {
             call.waited_in_vain();
         }
+        if self.exchange.watch.clock().now() >= self.cap {
+            return Outcome::Late;
         }
         if is_sent {
             return Failure::Reply(Reply::upstream_timeout()).into();
@@ -473,7 +475,7 @@ impl<'a> Attempt<'a> {
         let after = match (whole, response.keep) {
             (false, _) => After::Linger,
             (true, true) => After::KeepAlive,
-            (true, false) => After::Close,
+            (true, false) => self.exchange.ending(),
         };
         Outcome::Done(Done { after, reuse: whole && exhausted && response.persistent && !surplus, ended })
     }

@@ -80,7 +80,7 @@ impl<'t> Choice<'t> {
 
     /// How long its response may take.
     pub fn response_times(&self, asked: &Asked<'_, '_>, worker: &Worker) -> ResponseTimes {
-        ResponseTimes::of(&asked.matched.rule.timeouts, &self.backend.policy, &worker.limits)
+        ResponseTimes::of(asked.matched.rule, &self.backend.policy, &worker.limits)
     }
 
     /// The endpoint that the client's session belongs to.

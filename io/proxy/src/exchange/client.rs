@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tidegate_http2::ErrorCode;
 
@@ -11,6 +12,7 @@ use crate::body::{Framing, Sink};
 use crate::buffer::Buffers;
 use crate::http2::{BlockWriter, Sender, Stream};
 use crate::outgoing::HeadWriter;
+use crate::timer::TICK;
 use crate::wire::{Glance, Wire};
 use crate::worker::{Door, Worker};
 
@@ -28,6 +30,8 @@ pub struct Caller {
     pub tls: Option<TlsFacts>,
     /// The address the client connected to.
     local: OnceCell<SocketAddr>,
+    /// Ticks that the head of the request at hand took from its first byte; of HTTP/2 none, whose heads come whole.
+    head_ticks: Cell<u32>,
     /// Requests so far.
     requests: Cell<u32>,
     /// It has had as many as it may.
@@ -61,9 +65,20 @@ impl Caller {
             client,
             tls,
             local: OnceCell::new(),
+            head_ticks: Cell::new(0),
             requests: Cell::new(0),
             worn: Cell::new(false),
         }
+    }
+
+    /// A request's head has come, so many ticks after its first byte.
+    pub fn head_came(&self, ticks: u64) {
+        self.head_ticks.set(u32::try_from(ticks).unwrap_or(u32::MAX));
+    }
+
+    /// How long the head of the request at hand took.
+    pub fn head_took(&self) -> Duration {
+        TICK.saturating_mul(self.head_ticks.get())
     }
 
     /// Counts a request; the connection ends with the last of `max`.

@@ -162,7 +162,7 @@ pub async fn arrive(
     if let (Some(sent), true) = (begun.sent, reuse) {
         choice.keep(&exchange.caller.worker, begun.pick.address(), sent.lease);
     }
-    Arrival::Served(if keep { After::KeepAlive } else { After::Close })
+    Arrival::Served(if keep { After::KeepAlive } else { exchange.ending() })
 }
 
 /// Waits until the endpoint sends something, or closes; false if it has taken too long, or the client is gone.

@@ -317,7 +317,7 @@ impl<'t> Forward<'_, 't> {
                             );
                             drop(pick);
                             self.tried.push(endpoint);
-                            self.pause(asked_repeat.unwrap_or_default()).await;
+                            self.pause(asked_repeat.unwrap_or_default()).await?;
                             continue;
                         }
                         Outcome::Refused => {
@@ -357,7 +357,7 @@ impl<'t> Forward<'_, 't> {
                 self.next(&mut attempts, end, request, remaining_of(total, started))
             };
             match next {
-                Some(pause) => self.pause(pause).await,
+                Some(pause) => self.pause(pause).await?,
                 None => return Err(Failure::Reply(reply)),
             }
         }
@@ -486,9 +486,20 @@ impl<'t> Forward<'_, 't> {
         }
     }
 
-    async fn pause(&self, pause: Duration) {
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+    /// Waits before another attempt, while the client is there.
+    async fn pause(&self, pause: Duration) -> Result<(), Failure> {
+        if pause.is_zero() {
+            return Ok(());
+        let client = self.exchange.client;
+        let mut over = pin!(tokio::time::sleep(pause));
+        let mut watching = true;
+        poll_fn(|context| {
+            if watching && client.poll_gone(context, &mut watching).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            over.as_mut().poll(context).map(Ok)
+        })
+        .await
         }
     }
 

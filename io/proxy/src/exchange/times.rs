@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_model::traffic::{BackendPolicy, Timeouts};
+use tidegate_model::traffic::{BackendPolicy, HttpRule};
 
 use crate::limits::Limits;
 
@@ -21,9 +21,12 @@ pub struct ResponseTimes {
 impl ResponseTimes {
     /// As the rule has it, or else the backend's policy. Who says anything about time, even that there is no limit, is not
     /// held to the usual one for heads.
-    pub fn of(rule: &Timeouts, policy: &BackendPolicy, limits: &Limits) -> ResponseTimes {
-        let total = rule.request.or(policy.request_timeout).filter(|limit| !limit.is_zero());
-        let is_said = total.is_some() || rule.request.is_some() || rule.backend_request.is_some();
+    pub fn of(rule: &HttpRule, policy: &BackendPolicy, limits: &Limits) -> ResponseTimes {
+        let total = rule.timeouts.request.or(policy.request_timeout);
+        let retry = rule.retry.as_deref().or(policy.retry.as_ref());
+        let attempt = retry.and_then(|retry| retry.attempt_timeout).or(rule.timeouts.backend_request);
+        let is_said = total.is_some() || attempt.is_some();
+        let total = total.filter(|limit| !limit.is_zero());
         ResponseTimes { total, head: if is_said { Duration::MAX } else { limits.response_head } }
     }
 }
@@ -37,8 +40,9 @@ pub struct ClientTimes {
     pub tunnel_stall: Duration,
     /// The waiting over which the client's pace is taken.
     pub pace_window: Duration,
-    /// The tick at which all of the request must have come.
-    pub received_by: u64,
+    /// What the head has left of the time in which all of the request must come. It runs while an attempt waits for the client,
+    /// not while the request waits here for its turn or a connection.
+    pub received_within: Duration,
 }
 
 impl ClientTimes {
@@ -52,9 +56,9 @@ impl ClientTimes {
             stall: idle.map_or(limits.body_stall, unless_zero),
             tunnel_stall: idle.map_or(limits.tunnel_idle, unless_zero),
             pace_window: idle.map_or(window, |limit| unless_zero(limit).max(window)),
-            received_by: client
-                .request_received
-                .map_or(u64::MAX, |limit| worker.clock.after(unless_zero(limit))),
+            received_within: client.request_received.map_or(Duration::MAX, |limit| {
+                unless_zero(limit).saturating_sub(exchange.caller.head_took())
+            }),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! How a listener treats clients: whom it believes, what it allows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use tidegate_model::traffic::*;
 
 use super::harness::*;
 use super::rules::serving;
 
 fn gateway(origin: &Origin, policy: ClientPolicy) -> Gateway {
-    let web = backend("web", &[origin.address]);
+    before(backend("web", &[origin.address]), policy)
+}
+
+fn before(web: Arc<Backend>, policy: ClientPolicy) -> Gateway {
     let gateway = Gateway::start(&[(1, &web)]);
     let matched =
         RequestMatch { path: PathMatch::Prefix(String::new()), method: None, headers: vec![], query: vec![] };
@@ -115,6 +121,89 @@ fn slow_requests() {
     assert_eq!(status(&client.head().unwrap()), 408);
     drop(client);
     trickle.join().unwrap();
+}
+
+/// The time for a request runs from its first byte, and is one for head and body.
+#[test]
+fn slow_heads_leave_bodies_less() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        wire.try_send(ok("a"))
+    });
+    let timeouts = ClientTimeouts {
+        request_received: Some(std::time::Duration::from_millis(1000)),
+        ..ClientTimeouts::default()
+    };
+    let gateway = gateway(&origin, ClientPolicy { timeouts, ..ClientPolicy::default() });
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    client.send("Host: shop.example\r\nContent-Length: 2\r\n\r\na");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    client.try_send("b");
+    assert_eq!(status(&client.head().unwrap()), 408);
+}
+
+/// A client is not slow because its request waits here for a connection to the backend.
+#[test]
+fn waiting_for_backends_is_no_slowness() {
+    let (open, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (opened, arrived) = (open.clone(), held.clone());
+    let origin = Origin::start(move |head, wire| {
+        wire.body(head);
+        arrived.fetch_add(1, Ordering::SeqCst);
+        until("it may go on", || opened.load(Ordering::SeqCst));
+        wire.try_send(ok("a"))
+    });
+    let breaker = Breaker { connections: Some(1), ..Breaker::default() };
+    let connect_timeout = Some(PATIENCE);
+    let policy = BackendPolicy { breaker, connect_timeout, ..BackendPolicy::default() };
+    let web = super::backends::with_policy(&[origin.address], policy);
+    let timeouts = ClientTimeouts {
+        request_received: Some(std::time::Duration::from_millis(1000)),
+        ..ClientTimeouts::default()
+    };
+    let gateway = before(web, ClientPolicy { timeouts, ..ClientPolicy::default() });
+    let mut first = gateway.client();
+    first.send(GET);
+    until("the first is under way", || held.load(Ordering::SeqCst) == 1);
+    let mut second = gateway.client();
+    let mut writer = second.writer();
+    let body = vec![b'x'; 4_000_000];
+    let sending = std::thread::spawn(move || {
+        let head = format!("POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = std::io::Write::write_all(&mut writer, head.as_bytes());
+        let _ = std::io::Write::write_all(&mut writer, &body);
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    open.store(true, Ordering::SeqCst);
+    assert_eq!(status(&first.response().0), 200);
+    assert_eq!(status(&second.response().0), 200);
+    sending.join().unwrap();
+}
+
+/// A connection that ends by our will is read to its end: what a client sends before it knows does not cut off an answer that
+/// is still on its way (RFC 9112 section 9.6).
+#[test]
+fn pipelined_requests_cut_no_answers() {
+    const WHOLE_BYTES: usize = 3_000_000;
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        wire.try_send(ok(&"x".repeat(WHOLE_BYTES)))
+    });
+    let limits = ClientLimits { requests_per_connection: Some(1), ..ClientLimits::default() };
+    let gateway = gateway(&origin, limited(limits));
+    let mut client = gateway.client();
+    client.send(GET);
+    until("the answer has begun", || origin.requests() == 1);
+    client.send(GET.repeat(10));
+    assert_eq!(field(&client.head().unwrap(), "connection"), Some("close"));
+    for _ in 0..WHOLE_BYTES / 30_000 {
+        assert_eq!(client.exactly(30_000).len(), 30_000);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert_eq!(client.rest(), "");
+    assert_eq!(origin.requests(), 1);
 }
 
 /// A trace that a client begins is carried on; where there is none, or a broken one, it is begun here; the log knows it.

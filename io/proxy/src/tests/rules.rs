@@ -323,6 +323,35 @@ fn time_limits() {
     }
 }
 
+/// Who says how long a response may take, be it that there is no limit, or a time for each attempt, is not held to the usual
+/// time for its head.
+#[test]
+fn time_limits_that_are_said() {
+    let origin = Origin::start(|head, wire| {
+        wire.body(head);
+        thread::sleep(SHORT * 3);
+        wire.try_send(ok("late"))
+    });
+    let patient = || Retry { attempt_timeout: Some(SHORT * 20), ..retry(&[]) };
+    let unlimited = BackendPolicy { request_timeout: Some(Duration::ZERO), ..BackendPolicy::default() };
+    let of_policy = BackendPolicy { retry: Some(patient()), ..BackendPolicy::default() };
+    let silent = BackendPolicy::default();
+    for (policy, of_rule, expected) in [
+        (unlimited, None, 200),
+        (of_policy, None, 200),
+        (silent.clone(), Some(patient()), 200),
+        (silent, None, 504),
+    ] {
+        let web = Arc::new(Backend {
+            policy: Arc::new(policy),
+            ..Backend::clone(&backend("web", &[origin.address]))
+        });
+        let limits = Limits { response_head: SHORT, ..Limits::default() };
+        let gateway = with_limits(web, limits, |rule| rule.retry = of_rule.map(Into::into));
+        assert_eq!(status(&gateway.client().ask(&request("")).0), expected);
+    }
+}
+
 /// A response that is still coming when the request's time is over ends, visibly.
 #[test]
 fn time_limits_end_responses() {
@@ -371,6 +400,24 @@ fn repeats() {
     failures.store(3, Ordering::SeqCst);
     let (head, body) = client.ask(put);
     assert_eq!((status(&head), body.as_str(), origin.requests()), (503, "bad", 6));
+}
+
+/// A client that leaves while a repeat is waited for is not waited for.
+#[test]
+fn clients_that_leave_before_a_repeat() {
+    let origin = Origin::start(|_, wire| {
+        wire.try_send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+    });
+    let gateway = gateway(&origin, |rule| {
+        let pause = PATIENCE * 10;
+        rule.retry = Some(Retry { backoff: pause, backoff_max: pause, ..retry(&[503]) }.into());
+    });
+    let mut client = gateway.client();
+    client.send(request(""));
+    until("it was tried", || origin.requests() == 1);
+    drop(client);
+    let line = &gateway.log(1)[0];
+    assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"ClientGone".into()));
 }
 
 /// An attempt that is too slow is repeated within the request's time.
