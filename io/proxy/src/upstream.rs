@@ -25,6 +25,7 @@ use crate::framing::chunked::Emit;
 use crate::framing::response::{ResponseHead, ResponseReader};
 use crate::framing::{BodyLength, Malformed};
 use crate::http2::{Call, Session, Sessions, Wear};
+use crate::metrics::Metrics;
 use crate::outgoing::HeadWriter;
 use crate::timer::Watch;
 use crate::wire::{Alpn, Approach, ConnectError, Offer, Wire, connect};
@@ -94,12 +95,12 @@ impl Upstream {
         }
     }
 
-    /// Waits for the head of a response, interim or final. `room`: what of a body the client would take now; little more is
     /// Whether a request's head has left, or is as good as gone: there is a stream for it. Of HTTP/1 the sink knows.
     pub fn has_opened(&self) -> bool {
         matches!(self, Upstream::Http2(call) if call.has_opened())
     }
 
+    /// Waits for the head of a response, interim or final. `room`: what of a body the client would take now; little more is
     /// read with the head.
     pub async fn await_head(
         &self,
@@ -251,7 +252,8 @@ impl Service {
         let mut idle = self.idle.borrow_mut();
         let shelf = idle.get_mut(&endpoint)?;
         while let Some(Idle { lease, .. }) = shelf.idle.pop() {
-            pool.total.set(pool.total.get() - 1);
+            // A service that was forgotten meanwhile is not counted any more.
+            pool.total.set(pool.total.get().saturating_sub(1));
             if lease.upstream.wire().is_alive(thorough) {
                 return Some(lease);
             }
@@ -297,15 +299,18 @@ impl Service {
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
         // Who waits in vain for a place says nothing about the endpoint.
-        let place = watch.within(self.gate.connection()).await.unwrap_or(Err(Refusal::CIRCUIT_OPEN));
-        let place = place.map_err(OpenError::Refused)?;
+        let place = watch.within(self.gate.connection()).await;
+        let place = place.unwrap_or_else(|_| Err(self.gate.give_up())).map_err(OpenError::Refused)?;
         // A connection that speaks for one client is not shared.
         let offer = match self.backend.protocol {
             _ if !approach.is_plain() || self.needs_own(tunnel) => Offer::Http1,
             BackendProtocol::Http1 => Offer::Http,
             BackendProtocol::Http2 => Offer::Http2,
         };
+        let mut dialled = Dialled { metrics: &worker.metrics, is_open: false };
         let opened = connect(&self.backend, endpoint, offer, approach, &worker.handshakes, watch).await;
+        dialled.is_open = opened.is_ok();
+        drop(dialled);
         let wire = opened.map_err(|error| match error {
             ConnectError::Io(error) => OpenError::Failed(error),
             error => OpenError::Insecure(error),
@@ -351,8 +356,9 @@ impl Service {
         }
     }
 
-    /// Closes what is too old, what the other side closed, and what leads to endpoints that are gone; how many are left.
-    fn sweep(&self, now_tick: u64) -> usize {
+    /// Closes what is too old, what the other side closed, and what leads to endpoints that are gone; how many unused
+    /// connections and how many sessions are left.
+    fn sweep(&self, now_tick: u64) -> (usize, usize) {
         let endpoints = self.backend.endpoints.load();
         let mut left = 0;
         self.idle.borrow_mut().retain(|endpoint, shelf| {
@@ -365,7 +371,24 @@ impl Service {
             left += shelf.idle.len();
             !shelf.idle.is_empty()
         });
-        left + self.sessions.sweep(|endpoint| endpoints.contains(endpoint))
+        (left, self.sessions.sweep(|endpoint| endpoints.contains(endpoint)))
+    }
+}
+
+/// A connection that is being opened, to be counted once however many requests wait for it: at its end, or when its time is over.
+struct Dialled<'m> {
+    metrics: &'m Metrics,
+    is_open: bool,
+}
+
+impl Drop for Dialled<'_> {
+    fn drop(&mut self) {
+        let Metrics { upstream_connects, upstream_connect_failures, .. } = self.metrics;
+        if self.is_open {
+            upstream_connects.inc()
+        } else {
+            upstream_connect_failures.inc()
+        };
     }
 }
 
@@ -438,9 +461,9 @@ impl Pool {
         let now = since_start(Instant::now());
         let mut total = 0;
         self.retain(|service| {
-            let left = service.sweep(now_tick);
-            total += left;
-            left > 0 || now.saturating_sub(service.used.get()) < SERVICE_UNUSED_MAX
+            let (unused, sessions) = service.sweep(now_tick);
+            total += unused;
+            unused + sessions > 0 || now.saturating_sub(service.used.get()) < SERVICE_UNUSED_MAX
         });
         self.total.set(total);
     }

@@ -59,6 +59,12 @@ impl Gate {
         self.counted(line::connection(&self.shared, self.slot.lines()).await)
     }
 
+    /// Somebody has waited for a place in vain, and is turned away.
+    pub fn give_up(&self) -> Refusal {
+        self.refused.inc();
+        Refusal::CIRCUIT_OPEN
+    }
+
     /// A place among the repeats under way, if there is one; the budget is asked besides.
     pub fn repeat(&self) -> Option<Held> {
         self.shared.circuit().retry().ok()

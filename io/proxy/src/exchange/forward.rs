@@ -368,7 +368,8 @@ impl<'t> Forward<'_, 't> {
         let Exchange { client, watch, .. } = self.exchange;
         let own = self.choice.response_times(self.asked, worker).total;
         watch.set(own.unwrap_or(worker.limits.response_head));
-        let mut place = pin!(self.choice.service.gate.admit());
+        let gate = &self.choice.service.gate;
+        let mut place = pin!(gate.admit());
         let mut watching = true;
         poll_fn(|context| {
             if let Poll::Ready(place) = place.as_mut().poll(context) {
@@ -377,7 +378,7 @@ impl<'t> Forward<'_, 't> {
             if watching && client.poll_gone(context, &mut watching).is_ready() {
                 return Poll::Ready(Err(Failure::ClientGone));
             }
-            watch.poll_expired(context).map(|Expired| Err(Failure::Reply(Refusal::CIRCUIT_OPEN.into())))
+            watch.poll_expired(context).map(|Expired| Err(Failure::Reply(gate.give_up().into())))
         })
         .await
     }
@@ -442,24 +443,22 @@ impl<'t> Forward<'_, 't> {
         let opened = Box::pin(service.open(worker, endpoint, &approach, tunnel, watch));
         match watch.within(opened).await {
             Ok(Ok(lease)) => {
-                worker.metrics.upstream_connects.inc();
+                // It may have been opened for somebody else.
+                if lease.is_used {
+                    worker.metrics.upstream_reuses.inc();
+                }
                 Ok(lease)
             }
             Ok(Err(OpenError::Refused(refusal))) => Err(Unopened::Refused(refusal)),
             Ok(Err(OpenError::Failed(error))) => {
-                worker.metrics.upstream_connect_failures.inc();
                 tracing::debug!(%endpoint, %error, "an endpoint cannot be reached");
                 Err(Unopened::Failed(Reply::unreachable()))
             }
             Ok(Err(OpenError::Insecure(error))) => {
-                worker.metrics.upstream_connect_failures.inc();
                 tracing::debug!(%endpoint, ?error, "no TLS with an endpoint");
                 Err(Unopened::Failed(Reply::insecure(error.reason())))
             }
-            Err(Expired) => {
-                worker.metrics.upstream_connect_failures.inc();
-                Err(Unopened::Failed(Reply::connect_timeout()))
-            }
+            Err(Expired) => Err(Unopened::Failed(Reply::connect_timeout())),
         }
     }
 
@@ -490,6 +489,7 @@ impl<'t> Forward<'_, 't> {
     async fn pause(&self, pause: Duration) -> Result<(), Failure> {
         if pause.is_zero() {
             return Ok(());
+        }
         let client = self.exchange.client;
         let mut over = pin!(tokio::time::sleep(pause));
         let mut watching = true;
@@ -500,7 +500,6 @@ impl<'t> Forward<'_, 't> {
             over.as_mut().poll(context).map(Ok)
         })
         .await
-        }
     }
 
     fn plan(&self) -> RequestPlan<'_> {

@@ -135,7 +135,8 @@ impl Duplicate {
         let watch = worker.clock.watch();
         let connect = policy.connect_timeout.filter(|own| !own.is_zero());
         watch.set(connect.unwrap_or(worker.limits.upstream_connect));
-        let _place = watch.within(service.gate.admit()).await.ok()?.ok()?;
+        let place = watch.within(service.gate.admit()).await;
+        let _place = place.unwrap_or_else(|_| Err(service.gate.give_up())).ok()?;
         let pick = service.balancer.pick(None, worker.random(), now, &[]).ok()?;
         let endpoint = pick.address();
         let kept =
@@ -219,13 +220,13 @@ impl Duplicate {
         }
     }
 
-    async fn throw_away(
     /// How long an answer's body is listened to.
     fn patience(&self) -> Duration {
         let own = self.rule.timeouts.request.filter(|limit| !limit.is_zero());
         own.unwrap_or(self.worker.limits.response_head)
     }
 
+    async fn throw_away(
         &self,
         lease: &Lease,
         outbox: &mut Option<crate::buffer::Buffer>,

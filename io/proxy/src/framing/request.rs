@@ -72,6 +72,7 @@ impl RequestHead {
         lines: impl Iterator<Item = (&'l [u8], &'l [u8])>,
         mut fields: Fields,
     ) -> Result<RequestHead, Malformed> {
+        fields.clear();
         let upgrades = pseudo.protocol.is_some();
         // An extended CONNECT is what HTTP/1 spells GET with Upgrade.
         let method = if upgrades {
@@ -216,7 +217,8 @@ pub struct RequestReader {
 
 impl RequestReader {
     /// A reader into an empty field list, of a head of so many bytes and lines at most; both within [`HEAD_CEILING`].
-    pub fn new(fields: Fields, bytes_max: usize, lines_max: usize) -> RequestReader {
+    pub fn new(mut fields: Fields, bytes_max: usize, lines_max: usize) -> RequestReader {
+        fields.clear();
         let scan = HeadScan::new(bytes_max.min(HEAD_CEILING.0), lines_max.min(HEAD_CEILING.1));
         RequestReader { scan, parts: Parts { fields, ..Parts::default() } }
     }

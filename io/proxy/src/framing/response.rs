@@ -112,7 +112,8 @@ pub struct ResponseReader {
 
 impl ResponseReader {
     /// A reader into an empty field list.
-    pub fn new(fields: Fields) -> ResponseReader {
+    pub fn new(mut fields: Fields) -> ResponseReader {
+        fields.clear();
         ResponseReader { scan: HeadScan::default(), parts: Parts { fields, ..Parts::default() } }
     }
 

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::chunked::{ChunkScanner, Emit, may_pass};
 use super::fields::Fields;
-use super::request::{RequestHead, RequestReader};
-use super::response::ResponseHead;
+use super::request::{Pseudo, RequestHead, RequestReader};
+use super::response::{ResponseHead, ResponseReader};
 use super::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed};
 
 /// As a connection does it, which has all bytes at once.
@@ -24,6 +24,36 @@ fn get(lines: &str) -> Result<RequestHead, Malformed> {
 
 fn first_line(line: &str) -> Result<RequestHead, Malformed> {
     request(format!("{line}\r\nHost: a\r\n\r\n").as_bytes()).map(|head| head.expect("a whole head"))
+}
+
+/// A list that comes with something in it is emptied: what is found in a head stands in no other.
+#[test]
+fn lists_begin_empty() {
+    let full = || {
+        let mut fields = Fields::default();
+        fields.push(b"x-old", "\u{e9}".as_bytes());
+        fields
+    };
+    let head = RequestReader::new(full(), HEAD_BYTES_MAX, HEADER_LINES_MAX)
+        .advance(b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap()
+        .unwrap();
+    assert_eq!((head.method(), head.path(), head.query(), head.authority()), ("GET", "/a", Some("b"), "a"));
+    assert_eq!(head.lines().collect::<Vec<_>>(), [("Host", &b"a"[..])]);
+    let head = ResponseReader::new(full()).advance(b"HTTP/1.1 200 Fine\r\nA: b\r\n\r\n").unwrap().unwrap();
+    assert_eq!((head.status, head.phrase()), (200, "Fine"));
+    assert_eq!(head.lines().collect::<Vec<_>>(), [("A", &b"b"[..])]);
+    let pseudo = Pseudo {
+        method: b"GET",
+        authority: b"a",
+        path: b"/",
+        protocol: None,
+        body: BodyLength::None,
+        bytes: 0,
+    };
+    let head = RequestHead::from_http2(&pseudo, std::iter::empty(), full()).unwrap();
+    assert_eq!((head.method(), head.path(), head.authority()), ("GET", "/", "a"));
+    assert!(head.lines().all(|(name, _)| name != "x-old"));
 }
 
 /// Lines that two parsers could read differently are refused, each for its reason.

@@ -173,7 +173,10 @@ pub(super) async fn serve(job: &Job, watch: &Watch) {
             exchange::serve(exchange, source).await;
             caller.worker.buffers.give_back(head.into_fields());
         }
-        Err(malformed) => turn_away(caller, stream, watch, &malformed.into()).await,
+        Err(malformed) => {
+            let to_head = fields.method() == Some(b"HEAD");
+            turn_away(caller, stream, watch, &malformed.into(), to_head).await;
+        }
     }
 }
 
@@ -208,7 +211,7 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
 }
 
 /// Answers what is no request.
-async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Reply) {
+async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Reply, to_head: bool) {
     let worker = &caller.worker;
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
@@ -216,9 +219,12 @@ async fn turn_away(caller: &Caller, stream: &Stream, watch: &Watch, reply: &Repl
     let flow = Flow::at_any_pace(watch, stall, worker, &taken, &given);
     let mut sink = Client::Http2(stream)
         .respond(&worker.buffers, Framing::AsIs, |out| reply.write_head(Persistence::Silent, out));
-    let mut content = worker.buffers.text();
-    reply.write_content(&mut content);
-    sink.hold(&content);
+    // No answer to HEAD has content (RFC 9110 section 9.3.2).
+    if !to_head {
+        let mut content = worker.buffers.text();
+        reply.write_content(&mut content);
+        sink.hold(&content);
+    }
     let _ = watch.within(sink.end(Trail::Raw(b""), &flow)).await;
     caller.door.table().entry(None).metrics.record(reply.status, Duration::ZERO);
     worker.metrics.sent.inc_by(given.get());

@@ -500,11 +500,11 @@ impl Session {
                 }
             }
             Event::Reset { stream, by } => {
-                if let Some(shared) = self.find(stream) {
-                    shared.lose(Gone::Reset(by));
-                }
-                if let ResetBy::Us(fault) = by {
-                    host.refused(fault);
+                // Whose exchange is under way tells its own story.
+                match (self.find(stream), by) {
+                    (Some(shared), _) => shared.lose(Gone::Reset(by)),
+                    (None, ResetBy::Us(fault)) => host.refused(fault),
+                    (None, ResetBy::Peer(_) | ResetBy::GoAway) => {}
                 }
             }
             Event::HeadTooLarge { stream, end } => {

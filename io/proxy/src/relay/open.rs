@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use tidegate_model::traffic::{Backend, Balancing};
-use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{self, Ended, Pick, key};
 
 use crate::backends::Passage;
@@ -35,8 +34,8 @@ pub async fn open(relay: &Relay, story: &mut Story) -> Result<Opened, &'static s
         worker.pool.service(backend, &worker.shared.backends, worker.random(), since_start(started));
     let watch = worker.clock.watch();
     watch.set(backend.policy.connect_timeout.unwrap_or(worker.limits.upstream_connect));
-    let held = watch.within(service.gate.connection()).await.unwrap_or(Err(Refusal::CIRCUIT_OPEN));
-    let held = held.map_err(|refusal| refusal.reason)?;
+    let held = watch.within(service.gate.connection()).await;
+    let held = held.unwrap_or_else(|_| Err(service.gate.give_up())).map_err(|refusal| refusal.reason)?;
     let approach = Approach::of(&backend.policy, relay.source, || relay.destination, relay.source.ip());
     let key = hash_key(backend, relay.source.ip());
     let (mut tried, mut reason): (Vec<SocketAddr>, _) = (Vec::new(), "NoEndpoint");

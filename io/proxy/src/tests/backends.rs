@@ -11,6 +11,8 @@ use tidegate_model::traffic::*;
 use tidegate_traffic::balance::EndpointFacts;
 
 use super::harness::*;
+use super::http2::Peer;
+use crate::Limits;
 
 pub fn with_policy(endpoints: &[SocketAddr], policy: BackendPolicy) -> Arc<Backend> {
     Arc::new(Backend { policy: Arc::new(policy), ..(*backend("web", endpoints)).clone() })
@@ -252,6 +254,32 @@ fn connections_are_limited() {
     assert!(most.load(Ordering::SeqCst) <= 2);
 }
 
+/// Who waits in vain for a place, among the requests or among the connections, was turned away by the limit, and is counted.
+#[test]
+fn waiting_in_vain_is_counted() {
+    let short = Duration::from_millis(300);
+    let requests = Breaker { requests: Some(1), pending_requests: Some(2), ..Breaker::default() };
+    let connections = Breaker { connections: Some(1), ..Breaker::default() };
+    for breaker in [requests, connections] {
+        let turnstile = Arc::new(Turnstile::default());
+        let held = turnstile.clone();
+        let origin = Origin::start(move |_, wire| {
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+            held.pass();
+            wire.try_send("done")
+        });
+        let policy = BackendPolicy { breaker, connect_timeout: Some(short), ..BackendPolicy::default() };
+        let limits = Limits { response_head: short, ..Limits::default() };
+        let gateway = Gateway::with_limits(&[(1, &with_policy(&[origin.address], policy))], limits);
+        let mut first = gateway.client();
+        first.send(GET);
+        until("the first is under way", || origin.requests() == 1);
+        assert_eq!(ask(&gateway, 1), [503]);
+        gateway.counts("tidegate_backend_refusals_total", 1);
+        turnstile.open();
+    }
+}
+
 /// An endpoint that comes new gets a small part at first.
 #[test]
 fn slow_start() {
@@ -335,4 +363,48 @@ fn knowledge_outlives_the_policy() {
     let known: BTreeMap<_, _> = gateway.proxy.endpoints().into_iter().collect();
     assert_eq!(known.len(), 1);
     assert_eq!(known[&backend.id].len(), 2);
+}
+
+/// A request under way keeps what its backend was when the policy changes under it, unused connections too.
+#[test]
+fn connections_outlive_the_policy() {
+    let turnstile = Arc::new(Turnstile::default());
+    let held = turnstile.clone();
+    let origin = Origin::start(move |head, wire| {
+        if head.starts_with("GET /quick") {
+            return wire.try_send(ok("quick"));
+        }
+        held.pass();
+        wire.try_send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+        // Not for the repeat: that is to find another.
+        false
+    });
+    let retry = Retry {
+        codes: BTreeSet::from([503]),
+        attempts: 3,
+        connection_errors: true,
+        timeouts: false,
+        backoff: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(2),
+        attempt_timeout: None,
+        budget_percent: Some(100),
+        budget_min_per_sec: 100,
+    };
+    let before = BackendPolicy { retry: Some(retry), ..BackendPolicy::default() };
+    let backend = with_policy(&[origin.address], before.clone());
+    let gateway = gateway(&backend);
+    // On one connection, so that one worker serves both.
+    let mut client = Peer::connect(gateway.address);
+    let slow = client.ask("GET", "/slow", &[], None);
+    client.turn();
+    until("it is under way", || origin.requests() == 1);
+    let quick = client.ask("GET", "/quick", &[], None);
+    assert_eq!(client.response(quick).text(), "quick");
+    let policy = Arc::new(BackendPolicy { balancing: Balancing::LeastRequest, ..before });
+    let changed = Arc::new(Backend { policy, ..(*backend).clone() });
+    gateway.apply(traffic(&[gateway.address], &[(1, &changed)]));
+    turnstile.open();
+    assert_eq!(client.response(slow).status(), 503);
+    let quick = client.ask("GET", "/quick", &[], None);
+    assert_eq!(client.response(quick).text(), "quick");
 }

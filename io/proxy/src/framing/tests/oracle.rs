@@ -257,7 +257,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     (prop::sample::select(&REAL[..]), prop::collection::vec(change, 0..4)).prop_map(|(head, changes)| {
         let mut bytes = head.as_bytes().to_vec();
         for (at, what, byte) in changes {
-            let at = at % bytes.len();
+            let Some(at) = at.checked_rem(bytes.len()) else { break };
             match what {
                 0 => bytes[at] = byte,
                 1 => bytes.insert(at, byte),

@@ -130,3 +130,38 @@ fn http1_beside_it() {
     wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(status(&wire.head().unwrap()), 505);
 }
+
+/// A HEAD that is no request is told so without content (RFC 9110 section 9.3.2).
+#[test]
+fn malformed_heads_get_no_content() {
+    let gateway = Gateway::before(&Origin::text("a"));
+    let mut client = Peer::connect(gateway.address);
+    for (method, has_content) in [("GET", true), ("HEAD", false)] {
+        let id = client.ask(method, "/a%2fb", &[], None);
+        let response = client.response(id);
+        assert_eq!((response.status(), response.ended, response.reset), (400, true, None), "{method}");
+        assert_eq!(!response.body.is_empty(), has_content, "{method}");
+    }
+}
+
+/// A request whose stream is reset for what came on it is told once, by itself.
+#[test]
+fn broken_streams_are_told_once() {
+    let origin =
+        Origin::start(
+            |head, wire| if head.starts_with("GET") { wire.try_send(ok("a")) } else { !wire.is_closed() },
+        );
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    let open = client.open("POST", "/", &[], false);
+    client.turn();
+    until("it is under way", || origin.requests() == 1);
+    // Trailers with a name in upper case.
+    client.raw(&[0, 0, 5, 1, 5, 0, 0, 0, open.number() as u8, 0, 1, b'X', 1, b'a']);
+    client.until("it is reset", |peer| peer.messages[&open].reset.is_some());
+    let id = client.ask("GET", "/", &[], None);
+    assert_eq!(client.response(id).text(), "a");
+    let log = gateway.log(2);
+    let reasons: Vec<_> = log.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["ClientGone", ""]);
+}

@@ -168,3 +168,17 @@ fn a_thousand_streams() {
         }
     }
 }
+
+/// Requests that wait for one connection count as one that was opened, and the others that used it.
+#[test]
+fn shared_connections_are_counted_once() {
+    let origin = Http2Origin::text("fine");
+    let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
+    let mut client = Peer::connect(gateway.address);
+    let ids = [(); 8].map(|()| client.ask("GET", "/", &[], None));
+    for id in ids {
+        assert_eq!(client.response(id).text(), "fine");
+    }
+    gateway.counts("tidegate_upstream_connects_total", origin.connections.load(Ordering::SeqCst) as u64);
+    gateway.counts("tidegate_upstream_reuses_total", 8 - origin.connections.load(Ordering::SeqCst) as u64);
+}
