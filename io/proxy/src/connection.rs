@@ -17,7 +17,7 @@ use crate::framing::{HEAD_BYTES_MAX, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
 use crate::http2::{Newcomer, PREFACE_HEAD};
 use crate::outgoing::{HeadWriter, Persistence};
 use crate::reply::Reply;
-use crate::timer::{Expired, Watch};
+use crate::timer::{Expired, Watch, unless_zero};
 use crate::wire::{Alpn, Wire};
 
 /// Empty lines skipped before a request.
@@ -240,7 +240,7 @@ impl Connection {
             let limits = &self.caller.worker.limits;
             let table = self.caller.door.table();
             let idle = table.entrance.client.timeouts.idle;
-            let idle = idle.map(|idle| if idle.is_zero() { Duration::MAX } else { idle });
+            let idle = idle.map(unless_zero);
             if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) }
         };
         self.watch.set_idle(wait, self.caller.door.id);

@@ -14,6 +14,11 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 const TICKS_PER_SEC: u64 = 1000 / TICK.as_millis() as u64;
 
+/// A limit as users write it, where zero is none.
+pub fn unless_zero(limit: Duration) -> Duration {
+    if limit.is_zero() { Duration::MAX } else { limit }
+}
+
 /// The worker's clock and everyone who waits for it.
 #[derive(Default)]
 pub struct Clock {

@@ -18,7 +18,7 @@ use crate::framing::request::{Pseudo, RequestHead};
 use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::Persistence;
 use crate::reply::Reply;
-use crate::timer::Watch;
+use crate::timer::{Watch, unless_zero};
 use crate::upstream::since_start;
 use crate::wire::Wire;
 
@@ -59,7 +59,6 @@ impl Newcomer {
         let (limits, patience) = {
             let table = caller.door.table();
             let policy = &table.entrance.client;
-            let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
             let idle = policy.timeouts.idle.map(unless_zero);
             let patience = Patience {
                 settle: worker.limits.request_head,

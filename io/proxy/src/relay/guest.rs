@@ -14,6 +14,7 @@ use crate::exchange::client::{Caller, TlsFacts};
 use crate::relay::header::{Unwelcome, receive};
 use crate::relay::{Relay, named};
 use crate::table::{Kind, Table};
+use crate::timer::unless_zero;
 use crate::wire::{Hello, Wire, accept_tls};
 use crate::worker::{Door, Worker};
 
@@ -151,6 +152,7 @@ impl Entered {
             Serves::Http(_) | Serves::Udp(_) => return None,
         };
         let (name, metrics) = named(entry);
+        let idle = listener.client.timeouts.tcp_idle;
         Some(Relay {
             client,
             peer: self.peer,
@@ -160,7 +162,7 @@ impl Entered {
             metrics,
             route,
             server_name,
-            idle: listener.client.timeouts.tcp_idle.unwrap_or(worker.limits.tcp_idle),
+            idle: idle.map_or(worker.limits.tcp_idle, unless_zero),
             first: Vec::new(),
             worker: worker.clone(),
         })

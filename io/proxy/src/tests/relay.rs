@@ -281,6 +281,21 @@ fn idle_connections_end() {
     assert_eq!(gateway.log(1)[0]["reason"], "IdleTimeout");
 }
 
+/// An idle timeout of zero is no limit.
+#[test]
+fn no_idle_limit() {
+    let gateway = Gateway::bare(Limits { tcp_idle: Duration::from_millis(200), ..Limits::default() });
+    let timeouts = ClientTimeouts { tcp_idle: Some(Duration::ZERO), ..ClientTimeouts::default() };
+    let client = ClientPolicy { timeouts, ..ClientPolicy::default() };
+    let server = Server::named("a");
+    gateway.apply(tcp_with(gateway.address, &[(1, &backend("db", &[server.address]))], client));
+    let mut idle = dial(gateway.address);
+    exactly(&mut idle, 1);
+    thread::sleep(Duration::from_millis(700));
+    idle.write_all(b"still there").unwrap();
+    assert_eq!(exactly(&mut idle, 11), b"still there");
+}
+
 /// A listener takes as many connections as it may, and as many of one client; who leaves makes room.
 #[test]
 fn connection_limits() {
