@@ -28,7 +28,7 @@ pub struct Caller {
     pub client: SocketAddr,
     /// Of TLS; nothing in the clear.
     pub tls: Option<TlsFacts>,
-    /// The address the client connected to.
+    /// The address the client connected to: the connection's own, or what its PROXY protocol header names.
     local: OnceCell<SocketAddr>,
     /// Ticks that the head of the request at hand took from its first byte; of HTTP/2 none, whose heads come whole.
     head_ticks: Cell<u32>,
@@ -50,12 +50,13 @@ pub struct TlsFacts {
 }
 
 impl Caller {
-    /// Somebody new; `client` is the peer unless a PROXY protocol header says otherwise.
+    /// Somebody new; `client` is the peer, and `asked` nothing, unless a PROXY protocol header says otherwise.
     pub fn new(
         worker: Rc<Worker>,
         door: Rc<Door>,
         peer: SocketAddr,
         client: SocketAddr,
+        asked: Option<SocketAddr>,
         tls: Option<TlsFacts>,
     ) -> Caller {
         Caller {
@@ -64,7 +65,7 @@ impl Caller {
             peer,
             client,
             tls,
-            local: OnceCell::new(),
+            local: asked.map(OnceCell::from).unwrap_or_default(),
             head_ticks: Cell::new(0),
             requests: Cell::new(0),
             worn: Cell::new(false),

@@ -58,8 +58,8 @@ impl Guest {
 
     /// A client that speaks HTTP in the clear.
     pub fn into_http(self) -> Connection {
-        let Guest { worker, door, stream, peer, client, .. } = self;
-        Connection::new(Caller::new(worker, door, peer, client, None), Wire::Plain(stream))
+        let Guest { worker, door, stream, peer, client, asked } = self;
+        Connection::new(Caller::new(worker, door, peer, client, asked, None), Wire::Plain(stream))
     }
 
     /// Does what the door is for; who speaks HTTP gets a task of its own. The table is let go of before: a connection may
@@ -88,7 +88,8 @@ impl Guest {
     #[expect(clippy::redundant_allocation, reason = "see Door::table")]
     async fn shake(self, table: Rc<Arc<Table>>, place: Place) {
         let Guest { worker, door, stream, peer, client, asked } = self;
-        let entered = Entered { peer, client, asked: asked.or_else(|| stream.local_addr().ok()) };
+        let reached = asked.or_else(|| stream.local_addr().ok());
+        let entered = Entered { peer, client, asked: reached };
         let watch = worker.clock.watch();
         let listeners = &table.entrance.listeners;
         let hello = accept_tls(
@@ -109,7 +110,7 @@ impl Guest {
                     version: facts.version,
                     certified: facts.client_certificate != ClientCertificate::None,
                 });
-                let caller = Caller::new(worker, door, peer, client, told);
+                let caller = Caller::new(worker, door, peer, client, asked, told);
                 return Connection::new(caller, wire).settle(place);
             }
             Hello::Terminated { wire, listener } => {

@@ -142,13 +142,34 @@ fn http_behind_a_header() {
     let mut wire = gateway.client();
     wire.send([&v1()[..], GET.as_bytes()].concat());
     assert_eq!(wire.response().1, "a");
-    assert!(origin.last_head().to_ascii_lowercase().contains("x-forwarded-for: 203.0.113.7\r\n"));
+    assert_eq!(field(&origin.last_head(), "x-forwarded-for"), Some("203.0.113.7"));
+    assert_eq!(field(&origin.last_head(), "x-forwarded-port"), Some("443"), "the port the client asked for");
     let mut second = gateway.client();
     second.send([&v1()[..], GET.as_bytes()].concat());
     assert!(second.is_closed());
     let mut other = gateway.client();
     other.send(format!("PROXY TCP4 203.0.113.8 198.51.100.1 4321 443\r\n{GET}"));
     assert_eq!(other.response().1, "a");
+}
+
+/// An HTTP backend that asks for a header is told the address the client asked for, not the one that whoever stands before
+/// us connected to.
+#[test]
+fn headers_handed_on() {
+    let (server, kept) = Server::keeping_heads();
+    let plain = backend("web", &[server.address]);
+    let out = BackendPolicy { proxy_protocol: Some(ProxyProtocolOut::V1), ..BackendPolicy::default() };
+    let web = Arc::new(Backend { policy: Arc::new(out), ..(*plain).clone() });
+    let gateway = Gateway::start(&[(1, &web)]);
+    let model = traffic(&[gateway.address], &[(1, &web)]);
+    let client = Arc::new(policy(ProxyProtocolIn::Required, &[]));
+    let entrance = Entrance { client, ..(*model.entrances[0]).clone() };
+    gateway.apply(Arc::new(Traffic { entrances: vec![Arc::new(entrance)], ..(*model).clone() }));
+    let mut wire = gateway.client();
+    wire.send([&v1()[..], GET.as_bytes()].concat());
+    assert_eq!(status(&wire.response().0), 200);
+    let head = kept.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(head.lines().next().map(str::as_bytes), v1().strip_suffix(b"\r\n"));
 }
 
 /// A backend that asks for it is told the client first, in the version it asks for, and then gets the client's bytes.
