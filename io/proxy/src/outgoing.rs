@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use tidegate_model::traffic::{HeaderChanges, PathMatch};
-use tidegate_traffic::headers::{appended_by, drops};
+use tidegate_traffic::headers::{appended_by, drops, drops_any};
 use tidegate_traffic::rewrite::{Rewritten, write_path};
 
 use crate::framing::BodyLength;
@@ -229,16 +229,14 @@ pub fn request(
     let retyped = plan.content_type.is_some();
     let verbatim = untouched && !head.names_headers && !retyped;
     let passes = |index: usize| verbatim && head.fields().kind(index) == Some(Kind::Plain);
+    let stays = |name: &str| {
+        (!untouched && drops_any(&plan.changes, name)) || (head.names_headers && is_named_in(head, name))
+    };
     let looks = |index: usize| match head.fields().entry(index) {
         Some((Kind::Plain, name, _)) if retyped && name.eq_ignore_ascii_case("content-type") => false,
-        Some((Kind::Plain, name, _)) => {
-            (untouched || !plan.changes.iter().any(|changes| drops(changes, name)))
-                && !(head.names_headers && is_named_in(head, name))
-        }
-        Some((Kind::Trace, name, _)) => {
-            plan.trace.keeps(name) && !plan.changes.iter().any(|changes| drops(changes, name))
-        }
-        Some((Kind::Expect, ..)) => !head.http_1_0,
+        Some((Kind::Plain, name, _)) => !stays(name),
+        Some((Kind::Trace, name, _)) => plan.trace.keeps(name) && !stays(name),
+        Some((Kind::Expect, name, _)) => !head.http_1_0 && !(head.names_headers && is_named_in(head, name)),
         _ => false,
     };
     let fields = head.fields();
@@ -258,14 +256,28 @@ pub fn request(
         }
         index += 1;
     }
+    if untouched {
+        out.text(plan.told);
+    } else {
+        told_but_for(plan.told, &plan.changes, out);
+    }
     changed(&plan.changes, |name| !is_hop_by_hop(name) && name != "host", out);
     if let Some(content_type) = plan.content_type {
         out.line("content-type", content_type);
     }
-    out.text(plan.told);
     let upgrade = head.upgrade();
     let persistence = if upgrade.is_some() { Persistence::Upgrade } else { Persistence::Silent };
     out.end(&Ending { body, persistence, upgrade });
+}
+
+/// Writes lines of the gateway's own but those that changes replace or take away: who writes a filter for one of them means it.
+fn told_but_for(told: &[u8], changes: &[&HeaderChanges], out: &mut HeadWriter<'_>) {
+    for line in told.split_inclusive(|&byte| byte == b'\n') {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        if !std::str::from_utf8(name).is_ok_and(|name| drops_any(changes, name)) {
+            out.text(line);
+        }
+    }
 }
 
 /// Writes the lines that changes add; what one adds a later one may take away.
@@ -378,13 +390,17 @@ mod tests {
     use super::*;
 
     fn written(head: &str, changes: [&HeaderChanges; 2]) -> String {
+        written_with(head, changes, b"x-told: 1\r\n")
+    }
+
+    fn written_with(head: &str, changes: [&HeaderChanges; 2], told: &[u8]) -> String {
         let head = RequestHead::parse(head.as_bytes()).unwrap();
         let plan = RequestPlan {
             changes,
             rewritten: Rewritten::default(),
             matched: &PathMatch::Prefix(String::new()),
             scheme: "http",
-            told: b"x-told: 1\r\n",
+            told,
             trace: TraceLines::Kept,
             host_fallback: "10.0.0.1:80",
             content_type: None,
@@ -423,9 +439,42 @@ mod tests {
         };
         assert_eq!(
             written("GET / HTTP/1.1\r\nHost: h\r\nX-1: c\r\nX-2: c\r\n\r\n", [&rule, &backend]),
-            "GET / HTTP/1.1\r\nhost: b\r\nX-2: c\r\nx-2: r\r\nx-told: 1\r\n\r\n"
+            "GET / HTTP/1.1\r\nhost: b\r\nX-2: c\r\nx-told: 1\r\nx-2: r\r\n\r\n"
         );
     }
+    /// What a filter says of a line that the gateway writes is what the backend gets, once; an added one comes after it.
+    #[test]
+    fn filters_have_the_last_word() {
+        let none = HeaderChanges::default();
+        let head = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let first = "GET / HTTP/1.1\r\nhost: h\r\n";
+        let removed = HeaderChanges { remove: vec!["x-told".into()], ..HeaderChanges::default() };
+        let added = HeaderChanges { add: vec![("x-told".into(), "2".into())], ..HeaderChanges::default() };
+        for (changes, lines) in [
+            (&set("x-told", "2"), "x-also: 1\r\nx-told: 2\r\n"),
+            (&removed, "x-also: 1\r\n"),
+            (&added, "x-told: 1\r\nx-also: 1\r\nx-told: 2\r\n"),
+            (&set("x-other", "2"), "x-told: 1\r\nx-also: 1\r\nx-other: 2\r\n"),
+        ] {
+            let told = b"x-told: 1\r\nx-also: 1\r\n";
+            for levels in [[changes, &none], [&none, changes]] {
+                assert_eq!(written_with(head, levels, told), format!("{first}{lines}\r\n"));
+            }
+        }
+    }
+
+    /// What `Connection` names ends here, whatever else it would be (RFC 9110 section 7.6.1).
+    #[test]
+    fn named_lines_end_here() {
+        let none = HeaderChanges::default();
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nConnection: Expect, traceparent\r\nExpect: 100-continue\r\n\
+                    Traceparent: 1\r\nTracestate: 2\r\nContent-Length: 1\r\n\r\n";
+        assert_eq!(
+            written_with(head, [&none, &none], b""),
+            "POST / HTTP/1.1\r\nhost: h\r\nTracestate: 2\r\ncontent-length: 1\r\n\r\n"
+        );
+    }
+
     /// Names that a server takes for framing do not pass to the client.
     #[test]
     fn aliases_of_framing_end_here() {
