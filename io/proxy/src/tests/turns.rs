@@ -2,7 +2,7 @@
 //! requests are answered meanwhile.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -112,6 +112,29 @@ fn pipelined_requests_without_end() {
     flood.disturbs_nobody(&gateway);
     wire.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(drain.join().unwrap() > 0);
+}
+
+/// Replies of one UDP endpoint, always more of them than are read at once.
+#[test]
+fn datagrams_without_end() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::with_workers(1, false, Limits { cuts_per_client: 0, ..Limits::default() });
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let door = free_address();
+    let udp = super::datagram::udp(door, &[(1, &backend("dns", &[server.local_addr().unwrap()]))]);
+    let mut model = (*traffic(&[gateway.address], &[(1, &backend("web", &[origin.address]))])).clone();
+    model.entrances.extend(udp.entrances.iter().cloned());
+    gateway.apply(Arc::new(model));
+    let client = super::datagram::client();
+    client.send_to(b"go", door).unwrap();
+    let (_, session) = server.recv_from(&mut [0; 8]).unwrap();
+    server.connect(session).unwrap();
+    let flood = Flood::start(2, move || {
+        // A full queue refuses some.
+        (0..64).for_each(|_| drop(server.send(b"x")));
+    });
+    flood.disturbs_nobody(&gateway);
+    assert!(client.recv(&mut [0; 8]).is_ok());
 }
 
 /// Connections opened and closed without end.
