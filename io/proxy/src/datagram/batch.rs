@@ -87,14 +87,22 @@ pub fn ask_for_trains(fd: RawFd) {
 }
 
 impl Batch {
+    /// The place of each piece, all made from one borrow of the data: a second one would end what was made from the first.
+    fn slots(&mut self, length: impl Fn(usize) -> usize) -> [libc::iovec; PIECES] {
+        assert_eq!(self.data.len(), PIECES * PIECE_BYTES, "the data has room for all pieces, and never changes its size");
+        let base = self.data.as_mut_ptr();
+        std::array::from_fn(|index| libc::iovec {
+            // SAFETY: `index` is below PIECES, so the place lies within the data, as was just looked at.
+            iov_base: unsafe { base.add(index * PIECE_BYTES) }.cast(),
+            iov_len: length(index).min(PIECE_BYTES),
+        })
+    }
+
     /// Reads what has come, up to [`PIECES`], and says how many; `WouldBlock` if nothing has.
     pub fn receive(&mut self, fd: RawFd) -> io::Result<usize> {
         let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; PIECES];
         let mut controls = [EMPTY; PIECES];
-        let mut slots: [libc::iovec; PIECES] = std::array::from_fn(|index| libc::iovec {
-            iov_base: self.data[index * PIECE_BYTES..].as_mut_ptr().cast(),
-            iov_len: PIECE_BYTES,
-        });
+        let mut slots = self.slots(|_| PIECE_BYTES);
         let mut messages: [libc::mmsghdr; PIECES] = std::array::from_fn(|index| {
             let mut message = no_message();
             message.msg_name = names[index].as_mut_ptr().cast();
@@ -106,7 +114,7 @@ impl Batch {
             libc::mmsghdr { msg_hdr: message, msg_len: 0 }
         });
         // SAFETY: every message points to a name, a slot of `data` and a control block of its own, of the lengths given,
-        // all of which outlive the call; there are PIECES of them.
+        // all of which outlive the call, and no reference to any of them is used before it returns; there are PIECES of them.
         let count = unsafe {
             libc::recvmmsg(fd, messages.as_mut_ptr(), PIECES as u32, libc::MSG_DONTWAIT, ptr::null_mut())
         };
@@ -159,10 +167,8 @@ impl Batch {
     fn send_some(&mut self, fd: RawFd, which: Range<usize>, path: Option<&Path>) -> io::Result<usize> {
         let mut name = path.map(|path| sockaddr(path.peer));
         let mut controls = [EMPTY; PIECES];
-        let mut slots: [libc::iovec; PIECES] = std::array::from_fn(|index| libc::iovec {
-            iov_base: self.data[index * PIECE_BYTES..].as_mut_ptr().cast(),
-            iov_len: self.pieces[index].length,
-        });
+        let lengths = self.pieces.map(|piece| piece.length);
+        let mut slots = self.slots(|index| lengths[index]);
         let mut messages: [libc::mmsghdr; PIECES] = std::array::from_fn(|index| {
             let mut message = no_message();
             if let Some((name, length)) = &mut name {
@@ -178,7 +184,7 @@ impl Batch {
         });
         let messages = &mut messages[which];
         // SAFETY: every message points to the one name, a slot of `data` and a control block of its own, of the lengths
-        // given, all of which outlive the call; the slice says how many there are.
+        // given, all of which outlive the call, and no reference to any of them is used before it returns; the slice says how many there are.
         let count =
             unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), messages.len() as u32, libc::MSG_DONTWAIT) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
