@@ -416,10 +416,7 @@ impl<'b> Target<'b> {
         if target.starts_with('/') {
             return Target::of(None, target);
         }
-        let rest = match target.split_at_checked(7) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => rest,
-            _ => return Err(Malformed::TARGET),
-        };
+        let rest = after_scheme(target).ok_or(Malformed::TARGET)?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if !is_authority(authority.as_bytes()) {
             return Err(Malformed::HOST);
@@ -453,6 +450,14 @@ impl<'b> Target<'b> {
         });
         (path, query)
     }
+}
+
+/// What follows the scheme. `http` and `https` are taken on any connection, as HTTP/2's `:scheme` is: a hop before us may have
+/// ended or begun TLS, and what it was asked for decides nothing here. Backends are told the connection's own scheme, or the
+/// one that a trusted hop names (RFC 9110 section 7.4 leaves it to the server).
+fn after_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(rest)
 }
 
 fn bad_path(error: PathError) -> Malformed {
