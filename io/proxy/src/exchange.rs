@@ -117,6 +117,9 @@ async fn run<'t>(
         }
     }
     match decision.outcome() {
+        Outcome::Forward(..) if head.max_forwards() == Some(0) => {
+            answer::refuse(exchange, &Reply::last_hop(head.method()), &believed, story).await
+        }
         Outcome::Forward(matched, backends) => {
             let asked = forward::Asked { matched, believed: &believed, policy };
             forward::forward(exchange, &asked, backends, source, story).await

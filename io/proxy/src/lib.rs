@@ -24,6 +24,7 @@ mod census;
 mod connection;
 mod control;
 mod datagram;
+mod date;
 mod exchange;
 mod framing;
 mod handover;

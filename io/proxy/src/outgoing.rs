@@ -12,7 +12,7 @@ use tidegate_traffic::rewrite::{Rewritten, write_path};
 use crate::framing::BodyLength;
 use crate::framing::fields::Fields;
 use crate::framing::lines::{Kind, is_hop_by_hop, is_named};
-use crate::framing::request::RequestHead;
+use crate::framing::request::{MAX_FORWARDS, RequestHead};
 use crate::framing::response::ResponseHead;
 use crate::http2::{BlockWriter, Facts};
 
@@ -227,14 +227,18 @@ pub fn request(
     room.truncate(start);
     let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
     let retyped = plan.content_type.is_some();
-    let verbatim = untouched && !head.names_headers && !retyped;
+    let forwards = head.max_forwards();
+    let rewritten = |name: &str| {
+        (retyped && name.eq_ignore_ascii_case("content-type"))
+            || (forwards.is_some() && name.eq_ignore_ascii_case(MAX_FORWARDS))
+    };
+    let verbatim = untouched && !head.names_headers && !retyped && forwards.is_none();
     let passes = |index: usize| verbatim && head.fields().kind(index) == Some(Kind::Plain);
     let stays = |name: &str| {
         (!untouched && drops_any(&plan.changes, name)) || (head.names_headers && is_named_in(head, name))
     };
     let looks = |index: usize| match head.fields().entry(index) {
-        Some((Kind::Plain, name, _)) if retyped && name.eq_ignore_ascii_case("content-type") => false,
-        Some((Kind::Plain, name, _)) => !stays(name),
+        Some((Kind::Plain, name, _)) => !rewritten(name) && !stays(name),
         Some((Kind::Trace, name, _)) => plan.trace.keeps(name) && !stays(name),
         Some((Kind::Expect, name, _)) => !head.http_1_0 && !(head.names_headers && is_named_in(head, name)),
         _ => false,
@@ -264,6 +268,11 @@ pub fn request(
     changed(&plan.changes, |name| !is_hop_by_hop(name) && name != "host", out);
     if let Some(content_type) = plan.content_type {
         out.line("content-type", content_type);
+    }
+    if let Some(forwards) = forwards {
+        let mut left = Vec::new();
+        push_number(&mut left, forwards.saturating_sub(1));
+        out.line(MAX_FORWARDS, &left);
     }
     let upgrade = head.upgrade();
     let persistence = if upgrade.is_some() { Persistence::Upgrade } else { Persistence::Silent };

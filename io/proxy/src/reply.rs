@@ -7,6 +7,7 @@ use tidegate_model::traffic::Page;
 use tidegate_traffic::Refusal;
 use tidegate_traffic::headers::{appended, drops};
 
+use crate::date;
 use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::{Ending, HeadWriter, Persistence, push_number};
 
@@ -106,6 +107,18 @@ impl Reply {
         reply
     }
 
+    /// A question that the client wants no backend to get (RFC 9110 section 7.6.2). OPTIONS learns that there is an answer;
+    /// TRACE is not reflected, for what it would show may be secret.
+    pub fn last_hop(method: &str) -> Reply {
+        if method == "OPTIONS" {
+            return Reply { reason: "MaxForwards", ..Reply::bare(200, Vec::new()) };
+        }
+        let message = "The gateway, which Max-Forwards makes the last to be asked, does not answer TRACE.";
+        let mut reply = Reply::new(405, "MaxForwards", message);
+        reply.lines.extend_from_slice(b"allow: OPTIONS\r\n");
+        reply
+    }
+
     /// What a route says; `lines` are further lines.
     pub fn of_route(status: u16, content_type: Option<String>, body: Arc<[u8]>, lines: Vec<u8>) -> Reply {
         Reply { status, reason: "", lines, content: Content::Bytes(content_type, body) }
@@ -128,6 +141,11 @@ impl Reply {
         }
     }
 
+    /// Whether a further line has this name, which is in lower case.
+    fn says(&self, name: &str) -> bool {
+        self.lines.split(|&byte| byte == b'\n').any(|line| named(line).eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// Writes the head.
     pub fn write_head(&self, persistence: Persistence, out: &mut HeadWriter<'_>) {
         out.status(self.status, "");
@@ -135,6 +153,9 @@ impl Reply {
             Content::Sentence(_) => out.line("content-type", b"text/plain"),
             Content::Bytes(Some(content_type), _) => out.line("content-type", content_type.as_bytes()),
             Content::Bytes(None, _) | Content::Nothing => {}
+        }
+        if !self.says("date") {
+            out.line("date", &date::now());
         }
         out.text(&self.lines);
         let bodiless = matches!(self.status, 100..=199 | 204 | 304);
@@ -167,10 +188,7 @@ impl Reply {
             }
             None => {}
         }
-        let name = |line: &[u8]| {
-            let end = line.iter().position(|&byte| byte == b':').unwrap_or_default();
-            String::from_utf8_lossy(&line[..end]).into_owned()
-        };
+        let name = |line: &[u8]| String::from_utf8_lossy(named(line)).into_owned();
         let lines = self.lines.split_inclusive(|&byte| byte == b'\n');
         let kept = lines.filter(|line| !drops(&page.headers, &name(line)));
         reply.lines = kept.collect::<Vec<_>>().concat();
@@ -192,6 +210,7 @@ impl Reply {
     pub fn write_grpc(&self, content_type: &[u8], persistence: Persistence, out: &mut HeadWriter<'_>) {
         out.status(200, "");
         out.line("content-type", content_type);
+        out.line("date", &date::now());
         let mut code = Vec::new();
         push_number(&mut code, grpc_status(self.status));
         out.line("grpc-status", &code);
@@ -200,6 +219,11 @@ impl Reply {
         }
         out.end(&Ending { body: BodyLength::Length(0), persistence, upgrade: None });
     }
+}
+
+/// The name of a line.
+fn named(line: &[u8]) -> &[u8] {
+    line.split(|&byte| byte == b':').next().unwrap_or_default()
 }
 
 /// The status of gRPC for one of HTTP.
@@ -312,7 +336,11 @@ mod tests {
             true => reply.write_grpc(b"application/grpc", persistence, &mut HeadWriter::Http1(&mut out)),
             false => reply.write_head(persistence, &mut HeadWriter::Http1(&mut out)),
         }
-        String::from_utf8(out).unwrap()
+        let text = String::from_utf8(out).unwrap();
+        let mut date = text.split_inclusive('\n').filter(|line| line.starts_with("date: "));
+        let (line, more) = (date.next().unwrap_or_default(), date.next());
+        assert!(line.ends_with(" GMT\r\n") && more.is_none(), "{text}");
+        text.replacen(line, "", 1)
     }
 
     /// An answer has a length, the sentence, and its own further lines.
@@ -337,6 +365,16 @@ mod tests {
         assert!(grpc.contains("grpc-message: No route matches this request.\r\n"), "{grpc}");
         let bare = written(&Reply::bare(204, b"a: b\r\n".to_vec()), false, Persistence::Silent);
         assert_eq!(bare, "HTTP/1.1 204 No Content\r\na: b\r\n\r\n");
+    }
+
+    /// What a filter says of the date holds.
+    #[test]
+    fn a_date_of_a_route() {
+        let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let mut out = Vec::new();
+        let reply = Reply::bare(204, date.into());
+        reply.write_head(Persistence::Silent, &mut HeadWriter::Http1(&mut out));
+        assert_eq!(String::from_utf8(out).unwrap(), format!("HTTP/1.1 204 No Content\r\n{date}\r\n"));
     }
 
     /// What stands in for an answer changes what it names, and the rest stays: the reason, lines as Retry-After, and the

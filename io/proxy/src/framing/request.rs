@@ -15,6 +15,9 @@ use super::scan::{HeadScan, LinePlace, Message, is_token};
 use super::{BodyLength, HEAD_CEILING, Malformed};
 use crate::http2::WEBSOCKET;
 
+/// The field that limits how often a request is forwarded.
+pub const MAX_FORWARDS: &str = "max-forwards";
+
 /// A request's head.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
@@ -177,6 +180,19 @@ impl RequestHead {
     /// Whether doing it twice is doing it once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+    }
+
+    /// How many more times it may be forwarded, where it says so. Only TRACE and OPTIONS have a say in that (RFC 9110 section
+    /// 7.6.2); what is no number says nothing.
+    pub fn max_forwards(&self) -> Option<u64> {
+        if !matches!(self.method(), "OPTIONS" | "TRACE") {
+            return None;
+        }
+        let digits = self.header(MAX_FORWARDS).filter(|value| !value.is_empty())?;
+        digits.iter().try_fold(0_u64, |number, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            Some(number.saturating_mul(10).saturating_add(digit))
+        })
     }
 
     /// Whether it is a gRPC call, which is answered in gRPC's own way.

@@ -87,6 +87,44 @@ fn what_the_origin_sees() {
     assert_eq!(line["status"], 200);
 }
 
+/// OPTIONS and TRACE reach the origin with one step less to go, and not at all where none is left; other methods may say what
+/// they like (RFC 9110 section 7.6.2).
+#[test]
+fn max_forwards() {
+    let origin = Origin::text("a");
+    let gateway = Gateway::before(&origin);
+    let mut client = gateway.client();
+    let mut ask = |method: &str, steps: &str| {
+        client.ask(&format!("{method} /a HTTP/1.1\r\nHost: shop.example\r\nMax-Forwards: {steps}\r\n\r\n"))
+    };
+    for (method, steps, left) in [
+        ("OPTIONS", "1", "0"),
+        ("TRACE", "10", "9"),
+        ("OPTIONS", "99999999999999999999", "18446744073709551614"),
+        ("OPTIONS", "x", "x"),
+        ("GET", "0", "0"),
+    ] {
+        assert_eq!(ask(method, steps).1, "a");
+        let head = origin.last_head();
+        assert_eq!(field(&head, "max-forwards"), Some(left), "{head}");
+        assert_eq!(head.to_ascii_lowercase().matches("max-forwards").count(), 1, "{head}");
+    }
+    assert_eq!((status(&ask("OPTIONS", "0").0), status(&ask("TRACE", "0").0)), (200, 405));
+    assert_eq!(origin.requests(), 5);
+    let reasons: Vec<_> = gateway.log(7).iter().map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons[5..], ["MaxForwards", "MaxForwards"]);
+}
+
+/// Answers that no backend gives say when they were given (RFC 9110 section 6.6.1), refusals of what is no request too.
+#[test]
+fn answers_of_its_own_have_a_date() {
+    let gateway = Gateway::before(&Origin::text("a"));
+    for request in ["GET / HTTP/1.1\r\nHost: nobody.example\r\n\r\n", "GET\r\n\r\n"] {
+        let (head, _) = gateway.client().ask(request);
+        assert!(field(&head, "date").is_some_and(|date| date.ends_with(" GMT")), "{head}");
+    }
+}
+
 /// Shares follow weights, and a weight of 0 gets nothing.
 #[test]
 fn weights() {
