@@ -18,7 +18,7 @@ use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
 use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::{Object, ObjectRef};
-use tidegate_proxy::ProxyObserved;
+use tidegate_proxy::{EndpointView, ProxyObserved};
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
 
@@ -72,6 +72,7 @@ struct Shared {
     decided: RwLock<Arc<Decided>>,
     pods: Mutex<Table>,
     proxy: watch::Receiver<ProxyObserved>,
+    endpoints: EndpointView,
     speaker: Arc<Speaker>,
     kernel: KernelView,
     draining: Draining,
@@ -83,12 +84,13 @@ impl Board {
         node: String,
         ready: watch::Receiver<bool>,
         proxy: watch::Receiver<ProxyObserved>,
+        endpoints: EndpointView,
         speaker: Arc<Speaker>,
         kernel: KernelView,
         draining: Draining,
     ) -> Self {
         let (decided, pods) = (RwLock::default(), Mutex::default());
-        Board(Arc::new(Shared { node, ready, decided, pods, proxy, speaker, kernel, draining }))
+        Board(Arc::new(Shared { node, ready, decided, pods, proxy, endpoints, speaker, kernel, draining }))
     }
 
     /// Shows what was decided now.

@@ -169,6 +169,7 @@ impl Daemon {
             settings.node.clone(),
             is_ready,
             proxied.clone(),
+            proxy.endpoint_view(),
             speaker.clone(),
             kernel,
             drained.clone(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use tidegate_model::observed::{ObjectStatus, Status};
+use tidegate_model::observed::{EndpointStatus, ObjectStatus, Status};
 
 use crate::args::{self, Output, StatusPart};
 use crate::client::Client;
@@ -220,10 +220,33 @@ fn services(status: &Status) {
         .services
         .iter()
         .map(|s| {
-            vec![s.service.clone(), s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")]
+            let impaired: Vec<_> = s.impaired.iter().map(endpoint).collect();
+            vec![
+                s.service.clone(),
+                s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                impaired.join("; "),
+            ]
         })
         .collect();
-    table::print("Services", &["service", "endpoints"], &rows);
+    table::print("Services", &["service", "endpoints", ""], &rows);
+}
+
+/// Why an endpoint does not get its share.
+fn endpoint(status: &EndpointStatus) -> String {
+    let mut reasons = Vec::new();
+    if status.draining {
+        reasons.push("drained".to_owned());
+    }
+    if !status.healthy {
+        reasons.push("unhealthy".to_owned());
+    }
+    if let Some(secs) = status.ejected_secs {
+        reasons.push(format!("ejected for {secs} s"));
+    }
+    if let Some(percent) = status.slow_percent {
+        reasons.push(format!("new, with {percent} % of its share"));
+    }
+    format!("{} {}", status.address, reasons.join(", "))
 }
 
 fn kernel(status: &Status) {

@@ -26,7 +26,7 @@ use tidegate_traffic::hash::Quick;
 use tidegate_traffic::session::SessionKey;
 use tokio::sync::{Notify, watch};
 
-pub use facts::Gauges;
+pub use facts::{EndpointView, Gauges};
 pub use gate::Gate;
 pub use line::Passage;
 

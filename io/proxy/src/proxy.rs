@@ -17,6 +17,7 @@ use tidegate_model::traffic::{BackendId, Entrance, Transport};
 use tidegate_traffic::balance::EndpointFacts;
 use tokio::sync::{mpsc, watch};
 
+use crate::backends::EndpointView;
 use crate::access_log::{AccessLog, Logger};
 use crate::backends::Gauges;
 use crate::control::{Control, Wish};
@@ -217,6 +218,11 @@ impl Proxy {
     /// What is known of every endpoint that a route leads to. A backend is there once for each of its settings.
     pub fn endpoints(&self) -> Vec<(BackendId, Vec<EndpointFacts>)> {
         self.shared.backends.facts()
+    }
+
+    /// The same for whoever shows it, for as long as it likes.
+    pub fn endpoint_view(&self) -> EndpointView {
+        EndpointView::new(self.shared.backends.clone())
     }
 
     /// Leaves exactly these endpoints out, of every backend, until the next call: none leaves out nobody. What is under

@@ -1,7 +1,7 @@
 //! The status: what each shell observes, in the words of `tidegate status`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,11 +9,13 @@ use tidegate_files::SourceState;
 use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{
-    AddressStatus, BgpStatus, DrainingStatus, EgressStatus, KernelStatus, ListenerStatus, ObjectStatus,
+    AddressStatus, BgpStatus, DrainingStatus, EgressStatus, EndpointStatus, KernelStatus, ListenerStatus, ObjectStatus,
     RouteStatus, ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
 };
+use tidegate_model::traffic::BackendId;
 use tidegate_proxy::{SocketKey, SocketState};
 use tidegate_speaker::{Election, LearnedRoute};
+use tidegate_traffic::balance::EndpointFacts;
 
 use super::{Board, Decided, KernelView};
 
@@ -35,7 +37,7 @@ impl Board {
             bfd: Vec::new(),
             vrrp: elections.iter().map(election).collect(),
             routes: routes.into_iter().map(route).collect(),
-            services: services(&decided),
+            services: services(&decided, self.0.endpoints.facts()),
             kernel: self.kernel(),
             draining: self
                 .0
@@ -224,12 +226,88 @@ fn route(route: LearnedRoute) -> RouteStatus {
     }
 }
 
-fn services(decided: &Decided) -> Vec<ServiceStatus> {
+fn services(decided: &Decided, facts: Vec<(BackendId, Vec<EndpointFacts>)>) -> Vec<ServiceStatus> {
+    let mut impaired = impaired(facts);
     let backends = decided.model.traffic.endpoints.iter();
     backends
         .map(|(id, cell)| ServiceStatus {
             service: id.to_string(),
             endpoints: cell.load().addresses().collect(),
+            impaired: impaired.remove(id).unwrap_or_default().into_values().collect(),
         })
         .collect()
+}
+
+/// Endpoints that do not get their share, each as it fares where it fares worst.
+fn impaired(
+    facts: Vec<(BackendId, Vec<EndpointFacts>)>,
+) -> BTreeMap<BackendId, BTreeMap<SocketAddr, EndpointStatus>> {
+    let mut impaired: BTreeMap<BackendId, BTreeMap<SocketAddr, EndpointStatus>> = BTreeMap::new();
+    for (id, endpoints) in facts {
+        let known = impaired.entry(id).or_default();
+        for facts in endpoints {
+            let whole = facts.healthy && facts.ejected_secs.is_none() && facts.slow_percent.is_none();
+            if whole && !facts.draining {
+                continue;
+            }
+            let status = known.entry(facts.address).or_insert(EndpointStatus {
+                address: facts.address,
+                healthy: true,
+                ejected_secs: None,
+                draining: false,
+                slow_percent: None,
+            });
+            status.healthy &= facts.healthy;
+            status.draining |= facts.draining;
+            status.ejected_secs = status.ejected_secs.max(facts.ejected_secs);
+            let both = status.slow_percent.into_iter().chain(facts.slow_percent);
+            status.slow_percent = both.min();
+        }
+    }
+    impaired
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_objects::Key;
+
+    /// An endpoint is told of as it fares under the settings that give it least; one that gets its share everywhere is not.
+    #[test]
+    fn endpoints_that_get_less() {
+        let endpoint = |port: u16| EndpointFacts {
+            address: ([10, 0, 0, 1], port).into(),
+            weight: 1,
+            zone: None,
+            healthy: true,
+            ejected_secs: None,
+            draining: false,
+            slow_percent: None,
+            in_flight: 0,
+            latency_micros: None,
+        };
+        let id = BackendId::tcp(Key::new("test", "shop", "web"), 80);
+        let one = vec![endpoint(1), EndpointFacts { slow_percent: Some(40), ..endpoint(2) }];
+        let other = vec![
+            EndpointFacts { slow_percent: Some(10), ejected_secs: Some(3), ..endpoint(2) },
+            EndpointFacts { healthy: false, draining: true, ..endpoint(3) },
+        ];
+        let impaired = impaired(vec![(id.clone(), one), (id.clone(), other)]);
+        let told: Vec<_> = impaired[&id].values().cloned().collect();
+        let address = |port: u16| ([10, 0, 0, 1], port).into();
+        let (healthy, ejected_secs, slow_percent) = (true, Some(3), Some(10));
+        assert_eq!(
+            told,
+            [
+                EndpointStatus { address: address(2), healthy, ejected_secs, draining: false, slow_percent },
+                EndpointStatus {
+                    address: address(3),
+                    healthy: false,
+                    ejected_secs: None,
+                    draining: true,
+                    slow_percent: None
+                },
+            ]
+        );
+    }
 }

@@ -219,8 +219,29 @@ pub struct EgressStatus {
 pub struct ServiceStatus {
     /// `namespace/name:port`.
     pub service: String,
-    /// Endpoints that get new requests.
+    /// Endpoints that are ready, as their EndpointSlices have it.
     pub endpoints: Vec<SocketAddr>,
+    /// Those of them that this gateway leaves out, or sends less than their share, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impaired: Vec<EndpointStatus>,
+}
+
+/// An endpoint that does not get its share of requests. Where routes treat a Service differently, it is told as for the route
+/// that gives it least.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether a health check finds it healthy; true without one.
+    pub healthy: bool,
+    /// It is left out for so many seconds more because requests to it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected_secs: Option<u64>,
+    /// It is left out by hand.
+    pub draining: bool,
+    /// It is new, and gets so much of a hundred of its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_percent: Option<u32>,
 }
 
 /// The kernel, as declared and as found.

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use tidegate_model::traffic::Breaker;
+use tidegate_model::traffic::{BackendId, Breaker};
 use tidegate_traffic::balance::EndpointFacts;
 
 use super::{Backends, Slot, now};
@@ -38,6 +38,22 @@ impl Slot {
 
     fn is_watched(&self) -> bool {
         self.backend.policy.health_check.is_some() || self.backend.policy.ejection.is_some()
+    }
+}
+
+/// A look at what is known of endpoints; it changes nothing. Cheap to clone.
+#[derive(Clone)]
+pub struct EndpointView(Arc<Backends>);
+
+impl EndpointView {
+    /// Of these backends.
+    pub(crate) fn new(backends: Arc<Backends>) -> EndpointView {
+        EndpointView(backends)
+    }
+
+    /// Every endpoint that a route leads to, now. A backend is there once for each of its settings.
+    pub fn facts(&self) -> Vec<(BackendId, Vec<EndpointFacts>)> {
+        self.0.facts()
     }
 }
 
