@@ -43,7 +43,7 @@ use crate::log;
 use crate::machine::MachineWatch;
 use crate::memory::Leftovers;
 use crate::run::parting::Parting;
-use crate::run::succession::{Before, Closed, Succession, Turn, secret_of};
+use crate::run::succession::{Before, Closed, Event, Succession, secret_of};
 use crate::settings::Settings;
 
 /// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
@@ -246,8 +246,8 @@ impl Daemon {
                 Ok(()) = self.kept.changed() => {}
                 () = self.leftovers.give_back() => {}
                 () = self.parting.due() => {}
-                turn = self.succession.turn() => match turn? {
-                    Turn::HandOver(successor) => {
+                event = self.succession.next() => match event? {
+                    Event::HandOver(successor) => {
                         return self.hand_over(successor, [terminate, interrupt], hang_up).await;
                     }
                 },

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
 use tidegate_console::{Console, Serving};
-use tidegate_handover::{Listener, Manager, Message};
+use tidegate_handover::{Channel, ChannelError, Listener, Manager, Message};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Daemon;
 use crate::background::Starter;
@@ -71,7 +71,7 @@ pub(super) struct Closed {
 }
 
 /// What comes by itself.
-pub(super) enum Turn {
+pub(super) enum Event {
     /// Another process has it all.
     HandOver(Successor),
 }
@@ -83,7 +83,7 @@ impl Succession {
     }
 
     /// Waits for what comes by itself; an error when this process could not serve in time.
-    pub(super) async fn turn(&mut self) -> Result<Turn> {
+    pub(super) async fn next(&mut self) -> Result<Event> {
         if let Some(before) = &self.before {
             tokio::time::sleep_until(before.deadline.into()).await;
             bail!(
@@ -96,7 +96,7 @@ impl Succession {
             None => None,
         };
         match successor {
-            Some(successor) => Ok(Turn::HandOver(successor)),
+            Some(successor) => Ok(Event::HandOver(successor)),
             None => std::future::pending().await,
         }
     }
@@ -210,6 +210,7 @@ impl Daemon {
         mut hang_up: Signal,
     ) -> Result<()> {
         let Successor { pid, channel } = successor;
+        let told = Told(Arc::new(channel));
         let ready = *self.ready.borrow();
         // From here on nothing of the kernel is written.
         if let Some(keeper) = self.keeper.take() {
@@ -229,16 +230,19 @@ impl Daemon {
             console.stop().await;
         }
         self.speaker.fall_silent().await;
-        if let Err(error) = channel.send(&Message::Released { ready }, &[], SOON) {
+        if let Err(error) = told.tell(Message::Released { ready }, SOON).await? {
             tracing::warn!(pid, %error, "the next process does not hear that this one has let go");
         }
         let connections = self.proxy.connections();
         tracing::info!(pid, connections, "handed over; connections stay here until they end");
         let began = Instant::now();
+        let mut telling = None;
         while began.elapsed() < DRAIN_MAX && self.proxy.connections() > 0 {
             let connections = self.proxy.connections() as u64;
-            // One that does not listen any more has handed over too, or ended.
-            let _ = channel.send(&Message::Draining { connections }, &[], DRAIN_LOOK);
+            // One that does not listen any more has handed over too, or ended; what it is slow to take is told later.
+            if telling.as_ref().is_none_or(JoinHandle::is_finished) {
+                telling = Some(told.tell(Message::Draining { connections }, DRAIN_LOOK));
+            }
             tokio::select! {
                 () = tokio::time::sleep(DRAIN_LOOK) => {}
                 _ = hang_up.recv() => self.proxy.reopen_access_log(),
@@ -249,6 +253,18 @@ impl Daemon {
         self.end_connections(self.drain_timeout).await;
         tracing::info!("nothing is left here");
         Ok(())
+    }
+}
+
+/// The process that has taken over, as it is told how this one fares. Its channel waits for it, so a thread of the runtime's
+/// spare ones does: a process that hangs holds up nothing that this one still carries.
+struct Told(Arc<Channel>);
+
+impl Told {
+    /// Tells it so much; given up after `limit`.
+    fn tell(&self, message: Message, limit: Duration) -> JoinHandle<Result<(), ChannelError>> {
+        let channel = self.0.clone();
+        spawn_blocking(move || channel.send(&message, &[], limit))
     }
 }
 
