@@ -240,7 +240,7 @@ pub fn request(
     let looks = |index: usize| match head.fields().entry(index) {
         Some((Kind::Plain, name, _)) => !rewritten(name) && !stays(name),
         Some((Kind::Trace, name, _)) => plan.trace.keeps(name) && !stays(name),
-        Some((Kind::Expect, name, _)) => !head.http_1_0 && !(head.names_headers && is_named_in(head, name)),
+        Some((Kind::Expect, name, _)) => !(head.http_1_0 || head.names_headers && is_named_in(head, name)),
         _ => false,
     };
     let fields = head.fields();

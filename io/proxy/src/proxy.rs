@@ -17,8 +17,8 @@ use tidegate_model::traffic::{BackendId, Entrance, Transport};
 use tidegate_traffic::balance::EndpointFacts;
 use tokio::sync::{mpsc, watch};
 
-use crate::backends::EndpointView;
 use crate::access_log::{AccessLog, Logger};
+use crate::backends::EndpointView;
 use crate::backends::Gauges;
 use crate::control::{Control, Wish};
 use crate::exchange::recording::Tracing;

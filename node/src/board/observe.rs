@@ -9,8 +9,8 @@ use tidegate_files::SourceState;
 use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{
-    AddressStatus, BgpStatus, DrainingStatus, EgressStatus, EndpointStatus, KernelStatus, ListenerStatus, ObjectStatus,
-    RouteStatus, ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
+    AddressStatus, BgpStatus, DrainingStatus, EgressStatus, EndpointStatus, KernelStatus, ListenerStatus,
+    ObjectStatus, RouteStatus, ServiceStatus, SourceError, SourceStatus, Status, VrrpStatus,
 };
 use tidegate_model::traffic::BackendId;
 use tidegate_proxy::{SocketKey, SocketState};

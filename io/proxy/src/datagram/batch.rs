@@ -89,7 +89,11 @@ pub fn ask_for_trains(fd: RawFd) {
 impl Batch {
     /// The place of each piece, all made from one borrow of the data: a second one would end what was made from the first.
     fn slots(&mut self, length: impl Fn(usize) -> usize) -> [libc::iovec; PIECES] {
-        assert_eq!(self.data.len(), PIECES * PIECE_BYTES, "the data has room for all pieces, and never changes its size");
+        assert_eq!(
+            self.data.len(),
+            PIECES * PIECE_BYTES,
+            "the data has room for all pieces, and never changes its size"
+        );
         let base = self.data.as_mut_ptr();
         std::array::from_fn(|index| libc::iovec {
             // SAFETY: `index` is below PIECES, so the place lies within the data, as was just looked at.
