@@ -257,7 +257,7 @@ fn connections_are_limited() {
 /// Who waits in vain for a place, among the requests or among the connections, was turned away by the limit, and is counted.
 #[test]
 fn waiting_in_vain_is_counted() {
-    let short = Duration::from_millis(300);
+    let short = Duration::from_secs(1);
     let requests = Breaker { requests: Some(1), pending_requests: Some(2), ..Breaker::default() };
     let connections = Breaker { connections: Some(1), ..Breaker::default() };
     for breaker in [requests, connections] {

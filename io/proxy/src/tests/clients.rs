@@ -160,7 +160,7 @@ fn waiting_for_backends_is_no_slowness() {
     let policy = BackendPolicy { breaker, connect_timeout, ..BackendPolicy::default() };
     let web = super::backends::with_policy(&[origin.address], policy);
     let timeouts = ClientTimeouts {
-        request_received: Some(std::time::Duration::from_millis(1000)),
+        request_received: Some(std::time::Duration::from_millis(2000)),
         ..ClientTimeouts::default()
     };
     let gateway = before(web, ClientPolicy { timeouts, ..ClientPolicy::default() });
@@ -175,7 +175,7 @@ fn waiting_for_backends_is_no_slowness() {
         let _ = std::io::Write::write_all(&mut writer, head.as_bytes());
         let _ = std::io::Write::write_all(&mut writer, &body);
     });
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_millis(2500));
     open.store(true, Ordering::SeqCst);
     assert_eq!(status(&first.response().0), 200);
     assert_eq!(status(&second.response().0), 200);

@@ -296,7 +296,7 @@ fn endless_answers_to_copies() {
         false
     });
     let origin = Origin::text("a");
-    let limits = Limits { response_head: SHORT, ..Limits::default() };
+    let limits = Limits { response_head: SHORT * 4, ..Limits::default() };
     let web = backend("web", &[origin.address]);
     let gateway = with_limits(web, limits, |rule| rule.filters.mirrors = mirrored(&mirror));
     assert_eq!(gateway.client().ask(&request("")).1, "a");

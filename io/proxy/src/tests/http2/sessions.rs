@@ -182,7 +182,7 @@ fn silent_connections_are_left() {
             peer.respond(id, 200, &[], true);
         }
     });
-    let limits = Limits { response_head: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { response_head: Duration::from_secs(1), ..Limits::default() };
     let gateway = Gateway::with_limits(&[(1, &http2_backend(&origin))], limits);
     let mut client = Peer::connect(gateway.address);
     for expected in [200, 504, 200] {
