@@ -134,9 +134,13 @@ impl HeadWriter<'_> {
     }
 }
 
-/// A number in decimal.
-pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
+/// Writes a number in decimal.
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(decimal(number, &mut [0; 20]));
+}
+
+/// A number in decimal, at the end of `digits`.
+pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -146,7 +150,7 @@ pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    &digits[at..]
 }
 
 /// What becomes of a request on its way to one backend.

@@ -110,18 +110,43 @@ impl Fields {
     /// Adds a line. The name is a token (one that is not even ASCII, or has 64 KiB, is left out) and the value has no control
     /// characters but tabs.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.push_kind(Kind::of(name), name, value);
-    }
-
-    /// The same, where the kind is known.
-    pub fn push_kind(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
         let (Ok(name_len), true) = (u16::try_from(name.len()), name.is_ascii()) else { return };
         self.bytes.reserve(name.len() + value.len() + 4);
         let name_at = self.push_bytes(name).at;
         self.bytes.extend_from_slice(b": ");
         let value = self.push_bytes(value);
         self.bytes.extend_from_slice(b"\r\n");
-        self.lines.push(Line { name_at, value, name_len, kind, tidy: true });
+        self.lines.push(Line { name_at, value, name_len, kind: Kind::of(name), tidy: true });
+    }
+
+    /// Adds lines that stand in one piece, each as HTTP/1 writes it: `run`, and what its lines are, in their order. False if
+    /// one is not as [`push`](Self::push) wants it; the list then has no lines.
+    #[must_use]
+    pub fn push_run<'l>(
+        &mut self,
+        run: &[u8],
+        mut lines: impl Iterator<Item = (&'l [u8], &'l [u8])>,
+    ) -> bool {
+        let mut at = self.push_bytes(run).at as usize;
+        let end = self.bytes.len();
+        let all_fit = lines.all(|(name, value)| {
+            let (name_at, value_at) = (at, at + name.len() + 2);
+            at = value_at + value.len() + 2;
+            let Ok(name_len) = u16::try_from(name.len()) else { return false };
+            self.lines.push(Line {
+                name_at: name_at as u32,
+                value: Span::new(value_at, value.len()),
+                name_len,
+                kind: Kind::of(name),
+                tidy: true,
+            });
+            at <= end && self.bytes[name_at..].starts_with(name) && name.is_ascii()
+        });
+        let is_sound = all_fit && at == end;
+        if !is_sound {
+            self.lines.clear();
+        }
+        is_sound
     }
 
     /// Names a line of a head of at most 64 KiB, which is the first that is added to the bytes, after all its lines; the
@@ -220,5 +245,24 @@ mod tests {
         assert_eq!(fields.lines().last(), Some(("a", b"3".as_slice())));
         fields.clear();
         assert!(fields.is_empty() && fields.bytes.is_empty());
+    }
+
+    /// Lines in one piece are those that they would be one by one; a piece that is not what its lines say is refused.
+    #[test]
+    fn lines_in_one_piece() {
+        let lines = || [(&b"a"[..], &b"1"[..]), (b"te", b""), (b"bc", b"2 3")].into_iter();
+        let (mut single, mut whole) = (Fields::default(), Fields::default());
+        for fields in [&mut single, &mut whole] {
+            fields.push_bytes(b"GET");
+        }
+        lines().for_each(|(name, value)| single.push(name, value));
+        assert!(whole.push_run(b"a: 1\r\nte: \r\nbc: 2 3\r\n", lines()));
+        assert_eq!(format!("{whole:?}"), format!("{single:?}"));
+        assert_eq!((whole.run(0..3), whole.kind(1)), (single.run(0..3), Some(Kind::Te)));
+        for other in [&b"a: 1\r\n"[..], b"a: 1\r\nte: \r\nbc: 2 34\r\n", b"b: 1\r\nte: \r\nbc: 2 3\r\n"] {
+            let mut fields = Fields::default();
+            assert!(!fields.push_run(other, lines()) && fields.is_empty());
+        }
+        assert!(!Fields::default().push_run("ä: \r\n".as_bytes(), [("ä".as_bytes(), &b""[..])].into_iter()));
     }
 }

@@ -69,9 +69,10 @@ impl RequestHead {
 
     /// A head that came as HTTP/2 fields, into an empty field list. The lines have passed the checks of RFC 9113 section
     /// 8.2: lower-case tokens, no control characters but tabs, none that belong to a connection. Checked here: what a
-    /// host and a path are, and what the request is about.
+    /// host and a path are, and what the request is about. `run`: the lines in one piece, if they stand so.
     pub fn from_http2<'l>(
         pseudo: &Pseudo<'_>,
+        run: Option<&[u8]>,
         lines: impl Iterator<Item = (&'l [u8], &'l [u8])>,
         mut fields: Fields,
     ) -> Result<RequestHead, Malformed> {
@@ -94,12 +95,15 @@ impl RequestHead {
         let path = fields.push_text(&target.path);
         let query = target.query.as_ref().map(|query| fields.push_text(query));
         let upgrade = pseudo.protocol.map(|protocol| fields.push_bytes(protocol));
-        for (name, value) in lines {
-            let kind = Kind::of(name);
-            if kind == Kind::FramingAlias {
-                return Err(Malformed::HEADER);
+        let all_fit = match run {
+            Some(run) => fields.push_run(run, lines),
+            None => {
+                lines.for_each(|(name, value)| fields.push(name, value));
+                true
             }
-            fields.push_kind(kind, name, value);
+        };
+        if !all_fit || (0..fields.len()).any(|index| fields.kind(index) == Some(Kind::FramingAlias)) {
+            return Err(Malformed::HEADER);
         }
         Ok(RequestHead {
             fields,

@@ -51,7 +51,7 @@ fn lists_begin_empty() {
         body: BodyLength::None,
         bytes: 0,
     };
-    let head = RequestHead::from_http2(&pseudo, std::iter::empty(), full()).unwrap();
+    let head = RequestHead::from_http2(&pseudo, None, std::iter::empty(), full()).unwrap();
     assert_eq!((head.method(), head.path(), head.authority()), ("GET", "/", "a"));
     assert!(head.lines().all(|(name, _)| name != "x-old"));
 }

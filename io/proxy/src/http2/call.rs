@@ -1,6 +1,6 @@
 //! One request on a session to an endpoint: the upstream's side of an attempt.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -31,7 +31,7 @@ pub struct Call {
     tunnel: Cell<bool>,
     accept: Cell<Option<Accept>>,
     /// The response's head that came last, and whether it is all.
-    arrived: RefCell<Option<(Fields, bool)>>,
+    arrived: Cell<Option<(Box<Fields>, bool)>>,
 }
 
 impl Call {
@@ -39,7 +39,7 @@ impl Call {
     pub fn new(session: Rc<Session>) -> Call {
         session.reserve();
         let (heard, asked, tunnel, accept) = Default::default();
-        Call { session, stream: OnceCell::new(), heard, asked, tunnel, accept, arrived: RefCell::default() }
+        Call { session, stream: OnceCell::new(), heard, asked, tunnel, accept, arrived: Cell::default() }
     }
 
     /// The connection.
@@ -96,7 +96,7 @@ impl Call {
         let stream = self.stream.get().ok_or(NoResponse::Refused)?;
         match poll_fn(|context| stream.poll_head(context)).await {
             Ok(head) => {
-                *self.arrived.borrow_mut() = Some(head);
+                self.arrived.set(Some(head));
                 Ok(())
             }
             Err(gone) if gone.retry_is_safe() => Err(NoResponse::Refused),

@@ -8,7 +8,7 @@ use tidegate_http2::{FieldWriter, RequestLine};
 use super::websocket::Key;
 use crate::framing::BodyLength;
 use crate::framing::fields::Fields;
-use crate::outgoing::{Ending, push_number};
+use crate::outgoing::{Ending, decimal};
 
 /// What the frame needs to know of a head beside its lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,10 +112,7 @@ impl<'w> BlockWriter<'w> {
     /// The head is over.
     pub fn end(&mut self, ending: &Ending<'_>) {
         if let BodyLength::Length(length) = ending.body {
-            let mut digits = [0; 20];
-            let mut text = Vec::from(&mut digits[..0]);
-            push_number(&mut text, length);
-            self.out.field(b"content-length", &text);
+            self.out.field(b"content-length", decimal(length, &mut [0; 20]));
         }
         if self.is_request {
             // Trailers are passed on, to whoever takes them; gRPC asks for this line.

@@ -1,19 +1,27 @@
-//! What the HTTP/2 sessions of one worker share: memory for outputs and header lists, and limits as the machine wants them.
+//! What the HTTP/2 sessions of one worker share: memory for outputs, header lists and streams, and limits as the machine wants them.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_http2::{Fields, Limits};
+use tidegate_http2::{Fields, Limits, StreamId};
 use tidegate_model::traffic::ClientPolicy;
 
 use super::runner::Runners;
+use super::stream::Shared;
 use crate::framing::{HEAD_BYTES_MAX, HEADER_LINES_MAX};
 
-/// Buffers kept of each kind.
-const KEPT_MAX: usize = 64;
+/// Outputs kept.
+const OUTPUTS_KEPT_MAX: usize = 64;
+
+/// Header lists kept: as many as requests that come in before the first of them is looked at.
+const FIELDS_KEPT_MAX: usize = 256;
 
 /// Bytes of all outputs kept; what is more is given back to the allocator.
 const OUTPUTS_KEPT_BYTES: usize = 4 << 20;
+
+/// Streams kept that are over.
+const STREAMS_KEPT_MAX: usize = 256;
 
 /// A larger header list is given back to the allocator.
 const FIELDS_KEPT_BYTES: usize = 16 * 1024;
@@ -26,7 +34,12 @@ const LINE_OVERHEAD_BYTES: u32 = 32;
 pub struct Kit {
     outputs: RefCell<Vec<Vec<u8>>>,
     output_bytes: Cell<usize>,
-    fields: RefCell<Vec<Fields>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they go from hand to hand, and one is larger than a line of the cache"
+    )]
+    fields: RefCell<Vec<Box<Fields>>>,
+    streams: RefCell<Vec<Rc<Shared>>>,
     /// Tasks for requests.
     pub(super) runners: Runners,
     limits: RefCell<Option<(Arc<ClientPolicy>, Arc<Limits>)>>,
@@ -44,23 +57,42 @@ impl Kit {
     pub fn keep_output(&self, memory: Vec<u8>) {
         let mut outputs = self.outputs.borrow_mut();
         let bytes = self.output_bytes.get() + memory.capacity();
-        if outputs.len() < KEPT_MAX && bytes <= OUTPUTS_KEPT_BYTES {
+        if outputs.len() < OUTPUTS_KEPT_MAX && bytes <= OUTPUTS_KEPT_BYTES {
             self.output_bytes.set(bytes);
             outputs.push(memory);
         }
     }
 
-    /// A header list without content.
-    pub fn take_fields(&self) -> Fields {
+    /// A header list; the next header block overwrites what it holds.
+    pub fn take_fields(&self) -> Box<Fields> {
         self.fields.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Keeps the memory of a header list.
-    pub fn keep_fields(&self, mut fields: Fields) {
+    pub fn keep_fields(&self, fields: Box<Fields>) {
         let mut kept = self.fields.borrow_mut();
-        if kept.len() < KEPT_MAX && fields.capacity_bytes() <= FIELDS_KEPT_BYTES {
-            fields.clear();
+        if kept.len() < FIELDS_KEPT_MAX && fields.capacity_bytes() <= FIELDS_KEPT_BYTES {
             kept.push(fields);
+        }
+    }
+
+    /// What a new stream's task and its driver share.
+    pub(super) fn take_stream(&self, id: StreamId) -> Rc<Shared> {
+        if let Some(mut kept) = self.streams.borrow_mut().pop()
+            && let Some(shared) = Rc::get_mut(&mut kept)
+        {
+            shared.id = id;
+            return kept;
+        }
+        Rc::new(Shared::new(id))
+    }
+
+    /// Keeps the memory of a stream whose handle is being dropped, unless somebody else knows it still.
+    pub(super) fn keep_stream(&self, shared: Rc<Shared>) {
+        let mut kept = self.streams.borrow_mut();
+        if kept.len() < STREAMS_KEPT_MAX && Rc::strong_count(&shared) == 2 {
+            shared.clear();
+            kept.push(shared);
         }
     }
 

@@ -30,7 +30,9 @@ impl<'s> Receiver<'s> {
 
     /// The rest of it, as what comes after a head that opened a tunnel.
     pub fn rest(&mut self) -> Receiver<'s> {
-        Receiver { buffer: self.buffer.take(), ..Receiver::new(self.stream) }
+        let mut rest = Receiver::new(self.stream);
+        rest.buffer = self.buffer.take();
+        rest
     }
 
     /// Whether all of it was taken.
@@ -68,14 +70,24 @@ impl<'s> Receiver<'s> {
     /// What follows the last piece.
     pub fn trail(&self) -> Trail<'_> {
         Trail::Fields(self.trailers.get_or_init(|| {
-            let mut passed = Fields::default();
+            let worker = &self.stream.session().worker;
+            let mut passed = worker.buffers.fields();
             if let Some(trailers) = self.stream.take_trailers() {
                 for line in trailers.lines().filter(|line| chunked::may_pass(line.name)) {
                     passed.push(line.name, line.value);
                 }
+                worker.http2.keep_fields(trailers);
             }
             passed
         }))
+    }
+}
+
+impl Drop for Receiver<'_> {
+    fn drop(&mut self) {
+        if let Some(trailers) = self.trailers.take() {
+            self.stream.session().worker.buffers.give_back(trailers);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const RESTING_MAX: usize = 256;
 pub struct Job {
     pub caller: Rc<Caller>,
     pub stream: Stream,
-    pub fields: Fields,
+    pub fields: Box<Fields>,
     pub end: bool,
     /// It is one of many that came in together.
     pub waits: bool,
@@ -105,7 +105,7 @@ async fn serve(worker: Rc<Worker>, first: Job) {
             }
         };
         {
-            let mut serving = pin!(super::server::serve(&job, &watch));
+            let mut serving = pin!(super::server::serve(job, &watch));
             // A client has as many requests under way as its connections have streams: all may become ready in one moment.
             poll_fn(|context| match worker.turns.admit(&place, context) {
                 true => serving.as_mut().poll(context),
@@ -113,8 +113,6 @@ async fn serve(worker: Rc<Worker>, first: Job) {
             })
             .await;
         }
-        worker.http2.keep_fields(job.fields);
-        drop((job.stream, job.caller));
         watch.cap(u64::MAX);
         watch.set_at(u64::MAX, u64::MAX);
         if !worker.http2.runners.rest(&runner) {

@@ -128,7 +128,7 @@ impl Front {
 }
 
 impl Host for Front {
-    fn serve(&self, stream: Stream, head: Fields, end: bool) {
+    fn serve(&self, stream: Stream, head: Box<Fields>, end: bool) {
         let (caller, waits) = (self.caller.clone(), stream.session().is_crowded());
         self.caller.worker.http2.runners.run(Job { caller, stream, fields: head, end, waits });
     }
@@ -158,24 +158,23 @@ impl Host for Front {
 }
 
 /// Serves one request.
-pub(super) async fn serve(job: &Job, watch: &Watch) {
+pub(super) async fn serve(job: Job, watch: &Watch) {
     let Job { caller, stream, fields, end, .. } = job;
+    let (caller, stream) = (&*caller, &stream);
     // Taken back in the bytes that brought it, as a flood of resets does: nothing is dialled or logged for it.
-    if stream.is_gone() {
-        caller.worker.metrics.http2_taken_back.inc();
-        return;
-    }
-    match request_head(caller, fields, *end) {
-        Ok(head) => {
+    let head = (!stream.is_gone()).then(|| request_head(caller, &fields, end));
+    let to_head = fields.method() == Some(b"HEAD");
+    // Not held while the request is under way: the next one finds it warm.
+    caller.worker.http2.keep_fields(fields);
+    match head {
+        None => drop(caller.worker.metrics.http2_taken_back.inc()),
+        Some(Ok(head)) => {
             let source = Source::Http2(Receiver::new(stream));
             let exchange = Exchange { caller, client: Client::Http2(stream), watch, head: &head };
             exchange::serve(exchange, source).await;
             caller.worker.buffers.give_back(head.into_fields());
         }
-        Err(malformed) => {
-            let to_head = fields.method() == Some(b"HEAD");
-            turn_away(caller, stream, watch, &malformed.into(), to_head).await;
-        }
+        Some(Err(malformed)) => turn_away(caller, stream, watch, &malformed.into(), to_head).await,
     }
 }
 
@@ -206,7 +205,8 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
     let key = key.as_ref().map(|key| (&b"sec-websocket-key"[..], &key[..]));
     let lines = fields.lines().map(|line| (line.name, line.value));
     let lines = lines.filter(|(name, _)| key.is_none() || *name != b"sec-websocket-key");
-    RequestHead::from_http2(&pseudo, lines.chain(key), caller.worker.buffers.fields())
+    let run = key.is_none().then(|| fields.text(0..fields.len()));
+    RequestHead::from_http2(&pseudo, run, lines.chain(key), caller.worker.buffers.fields())
 }
 
 /// Answers what is no request.

@@ -45,7 +45,7 @@ const NEVER: u64 = u64::MAX;
 /// What a session asks of whom it belongs to; as a client only `is_closing` is asked.
 pub trait Host {
     /// A new stream with its request's head.
-    fn serve(&self, stream: Stream, head: Fields, end: bool);
+    fn serve(&self, stream: Stream, head: Box<Fields>, end: bool);
 
     /// A stream that was turned away by the machine, for the metrics; a head too large was answered with 431.
     fn refused(&self, fault: Fault);
@@ -279,7 +279,7 @@ impl Session {
     }
 
     fn handle(self: &Rc<Self>, id: StreamId, sent_end: bool) -> Stream {
-        let shared = Rc::new(Shared::new(id));
+        let shared = self.worker.http2.take_stream(id);
         let mut streams = self.streams.borrow_mut();
         if streams.len() <= id.slot() {
             streams.resize(id.slot() + 1, None);
@@ -292,9 +292,9 @@ impl Session {
     /// A handle is gone.
     pub(super) fn forget(&self, id: StreamId) {
         if let Some(slot) = self.streams.borrow_mut().get_mut(id.slot())
-            && slot.as_ref().is_some_and(|shared| shared.id == id)
+            && let Some(shared) = slot.take_if(|shared| shared.id == id)
         {
-            *slot = None;
+            self.worker.http2.keep_stream(shared);
         }
         self.live.set(self.live.get() - 1);
         if self.live.get() == 0 {
@@ -470,7 +470,7 @@ impl Session {
         outcome
     }
 
-    fn hear(self: &Rc<Self>, event: Event<'_>, fields: &mut Fields, host: &impl Host) {
+    fn hear(self: &Rc<Self>, event: Event<'_>, fields: &mut Box<Fields>, host: &impl Host) {
         match event {
             Event::Head { stream, end } => {
                 let head = std::mem::replace(fields, self.worker.http2.take_fields());

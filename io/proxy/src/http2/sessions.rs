@@ -77,7 +77,7 @@ struct Dials {
 struct Origin;
 
 impl Host for Origin {
-    fn serve(&self, _: Stream, _: Fields, _: bool) {}
+    fn serve(&self, _: Stream, _: Box<Fields>, _: bool) {}
 
     fn refused(&self, _: Fault) {}
 

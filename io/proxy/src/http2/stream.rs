@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -15,6 +16,9 @@ use crate::buffer::{Buffer, Buffers, Size};
 
 /// So many buffers of a stream are small ones, if what comes fits into them.
 const SMALL_PIECES_MAX: usize = 2;
+
+/// Places that a list of a stream keeps when it is over.
+const PLACES_KEPT_MAX: usize = 4;
 
 /// A stream ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ struct State {
     owed: usize,
     taken: usize,
     /// As a client: interim responses and the final one, each with whether it is all.
-    heads: VecDeque<(Fields, bool)>,
+    heads: VecDeque<(Box<Fields>, bool)>,
     trailers: Option<Box<Fields>>,
     /// The peer ended its side.
     ended: bool,
@@ -59,8 +63,19 @@ impl Shared {
         Shared { id, state: RefCell::default() }
     }
 
+    /// Makes it as new, and keeps the memory of lists that are short.
+    pub fn clear(&self) {
+        let mut state = self.state.borrow_mut();
+        let (mut inbox, mut heads) = (mem::take(&mut state.inbox), mem::take(&mut state.heads));
+        inbox.clear();
+        inbox.shrink_to(PLACES_KEPT_MAX);
+        heads.clear();
+        heads.shrink_to(PLACES_KEPT_MAX);
+        *state = State { inbox, heads, ..State::default() };
+    }
+
     /// A response's head came.
-    pub fn head(&self, head: Fields, end: bool) {
+    pub fn head(&self, head: Box<Fields>, end: bool) {
         let mut state = self.state.borrow_mut();
         state.heads.push_back((head, end));
         state.ended |= end;
@@ -92,9 +107,9 @@ impl Shared {
     }
 
     /// Trailers came; they are the end.
-    pub fn trailers(&self, trailers: Fields) {
+    pub fn trailers(&self, trailers: Box<Fields>) {
         let mut state = self.state.borrow_mut();
-        state.trailers = Some(Box::new(trailers));
+        state.trailers = Some(trailers);
         state.ended = true;
         state.wake();
     }
@@ -160,7 +175,7 @@ impl Stream {
     }
 
     /// As a client: the next response's head, interim or final, and whether it is all.
-    pub fn poll_head(&self, context: &Context<'_>) -> Poll<Result<(Fields, bool), Gone>> {
+    pub fn poll_head(&self, context: &Context<'_>) -> Poll<Result<(Box<Fields>, bool), Gone>> {
         let mut state = self.shared.state.borrow_mut();
         match (state.heads.pop_front(), state.gone) {
             (Some(head), _) => Poll::Ready(Ok(head)),
@@ -186,7 +201,7 @@ impl Stream {
     pub fn take(&self) -> Option<Buffer> {
         let (piece, used) = {
             let mut state = self.shared.state.borrow_mut();
-            let used = std::mem::take(&mut state.taken);
+            let used = mem::take(&mut state.taken);
             state.owed -= used;
             let piece = state.inbox.pop_front();
             state.taken = piece.as_ref().map_or(0, |piece| piece.filled().len());

@@ -73,6 +73,26 @@ fn cancellation_reaches_the_origin() {
     assert!(log.iter().any(|line| line["status"] == 499 && line["reason"] == "ClientGone"), "{log:?}");
 }
 
+/// Answers leave although other streams of either connection are under way, which might have more for the same write and
+/// never do.
+#[test]
+fn an_answer_waits_for_nobody() {
+    let origin = Http2Origin::start(|peer, id, _| {
+        if peer.messages.get(&id).is_some_and(|message| message.ended && message.path != "/never") {
+            peer.respond(id, 200, &[], false);
+            peer.send(id, "fine", true);
+        }
+    });
+    let gateway = Gateway::start(&[(1, &http2_backend(&origin))]);
+    let mut client = Peer::connect(gateway.address);
+    let silent = [(); 3].map(|()| client.ask("GET", "/never", &[], None));
+    for _ in 0..20 {
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).text(), "fine");
+    }
+    assert!(silent.iter().all(|id| client.messages[id].statuses.is_empty() && !client.messages[id].ended));
+}
+
 /// An answer before the request's end ends the stream in both directions without an error.
 #[test]
 fn an_early_answer() {
