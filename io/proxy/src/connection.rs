@@ -205,6 +205,9 @@ impl Connection {
                 // What is no head stays: the answer depends on its method.
                 let head = reader.advance(inbox.filled());
                 if let Some(head) = head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))? {
+                    if !head.scheme.is_none_or(|scheme| caller.may_be_asked_for(scheme, policy)) {
+                        return Err(NoHead::Malformed(Malformed::SCHEME));
+                    }
                     inbox.consume(head.len());
                     caller.head_came(watch.clock().now() - began);
                     return Ok(head);

@@ -74,6 +74,8 @@ impl Malformed {
     pub const HOST: Malformed =
         Malformed::bad("BadHost", "The request does not name exactly one valid host.");
     pub const TARGET: Malformed = Malformed::bad("BadTarget", "The request target is malformed.");
+    pub const SCHEME: Malformed =
+        Malformed::bad("BadScheme", "The request target has the scheme of another kind of connection.");
     pub const CONNECTION: Malformed =
         Malformed::bad("BadConnection", "The Connection header has too many options.");
     pub const TEXT: Malformed =

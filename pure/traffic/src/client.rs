@@ -58,6 +58,11 @@ pub fn may_send_proxy_header(trust: &Trust, peer: IpAddr) -> bool {
     trust.cidrs.is_empty() || is_in(trust, peer)
 }
 
+/// Whether what a peer says of its client is believed.
+pub fn is_trusted(trust: &Trust, peer: IpAddr) -> bool {
+    (trust.hops > 0 && trust.cidrs.is_empty()) || is_in(trust, peer)
+}
+
 fn is_in(trust: &Trust, address: IpAddr) -> bool {
     let address = address.to_canonical();
     trust.cidrs.iter().any(|cidr| cidr.contains(&address))
@@ -86,9 +91,8 @@ impl<'a> Believed<'a> {
     pub fn of(seen: Origin<'a>, trust: &Trust, lines: &'a dyn HeaderLines) -> Believed<'a> {
         // One spelling for logs, limits and traces: a dual-stack socket sees IPv4 mapped into IPv6.
         let seen = Origin { client: seen.client.to_canonical(), ..seen };
-        let by_hops = trust.hops > 0 && (trust.cidrs.is_empty() || is_in(trust, seen.client));
-        let by_address = trust.hops == 0 && is_in(trust, seen.client);
-        if !by_hops && !by_address {
+        let by_hops = trust.hops > 0;
+        if !is_trusted(trust, seen.client) {
             return Believed { origin: seen, peer: seen.client, chain: None };
         }
         let chain =

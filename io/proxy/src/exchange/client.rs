@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidegate_http2::ErrorCode;
+use tidegate_model::traffic::ClientPolicy;
+use tidegate_traffic::client::is_trusted;
 
 use crate::body::{Framing, Sink};
 use crate::buffer::Buffers;
@@ -101,6 +103,13 @@ impl Caller {
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether a request may be for this scheme: the connection's own, or either where a hop is trusted that may have ended TLS
+    /// before us, or begun it. What is meant for the other comes from somebody who takes this for another server (RFC 9110
+    /// section 7.4).
+    pub fn may_be_asked_for(&self, scheme: &str, policy: &ClientPolicy) -> bool {
+        scheme == self.scheme() || self.client != self.peer || is_trusted(&policy.trust, self.client.ip())
     }
 
     /// The address the client connected to.

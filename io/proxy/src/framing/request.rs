@@ -29,6 +29,8 @@ pub struct RequestHead {
     upgrade: Option<Span>,
     /// Bytes of the head as received.
     bytes: usize,
+    /// `http` or `https`, where an HTTP/1 target names one.
+    pub scheme: Option<&'static str>,
     /// How long its body is.
     pub body: BodyLength,
     /// Spoken by an HTTP/1.0 client.
@@ -108,6 +110,7 @@ impl RequestHead {
         Ok(RequestHead {
             fields,
             method,
+            scheme: None,
             authority,
             path,
             query,
@@ -369,17 +372,17 @@ impl Parts {
         let (method, target) = (&bytes[..method_len], &bytes[target_at..target_at + target_len]);
         is_served(method)?;
         let host = self.host.map(TextSpan::of_ascii).unwrap_or_default();
-        let (authority, path, query) = match self.plain_path {
+        let (scheme, authority, path, query) = match self.plain_path {
             Some(path_len) => {
                 let part = |at, end| TextSpan::of_ascii(Span::new(target_at + at, end - at));
                 let query = (path_len < target_len).then(|| part(path_len + 1, target_len));
-                (host, part(0, path_len), query)
+                (None, host, part(0, path_len), query)
             }
             None => {
                 let text = |part: &str| TextSpan::within(bytes, part);
                 let target = Target::parse(method, target)?;
                 let (path, query) = target.place(&mut fields, text);
-                (target.authority.map_or(host, text), path, query)
+                (target.scheme, target.authority.map_or(host, text), path, query)
             }
         };
         let no_body = matches!(body, BodyLength::None | BodyLength::Length(0));
@@ -388,6 +391,7 @@ impl Parts {
         Ok(RequestHead {
             fields,
             method: TextSpan::of_ascii(Span::new(0, method_len)),
+            scheme,
             authority,
             path,
             query,
@@ -420,6 +424,7 @@ fn is_served(method: &[u8]) -> Result<(), Malformed> {
 
 /// A request target, in origin, absolute or asterisk form (RFC 9112 section 3.2).
 struct Target<'b> {
+    scheme: Option<&'static str>,
     authority: Option<&'b str>,
     path: Cow<'b, str>,
     query: Option<Cow<'b, str>>,
@@ -431,12 +436,13 @@ impl<'b> Target<'b> {
     fn parse(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, Malformed> {
         let target = std::str::from_utf8(target).map_err(|_| Malformed::SYNTAX)?;
         if target == "*" && method == b"OPTIONS" {
-            return Ok(Target { authority: None, path: target.into(), query: None, is_literal: true });
+            let path = target.into();
+            return Ok(Target { scheme: None, authority: None, path, query: None, is_literal: true });
         }
         if target.starts_with('/') {
             return Target::of(None, target);
         }
-        let rest = after_scheme(target).ok_or(Malformed::TARGET)?;
+        let (scheme, rest) = after_scheme(target).ok_or(Malformed::TARGET)?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if !is_authority(authority.as_bytes()) {
             return Err(Malformed::HOST);
@@ -444,9 +450,11 @@ impl<'b> Target<'b> {
         if path.is_empty() && method == b"OPTIONS" {
             // That is how a client asks a proxy about the server itself (RFC 9112 section 3.2.4).
             let path = Cow::Borrowed("*");
-            return Ok(Target { authority: Some(authority), path, query: None, is_literal: false });
+            let (scheme, authority) = (Some(scheme), Some(authority));
+            return Ok(Target { scheme, authority, path, query: None, is_literal: false });
         }
-        Target::of(Some(authority), path)
+        let target = Target::of(Some(authority), path)?;
+        Ok(Target { scheme: Some(scheme), ..target })
     }
 
     fn of(authority: Option<&'b str>, origin: &'b str) -> Result<Target<'b>, Malformed> {
@@ -455,7 +463,7 @@ impl<'b> Target<'b> {
         let path = if is_literal { path } else { "/" };
         let path = normalise(path).map_err(bad_path)?;
         let query = query.map(normalise_query).transpose().map_err(bad_path)?;
-        Ok(Target { authority, path, query, is_literal })
+        Ok(Target { scheme: None, authority, path, query, is_literal })
     }
 
     /// Where path and query stand; what had to be changed, or is not there, is added to the bytes.
@@ -472,12 +480,11 @@ impl<'b> Target<'b> {
     }
 }
 
-/// What follows the scheme. `http` and `https` are taken on any connection, as HTTP/2's `:scheme` is: a hop before us may have
-/// ended or begun TLS, and what it was asked for decides nothing here. Backends are told the connection's own scheme, or the
-/// one that a trusted hop names (RFC 9110 section 7.4 leaves it to the server).
-fn after_scheme(target: &str) -> Option<&str> {
+/// The scheme, and what follows it. Whether it is the connection's is not known here.
+fn after_scheme(target: &str) -> Option<(&'static str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
-    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)).then_some(rest)
+    let known = ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known))?;
+    Some((known, rest))
 }
 
 fn bad_path(error: PathError) -> Malformed {

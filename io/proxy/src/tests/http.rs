@@ -1,9 +1,13 @@
 //! HTTP as clients and origins see it through the gateway.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+
+use tidegate_model::Traffic;
+use tidegate_model::traffic::{ClientPolicy, Entrance, Trust};
 
 use super::harness::*;
 
@@ -85,6 +89,30 @@ fn what_the_origin_sees() {
         assert_eq!(line[name], value, "{line}");
     }
     assert_eq!(line["status"], 200);
+}
+
+/// A target in full is for the scheme of its connection; behind a trusted hop, which may have ended TLS, for either.
+#[test]
+fn schemes_of_targets() {
+    let origin = Origin::text("a");
+    let web = backend("web", &[origin.address]);
+    let gateway = Gateway::start(&[(1, &web)]);
+    let ask = |scheme: &str| {
+        let request = format!("GET {scheme}://shop.example/a HTTP/1.1\r\nHost: other.example\r\n\r\n");
+        status(&gateway.client().ask(&request).0)
+    };
+    assert_eq!((ask("http"), ask("https")), (200, 400));
+    let trust = Trust { hops: 1, cidrs: vec![] };
+    let model = traffic(&[gateway.address], &[(1, &web)]);
+    let client = Arc::new(ClientPolicy { trust, ..ClientPolicy::default() });
+    let entrance = Entrance { client, ..(*model.entrances[0]).clone() };
+    gateway.apply(Arc::new(Traffic { entrances: vec![Arc::new(entrance)], ..(*model).clone() }));
+    assert_eq!((ask("http"), ask("https"), ask("ftp")), (200, 200, 400));
+    assert!(
+        origin.last_head().starts_with("GET /a HTTP/1.1\r\nhost: shop.example\r\n"),
+        "{}",
+        origin.last_head()
+    );
 }
 
 /// OPTIONS and TRACE reach the origin with one step less to go, and not at all where none is left; other methods may say what

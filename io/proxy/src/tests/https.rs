@@ -96,6 +96,14 @@ fn requests_within_tls() {
     let mut tls = dial(&gateway, &config(&ca, None, &["http/1.1"]), "b.example");
     assert!(ask(&mut tls, "b.example").unwrap_err().to_string().contains("UnrecognisedName"));
     gateway.counts(r#"tidegate_tls_handshake_failures_total{reason="UnknownServerName""#, 1);
+    for (scheme, answer) in [("https", "HTTP/1.1 200"), ("http", "HTTP/1.1 400")] {
+        let mut tls = dial(&gateway, &config(&ca, None, &["http/1.1"]), "a.example");
+        let target = format!("{scheme}://a.example/");
+        write!(tls, "GET {target} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        tls.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(answer), "{target}: {text}");
+    }
 }
 
 /// A response whose end is the end of the connection arrives whole, however slowly it is read.
