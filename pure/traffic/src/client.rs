@@ -209,7 +209,7 @@ fn address(item: &[u8]) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
         let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return if is_port { Some(IpAddr::V6(address.parse().ok()?)) } else { None };
+        return if is_port { Some(IpAddr::V6(address.parse().ok()?).to_canonical()) } else { None };
     }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical());

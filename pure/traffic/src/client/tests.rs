@@ -56,6 +56,15 @@ fn claims_of_strangers_are_replaced() {
     }
 }
 
+/// An IPv4 address is told and counted as one however a hop writes it.
+#[test]
+fn mapped_addresses() {
+    for item in ["203.0.113.7", "::ffff:203.0.113.7", "[::ffff:203.0.113.7]", "[::ffff:203.0.113.7]:80"] {
+        let expected = ("203.0.113.7".to_owned(), "203.0.113.7, 192.0.2.1".to_owned());
+        assert_eq!(believed(&trust(1, &[]), "192.0.2.1", &[item]), expected, "{item}");
+    }
+}
+
 /// With so many hops, the client is the address that the outermost of them appended; what is left of it is not passed on.
 #[test]
 fn hops() {
