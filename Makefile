@@ -84,7 +84,7 @@ floods: ## Every known flood against the daemon while an honest client measures;
 .PHONY: asan
 asan: ## Unit tests of the crates with unsafe code, under the address sanitizer (nightly)
 	RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)-asan cargo +nightly test --lib --bins \
-	  --target x86_64-unknown-linux-gnu $(foreach crate,proxy kernel speaker node,-p tidegate-$(crate))
+	  --target x86_64-unknown-linux-gnu $(foreach crate,proxy kernel speaker node handover traffic,-p tidegate-$(crate))
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for 20 s (nightly; installs cargo-fuzz once)

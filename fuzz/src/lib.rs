@@ -86,3 +86,14 @@ impl Clock {
         self.0 = self.0.max(then);
     }
 }
+
+/// Header lines with these names, which value with which as the input says; values as a head may have them.
+pub fn header_lines<'n>(source: &mut Source<'_>, names: &[&'n str]) -> Vec<(&'n str, Vec<u8>)> {
+    let mut lines = Vec::new();
+    while !source.is_empty() {
+        let name = names[usize::from(source.byte()) % names.len()];
+        let value = source.chunk().iter().copied().filter(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        lines.push((name, value.collect()));
+    }
+    lines
+}

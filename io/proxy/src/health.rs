@@ -14,6 +14,9 @@ mod http;
 mod http2;
 mod probe;
 
+#[cfg(fuzzing)]
+pub use grpc::serving_status;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::pin::pin;

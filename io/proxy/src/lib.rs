@@ -68,4 +68,5 @@ pub mod fuzz {
     pub use crate::framing::request::{RequestHead, RequestReader};
     pub use crate::framing::response::{ResponseHead, ResponseReader};
     pub use crate::framing::{BodyLength, HEAD_BYTES_MAX, HEADER_LINES_MAX, Malformed};
+    pub use crate::health::serving_status;
 }

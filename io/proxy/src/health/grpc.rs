@@ -38,7 +38,7 @@ fn message(service: &str) -> Vec<u8> {
 }
 
 /// `HealthCheckResponse { ServingStatus status = 1; }`; the last one counts, absent it is 0. Nothing: it is no message.
-fn serving_status(message: &[u8]) -> Option<u64> {
+pub fn serving_status(message: &[u8]) -> Option<u64> {
     let (prefix, body) = message.split_first_chunk::<5>()?;
     let [compressed, length @ ..] = prefix;
     if *compressed != 0 || u32::from_be_bytes(*length) as usize != body.len() {
