@@ -100,7 +100,7 @@ impl From<Failure> for io::Error {
 }
 
 /// What one step of the library came to.
-enum Turn {
+enum Outcome {
     /// So many bytes of plaintext are in the room; more may be in `plain`.
     Plain(usize),
     /// So many bytes of plaintext were encrypted.
@@ -209,14 +209,14 @@ impl Session {
                 break;
             }
             match self.step(&mut room[count..], Want::Read) {
-                Ok(Turn::Plain(more)) => {
+                Ok(Outcome::Plain(more)) => {
                     count += more;
                     self.looked_at = 0;
                     self.needs_more = self.incoming.as_ref().is_none_or(Buffer::is_empty);
                 }
-                Ok(Turn::Closed) => self.closed_by_peer = true,
-                Ok(Turn::Blocked) => self.block(),
-                Ok(Turn::Again | Turn::Written(_)) => {}
+                Ok(Outcome::Closed) => self.closed_by_peer = true,
+                Ok(Outcome::Blocked) => self.block(),
+                Ok(Outcome::Again | Outcome::Written(_)) => {}
                 Err(error) => self.fail(error),
             }
         }
@@ -319,8 +319,8 @@ impl Session {
         self.parked = bytes;
         while !(self.needs_more || self.is_over()) {
             match self.step(&mut [], Want::Read) {
-                Ok(Turn::Blocked) => self.block(),
-                Ok(Turn::Closed) => self.closed_by_peer = true,
+                Ok(Outcome::Blocked) => self.block(),
+                Ok(Outcome::Closed) => self.closed_by_peer = true,
                 Ok(_) => {}
                 Err(error) => self.fail(error),
             }
@@ -359,10 +359,10 @@ impl Session {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             match self.step(&mut [], Want::Write(bytes)) {
-                Ok(Turn::Written(count)) => self.unreported = count,
-                Ok(Turn::Closed) => self.closed_by_peer = true,
-                Ok(Turn::Again | Turn::Plain(_)) => {}
-                Ok(Turn::Blocked) => return Err(io::ErrorKind::NotConnected.into()),
+                Ok(Outcome::Written(count)) => self.unreported = count,
+                Ok(Outcome::Closed) => self.closed_by_peer = true,
+                Ok(Outcome::Again | Outcome::Plain(_)) => {}
+                Ok(Outcome::Blocked) => return Err(io::ErrorKind::NotConnected.into()),
                 Err(error) => {
                     self.fail(error);
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -414,7 +414,7 @@ impl Session {
             return;
         }
         self.close_sent = true;
-        while let Ok(Turn::Again | Turn::Plain(_)) = self.step(&mut [], Want::Close) {}
+        while let Ok(Outcome::Again | Outcome::Plain(_)) = self.step(&mut [], Want::Close) {}
     }
 
     /// Bytes of buffers it holds.
@@ -429,7 +429,7 @@ impl Session {
         self.unreported > 0
     }
 
-    fn step(&mut self, room: &mut [u8], want: Want<'_>) -> Result<Turn, Error> {
+    fn step(&mut self, room: &mut [u8], want: Want<'_>) -> Result<Outcome, Error> {
         let bytes = match &mut self.incoming {
             Some(incoming) => incoming.filled_mut(),
             None => self.parked.as_mut_slice(),
@@ -462,7 +462,7 @@ impl Session {
                 plain: &mut nowhere,
                 want: Want::Read,
             };
-            if !matches!(self.side.step(&mut [], sink).1, Ok(Turn::Again)) {
+            if !matches!(self.side.step(&mut [], sink).1, Ok(Outcome::Again)) {
                 break;
             }
         }
@@ -476,7 +476,7 @@ impl Session {
 
 impl Side {
     /// One step; how many bytes of `bytes` are done with.
-    fn step(&mut self, bytes: &mut [u8], sink: Sink<'_>) -> (usize, Result<Turn, Error>) {
+    fn step(&mut self, bytes: &mut [u8], sink: Sink<'_>) -> (usize, Result<Outcome, Error>) {
         match self {
             Side::Server(side) => sink.handle(side.process_tls_records(bytes)),
             Side::Client(side) => sink.handle(side.process_tls_records(bytes)),
@@ -504,11 +504,11 @@ enum Want<'w> {
 }
 
 impl Sink<'_> {
-    fn handle<D>(mut self, status: UnbufferedStatus<'_, '_, D>) -> (usize, Result<Turn, Error>) {
-        (status.discard, status.state.and_then(|state| self.turn(state)))
+    fn handle<D>(mut self, status: UnbufferedStatus<'_, '_, D>) -> (usize, Result<Outcome, Error>) {
+        (status.discard, status.state.and_then(|state| self.outcome(state)))
     }
 
-    fn turn<D>(&mut self, state: ConnectionState<'_, '_, D>) -> Result<Turn, Error> {
+    fn outcome<D>(&mut self, state: ConnectionState<'_, '_, D>) -> Result<Outcome, Error> {
         Ok(match state {
             ConnectionState::ReadTraffic(mut traffic) => {
                 let mut count = 0;
@@ -519,22 +519,22 @@ impl Sink<'_> {
                     count += fits;
                     self.plain.extend_from_slice(&payload[fits..]);
                 }
-                Turn::Plain(count)
+                Outcome::Plain(count)
             }
             ConnectionState::EncodeTlsData(mut message) => {
                 let outgoing = self.outgoing.get_or_insert_with(|| self.buffers.take(Size::Records));
                 let count = message.encode(outgoing.space());
                 outgoing.advance(count.map_err(|_| Error::General("more to say than there is room".into()))?);
-                Turn::Again
+                Outcome::Again
             }
             ConnectionState::TransmitTlsData(sent) => {
                 // It is in `outgoing`, before all that follows.
                 sent.done();
-                Turn::Again
+                Outcome::Again
             }
             ConnectionState::WriteTraffic(mut traffic) => {
                 if matches!(self.want, Want::Read) {
-                    return Ok(Turn::Blocked);
+                    return Ok(Outcome::Blocked);
                 }
                 let outgoing = self.outgoing.get_or_insert_with(|| self.buffers.take(Size::Records));
                 let room = outgoing.space();
@@ -546,13 +546,13 @@ impl Sink<'_> {
                     Want::Close | Want::Read => (0, traffic.queue_close_notify(room)),
                 };
                 outgoing.advance(sealed.map_err(|_| Error::General("the keys are used up".into()))?);
-                Turn::Written(count)
+                Outcome::Written(count)
             }
-            ConnectionState::PeerClosed => Turn::Closed,
+            ConnectionState::PeerClosed => Outcome::Closed,
             ConnectionState::ReadEarlyData(_) => {
                 return Err(Error::General("early data is never asked for".into()));
             }
-            _ => Turn::Blocked,
+            _ => Outcome::Blocked,
         })
     }
 }
