@@ -102,11 +102,11 @@ impl Metrics {
         registry.register_with_unit("tidegate_http", help, count("requests"), m.requests);
         let help = "Time from a request's head to the last byte of its response";
         registry.register_with_unit("tidegate_http_request_duration", help, Unit::Seconds, m.durations);
-        let help = "Client connections open";
+        let help = "Client connections, of HTTP, TCP and TLS, open";
         registry.register_with_unit("tidegate_http_open", help, count("connections"), m.connections_open);
-        let help = "Client connections accepted";
+        let help = "Client connections, of HTTP, TCP and TLS, accepted";
         registry.register_with_unit("tidegate_http", help, count("connections"), m.connections);
-        let help = "Client connections closed at once because of the limit";
+        let help = "Client connections, of HTTP, TCP and TLS, closed at once because of the limit";
         registry.register_with_unit(
             "tidegate_http_refused",
             help,

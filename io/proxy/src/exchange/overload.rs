@@ -1,10 +1,10 @@
 //! What gives when memory runs short: first connections end with their request, then HTTP/2 streams are refused, then all
 //! requests are. What was begun is finished.
 //!
-//! The process looks at itself twice a second. A step is left again only when memory has fallen well below where it began.
+//! The process looks at itself twice a second, by whichever worker comes first. A step is left again only when memory has fallen well below where it began.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -17,6 +17,10 @@ const BEGINS_PERCENT: [u64; 3] = [85, 92, 97];
 
 /// A step ends so many parts below.
 const SLACK_PERCENT: u64 = 4;
+
+/// Between two looks of the process, whichever worker comes first: a little less than between two ticks that ask for one, which
+/// are late by turns.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,8 @@ const STEPS: [Step; 4] = [Step::Calm, Step::EndKeepAlive, Step::RefuseStreams, S
 pub struct Overload {
     ceiling: Option<u64>,
     step: AtomicU8,
+    /// When the next look is due, in milliseconds since the start.
+    due_ms: AtomicU64,
     gauge: Gauge,
     trim: Trim,
 }
@@ -48,7 +54,8 @@ impl Overload {
             .memory_bytes_max
             .or_else(|| cgroup_bytes_max().map(|max| max / 10 * 9))
             .or_else(|| machine_bytes().map(|all| all / 2));
-        Overload { ceiling, step: AtomicU8::new(0), gauge, trim: Trim::default() }
+        let (step, due_ms, trim) = Default::default();
+        Overload { ceiling, step, due_ms, gauge, trim }
     }
 
     /// How short memory is.
@@ -56,13 +63,24 @@ impl Overload {
         STEPS[usize::from(self.step.load(Ordering::Relaxed)).min(3)]
     }
 
-    /// Looks at the process.
+    /// Looks at the process, unless another worker just did.
     pub fn look(&self) {
+        if !self.is_due(since_start(Instant::now())) {
+            return;
+        }
         let Some(used) = resident_bytes() else { return };
         self.trim.look(since_start(Instant::now()), used);
         if let Some(ceiling) = self.ceiling {
             self.judge(used, ceiling);
         }
+    }
+
+    /// Whether it is time for a look, which is then the asking worker's.
+    fn is_due(&self, now: Duration) -> bool {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (due, next) = (self.due_ms.load(Ordering::Relaxed), millis(now + LOOK));
+        millis(now) >= due
+            && self.due_ms.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn judge(&self, used: u64, ceiling: u64) {
@@ -124,6 +142,14 @@ mod tests {
     fn the_machine_is_a_limit() {
         let (used, all) = (resident_bytes().unwrap(), machine_bytes().unwrap());
         assert!(used < all, "{used} of {all}");
+    }
+
+    /// Of all workers one looks, twice a second.
+    #[test]
+    fn one_worker_looks() {
+        let overload = Overload::new(&Limits::default(), Gauge::default());
+        let looks = |millis: u64| (0..4).filter(|_| overload.is_due(Duration::from_millis(millis))).count();
+        assert_eq!([0, 10, 390, 500, 899, 1000].map(looks), [1, 0, 0, 1, 0, 1]);
     }
 
     /// Steps begin where they say, and end only well below.
