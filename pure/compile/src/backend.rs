@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Certificate, Endpoint, EndpointCell,
-    Endpoints, ResponsePolicy, Target, Transport, ZoneAware,
+    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, Endpoint,
+    EndpointCell, Endpoints, ResponsePolicy, Target, Transport, ZoneAware,
 };
-use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType};
+use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
@@ -97,10 +97,26 @@ impl<'a> Backends<'a> {
 
     /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
     pub fn finish(self, verdicts: &mut Verdicts) -> BTreeMap<BackendId, Arc<EndpointCell>> {
+        self.note_affinity(verdicts);
         self.tls.note_unused(verdicts);
         self.policies.note_unused(self.snapshot, verdicts);
         self.extensions.note_unused(verdicts);
         self.cells
+    }
+
+    /// Services that ask for the same endpoint for the same client, and have no policy that sees to it.
+    fn note_affinity(&self, verdicts: &mut Verdicts) {
+        let sees_to_it =
+            |backend: &Arc<Backend>| matches!(backend.policy.balancing, Balancing::ConsistentHash { .. });
+        let careless = self.made.iter().filter(|(_, made)| !made.iter().all(sees_to_it));
+        let services: BTreeSet<&Key> = careless.map(|(id, _)| &id.service).collect();
+        for key in services {
+            let service = self.snapshot.services.get(key);
+            if service.is_some_and(|service| service.spec.session_affinity != SessionAffinity::None) {
+                let message = "routes choose its endpoints without regard to it; attach a BackendTrafficPolicy with loadBalancer: {type: ConsistentHash, consistentHash: {type: SourceIP}}, or give the rules a sessionPersistence";
+                verdicts.warn(Kind::Service, key, "NoEffect", "spec.sessionAffinity", message.to_owned());
+            }
+        }
     }
 
     /// What an `ExtensionRef` may name.

@@ -20,11 +20,12 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<String>,
-    /// `spec.sessionAffinity`.
+    /// `spec.sessionAffinity`; routes do not go by it, and the Service's verdict says so.
     pub session_affinity: SessionAffinity,
     /// `spec.trafficDistribution`; absent: endpoints are chosen without regard to where they run.
     pub traffic_distribution: Option<TrafficDistribution>,
-    /// `spec.externalName`: with type ExternalName, the DNS name that the Service stands for.
+    /// `spec.externalName`: with type ExternalName, the DNS name that the Service stands for. A route that refers to such a
+    /// Service is told that it is not served.
     pub external_name: Option<String>,
 }
 
@@ -139,6 +140,7 @@ pub struct Endpoint {
     pub node_name: Option<String>,
     /// The zone it runs in.
     pub zone: Option<Arc<str>>,
-    /// `hints.forZones`: the zones that should use it; empty: no hint.
+    /// `hints.forZones`: the zones that should use it; empty: no hint. Routes weigh zones themselves, where the Service's
+    /// `trafficDistribution` or a policy asks for it, and do not go by hints.
     pub for_zones: Vec<Arc<str>>,
 }
