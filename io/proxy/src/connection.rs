@@ -180,7 +180,8 @@ impl Connection {
         let worker = &caller.worker;
         let limits = &worker.limits;
         let received = policy.timeouts.request_received.filter(|limit| !limit.is_zero());
-        watch.set(received.map_or(limits.request_head, |limit| limit.min(limits.request_head)));
+        let head = policy.timeouts.head.map_or(limits.request_head, unless_zero);
+        watch.set(received.map_or(head, |limit| limit.min(head)));
         let limit = |own: Option<u32>, default: usize, ceiling: usize| {
             own.map_or(default, |own| usize::try_from(own).unwrap_or(ceiling).min(ceiling))
         };

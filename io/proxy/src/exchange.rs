@@ -96,6 +96,7 @@ async fn run<'t>(
     caller.count(policy.limits.requests_per_connection);
     let believed = Believed::of(seen(&exchange), &policy.trust, head);
     story.client = believed.origin.client;
+    story.go_by(policy, &exchange, believed.origin.scheme == "https");
     if let Some(listener) = listener {
         story.answer_by(&listener.responses);
     }

@@ -19,6 +19,9 @@ use crate::http2::{BlockWriter, Facts};
 /// The name of the request's identity, kept from the client if it is well-formed.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// By which browsers are told to come by TLS only (RFC 6797 section 6.1).
+pub const TRANSPORT_SECURITY: &str = "strict-transport-security";
+
 /// A head on its way out.
 pub enum HeadWriter<'w> {
     /// Text, at the end of the bytes.

@@ -141,8 +141,17 @@ impl Reply {
         }
     }
 
+    /// The same with one more line.
+    pub fn with_line(&self, name: &str, value: &str) -> Reply {
+        let mut reply = self.clone();
+        for part in [name, ": ", value, "\r\n"] {
+            reply.lines.extend_from_slice(part.as_bytes());
+        }
+        reply
+    }
+
     /// Whether a further line has this name, which is in lower case.
-    fn says(&self, name: &str) -> bool {
+    pub fn says(&self, name: &str) -> bool {
         self.lines.split(|&byte| byte == b'\n').any(|line| named(line).eq_ignore_ascii_case(name.as_bytes()))
     }
 

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::traffic::{
-    ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, ServerTls, TlsVersion, Trust,
+    ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, RequestIds, ServerTls,
+    TlsVersion, Trust,
 };
 use tidegate_objects::policy::{
     self, ClientConnection, ClientHttp2, ClientTimeout, ClientTls, ClientTrafficPolicy, RequestIdAction,
-    XForwardedFor,
+    StrictTransportSecurity, XForwardedFor,
 };
 use tidegate_objects::{Key, Kind, Quantity, Snapshot};
 
@@ -28,6 +29,9 @@ const HEADER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Header lines of a request; the proxy's table holds no more.
 const HEADER_LINES_MAX: u64 = 256;
+
+/// What browsers' own lists want to be promised (hstspreload.org).
+const PRELOAD_AGE_MIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The largest window and number of streams of HTTP/2 (RFC 9113 section 6.5.2).
 const HTTP2_MAX: u64 = (1 << 31) - 1;
@@ -156,6 +160,13 @@ fn read(policy: &ClientTrafficPolicy, report: &mut Report<'_>) -> Settings {
     if let Some(asked) = detection.and_then(|detection| detection.x_forwarded_for.as_ref()) {
         client.trust = trust(asked, &mut report.at("clientIPDetection.xForwardedFor"));
     }
+    if let Some(asked) = &policy.headers {
+        let mut report = report.at("headers");
+        client.request_ids = request_ids(asked.request_id);
+        let asked = asked.strict_transport_security.as_ref();
+        client.transport_security =
+            asked.and_then(|asked| transport_security(asked, &mut report.at("strictTransportSecurity")));
+    }
     if let Some(asked) = &policy.timeout {
         client.timeouts = timeouts(asked, &mut report.at("timeout"));
     }
@@ -174,16 +185,36 @@ fn read(policy: &ClientTrafficPolicy, report: &mut Report<'_>) -> Settings {
 }
 
 fn note_unserved(policy: &ClientTrafficPolicy, report: &mut Report<'_>) {
-    let request_id = policy.headers.as_ref().and_then(|headers| headers.request_id);
-    if let Some(action) = request_id.filter(|action| *action != RequestIdAction::PreserveOrGenerate) {
-        let message = format!(
-            "{action:?} is not served by this version; a client's well-formed id is kept and one is made where there is none, as with PreserveOrGenerate"
-        );
-        report.part("UnsupportedValue", "headers.requestID", message);
-    }
     if policy.http1.as_ref().is_some_and(|http1| http1.http10.is_some()) {
         report.not_served("http1.http10", "HTTP/1.0 is served with or without it");
     }
+}
+
+fn request_ids(asked: Option<RequestIdAction>) -> RequestIds {
+    match asked {
+        None | Some(RequestIdAction::PreserveOrGenerate) => RequestIds::PreserveOrGenerate,
+        Some(RequestIdAction::Preserve) => RequestIds::Preserve,
+        Some(RequestIdAction::Generate) => RequestIds::Generate,
+        Some(RequestIdAction::Disable) => RequestIds::Untouched,
+    }
+}
+
+/// The value of the field. Browsers' own lists take nobody who promises less than they ask for.
+fn transport_security(asked: &StrictTransportSecurity, report: &mut Report<'_>) -> Option<String> {
+    let age = report.sound("maxAge", duration::gep2257(&asked.max_age))?;
+    let mut value = format!("max-age={}", age.as_secs());
+    if asked.include_sub_domains {
+        value.push_str("; includeSubDomains");
+    }
+    if asked.preload {
+        value.push_str("; preload");
+    }
+    if asked.preload && (age < PRELOAD_AGE_MIN || !asked.include_sub_domains) {
+        let message =
+            "browsers' lists take only who says includeSubDomains: true and a maxAge of 8760h or more";
+        report.warn("NoEffect", "preload", message.to_owned());
+    }
+    Some(value)
 }
 
 fn trust(asked: &XForwardedFor, report: &mut Report<'_>) -> Trust {
@@ -203,19 +234,14 @@ fn timeouts(asked: &ClientTimeout, report: &mut Report<'_>) -> ClientTimeouts {
     let mut timeouts = ClientTimeouts::default();
     if let Some(http) = &asked.http {
         timeouts.request_received = time("http.requestReceivedTimeout", &http.request_received_timeout);
+        let head = &http.request_headers_received_timeout;
+        timeouts.head = time("http.requestHeadersReceivedTimeout", head);
         timeouts.idle = time("http.idleTimeout", &http.idle_timeout);
         timeouts.stream_idle = time("http.streamIdleTimeout", &http.stream_idle_timeout);
     }
     if let Some(tcp) = &asked.tcp {
         timeouts.tcp_idle = time("tcp.idleTimeout", &tcp.idle_timeout);
-    }
-    let headers = asked.http.as_ref().is_some_and(|http| http.request_headers_received_timeout.is_some());
-    if headers {
-        let consequence = "the gateway's own limit holds for request headers";
-        report.not_served("http.requestHeadersReceivedTimeout", consequence);
-    }
-    if asked.tcp.as_ref().is_some_and(|tcp| tcp.tls_handshake_timeout.is_some()) {
-        report.not_served("tcp.tlsHandshakeTimeout", "the gateway's own limit holds for handshakes");
+        timeouts.handshake = time("tcp.tlsHandshakeTimeout", &tcp.tls_handshake_timeout);
     }
     timeouts
 }

@@ -14,6 +14,11 @@ pub fn drops(changes: &HeaderChanges, name: &str) -> bool {
         .any(|other| other.eq_ignore_ascii_case(name))
 }
 
+/// Whether changes say anything of lines of this name (any case).
+pub fn names(changes: &HeaderChanges, name: &str) -> bool {
+    drops(changes, name) || changes.add.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+}
+
 /// The lines to write after the originals.
 pub fn appended(changes: &HeaderChanges) -> impl Iterator<Item = (&str, &str)> {
     let last_set =

@@ -26,7 +26,9 @@ pub use backend::{Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, E
 pub use backend_policy::{
     BackendPolicy, Balancing, Breaker, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut, ZoneAware,
 };
-pub use client::{ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, Trust};
+pub use client::{
+    ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, RequestIds, Trust,
+};
 pub use filter::{
     Cors, Filters, HeaderChanges, Mirror, OriginPattern, PathRewrite, Redirect, Respond, Retry, Rewrite,
     SessionCarrier, SessionPersistence, Timeouts,

@@ -25,8 +25,8 @@ pub use balance::{
 pub use client::{
     ClientConnection, ClientHeaders, ClientHttp1, ClientHttp2, ClientHttpTimeout, ClientIpDetection,
     ClientLimits, ClientTcpTimeout, ClientTimeout, ClientTls, ClientTlsSession, ClientTrafficPolicy,
-    ConnectionLimit, Empty, Http10, ProxyProtocolIn, RequestIdAction, TlsResumption, TlsVersion,
-    XForwardedFor,
+    ConnectionLimit, Empty, Http10, ProxyProtocolIn, RequestIdAction, StrictTransportSecurity, TlsResumption,
+    TlsVersion, XForwardedFor,
 };
 pub use filter::{DirectResponse, ResponseBody, ResponseBodyType, RouteFilter};
 pub use health::{

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::body::{Flow, Framing, Trail};
 use crate::connection::After;
 use crate::framing::request::RequestHead;
-use crate::outgoing::Persistence;
+use crate::outgoing::{Persistence, TRANSPORT_SECURITY};
 use crate::reply::Reply;
 
 use super::Exchange;
@@ -61,6 +61,9 @@ pub async fn send(exchange: Exchange<'_>, reply: &Reply, story: &mut Story<'_>) 
     let persistence = Persistence::of(keep, head.http_1_0);
     let called = if reply.reason.is_empty() { None } else { called(head) };
     story.status = reply.status;
+    let secured = story.transport_security.filter(|_| !reply.says(TRANSPORT_SECURITY));
+    let secured = secured.map(|value| reply.with_line(TRANSPORT_SECURITY, value));
+    let reply = secured.as_ref().unwrap_or(reply);
     let (taken, given) = Default::default();
     let stall = worker.limits.body_stall;
     let flow = Flow::at_any_pace(watch, stall, worker, &taken, &given);

@@ -15,6 +15,7 @@ use tidegate_model::traffic::{Balancing, ClientPolicy, Retry, WeightedBackend};
 use tidegate_traffic::balance::key::{self, FreshCookie};
 use tidegate_traffic::balance::{Ended, Held, Pick};
 use tidegate_traffic::client::Believed;
+use tidegate_traffic::headers::names;
 use tidegate_traffic::retry::{AttemptEnd, Attempts, Next, Repeatable, attempt_limit};
 use tidegate_traffic::{Matched, Refusal, cors};
 
@@ -22,7 +23,7 @@ use crate::backends::Passage;
 use crate::body::{RequestBody, Source, Tally};
 use crate::buffer::Text;
 use crate::connection::After;
-use crate::outgoing::{REQUEST_ID, RequestPlan, TraceLines};
+use crate::outgoing::{RequestPlan, TRANSPORT_SECURITY, TraceLines};
 use crate::reply::Reply;
 use crate::timer::Expired;
 use crate::upstream::{Lease, OpenError, since_start};
@@ -76,7 +77,13 @@ pub async fn forward<'t>(
         Ok(choice) => choice,
         Err(refusal) => return answer::refuse(exchange, &refusal.into(), asked.believed, story).await,
     };
-    let begun = match express::set_out(&exchange, asked, &choice, story) {
+    // The lane writes no lines of the gateway's own.
+    let begun = if story.transport_security.is_some() {
+        None
+    } else {
+        express::set_out(&exchange, asked, &choice, story)
+    };
+    let begun = match begun {
         None => None,
         Some(begun) => match express::arrive(&exchange, asked, &choice, begun, story).await {
             Arrival::Served(after) => return after,
@@ -111,6 +118,9 @@ async fn go_on<'t>(
     for filters in [&*asked.matched.rule.filters, &*share.filters] {
         mirror::send(&exchange, asked, &filters.mirrors, &told, &mut body, web.as_ref(), story);
     }
+    let filters = [&asked.matched.rule.filters, &share.filters];
+    let named = filters.iter().any(|filters| names(&filters.response_headers, TRANSPORT_SECURITY));
+    let transport_security = story.transport_security.filter(|_| !named);
     let retry = asked.matched.rule.retry.as_deref().or(backend.policy.retry.as_ref());
     let mut forward = Forward {
         exchange,
@@ -118,6 +128,7 @@ async fn go_on<'t>(
         choice,
         told,
         trace: story.trace_lines(),
+        transport_security,
         local_host: local_host(&exchange),
         retry,
         web,
@@ -176,9 +187,7 @@ fn local_host(exchange: &Exchange<'_>) -> String {
 pub fn told(exchange: &Exchange<'_>, asked: &Asked<'_, '_>, story: &Story<'_>) -> Text {
     let mut told = exchange.caller.worker.buffers.text();
     asked.believed.write(asked.policy.forwarded, &mut told);
-    for part in [REQUEST_ID, ": ", story.request_id.text(exchange.head), "\r\n"] {
-        told.extend_from_slice(part.as_bytes());
-    }
+    story.request_id.write(exchange.head, &mut told);
     if story.trace_lines() != TraceLines::Kept {
         story.trace.write(&mut told);
     }
@@ -192,6 +201,8 @@ struct Forward<'f, 't> {
     choice: Choice<'t>,
     told: Text,
     trace: TraceLines,
+    /// What the answer says of `Strict-Transport-Security`.
+    transport_security: Option<&'t str>,
     /// The host that is told where the client names none.
     local_host: String,
     retry: Option<&'t Retry>,
@@ -515,6 +526,11 @@ impl<'t> Forward<'_, 't> {
                 cors::write_response_lines(cors, cors::origin(head), &mut added);
             }
         }
+        if let Some(value) = self.transport_security {
+            for part in [TRANSPORT_SECURITY, ": ", value, "\r\n"] {
+                added.extend_from_slice(part.as_bytes());
+            }
+        }
         self.choice.write_session(self.exchange, self.asked, endpoint, &mut added);
         if let (Some(cookie), Balancing::ConsistentHash { key, .. }) =
             (self.cookie.get(), &self.choice.service.backend.policy.balancing)
@@ -526,8 +542,19 @@ impl<'t> Forward<'_, 't> {
 
     fn left_out(&self) -> fn(&str) -> bool {
         let filters = [&self.asked.matched.rule.filters, &self.choice.share.filters];
-        if filters.iter().any(|filters| filters.cors.is_some()) { cors::is_cors_line } else { |_| false }
+        let cors = filters.iter().any(|filters| filters.cors.is_some());
+        match (cors, self.transport_security.is_some()) {
+            (false, false) => |_| false,
+            (true, false) => cors::is_cors_line,
+            (false, true) => is_transport_security,
+            (true, true) => |name| is_transport_security(name) || cors::is_cors_line(name),
+        }
     }
+}
+
+/// Whether a backend says what the gateway is to say: once (RFC 6797 section 6.1).
+fn is_transport_security(name: &str) -> bool {
+    name.eq_ignore_ascii_case(TRANSPORT_SECURITY)
 }
 
 /// Why there is no connection.

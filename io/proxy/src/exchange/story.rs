@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::{Backend, ResponsePolicy};
+use tidegate_model::traffic::{Backend, ClientPolicy, RequestIds, ResponsePolicy};
 use tidegate_traffic::trace::{Sampling, Trace};
 use tidegate_traffic::{HeaderLines, Matched};
 
@@ -35,6 +35,8 @@ pub struct Story<'t> {
     pub backend: Option<&'t Arc<Backend>>,
     /// What becomes of its answers, as far as is known by now; none: they go out as they are.
     pub responses: Option<&'t ResponsePolicy>,
+    /// What every answer says of `Strict-Transport-Security`; none: nothing.
+    pub transport_security: Option<&'t str>,
     /// The endpoint it was sent to last.
     pub endpoint: Option<SocketAddr>,
     /// The status the client got.
@@ -71,6 +73,7 @@ impl<'t> Story<'t> {
             matched: None,
             backend: None,
             responses: None,
+            transport_security: None,
             endpoint: None,
             status: 0,
             reason: "",
@@ -81,6 +84,15 @@ impl<'t> Story<'t> {
             received: 0,
             sent: 0,
         }
+    }
+
+    /// What the listener's policy says of requests and answers holds from now on; `secure`: the client came by TLS, here or
+    /// at a trusted hop.
+    pub fn go_by(&mut self, policy: &'t ClientPolicy, exchange: &Exchange<'_>, secure: bool) {
+        if policy.request_ids != RequestIds::default() {
+            self.request_id = RequestId::by(policy.request_ids, exchange.head, &exchange.caller.worker);
+        }
+        self.transport_security = policy.transport_security.as_deref().filter(|_| secure);
     }
 
     /// What a listener, a rule or a backend says of answers holds from now on.
@@ -160,38 +172,73 @@ fn trace(head: &RequestHead, sampling: Sampling, random: [u64; 3]) -> Trace {
     Trace::of(lines, sampling, random)
 }
 
-/// What names a request: the client's word for it if it is well-formed, else a new one.
+/// What names a request: as a rule the client's word for it if it is well-formed, else a new one.
 pub enum RequestId {
     /// It stands in the head.
     Given,
     /// In hexadecimal.
     New([u8; 32]),
+    /// Nothing, and backends are told nothing.
+    Nothing,
+    /// What the client's own lines say, which go on as they are.
+    Untouched,
 }
 
 impl RequestId {
     fn of(head: &RequestHead, worker: &Worker) -> RequestId {
-        let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
-        match head.header(REQUEST_ID) {
-            Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(fine) => {
-                RequestId::Given
-            }
-            _ => {
-                let mut text = [0; 32];
-                push_hex(&mut text[..16], worker.random());
-                push_hex(&mut text[16..], worker.random());
-                RequestId::New(text)
-            }
+        given(head).map_or_else(|| RequestId::made(worker), |_| RequestId::Given)
+    }
+
+    fn made(worker: &Worker) -> RequestId {
+        let mut text = [0; 32];
+        push_hex(&mut text[..16], worker.random());
+        push_hex(&mut text[16..], worker.random());
+        RequestId::New(text)
+    }
+
+    /// As the listener has it.
+    pub fn by(policy: RequestIds, head: &RequestHead, worker: &Worker) -> RequestId {
+        match policy {
+            RequestIds::PreserveOrGenerate => RequestId::of(head, worker),
+            RequestIds::Preserve => given(head).map_or(RequestId::Nothing, |_| RequestId::Given),
+            RequestIds::Generate => RequestId::made(worker),
+            RequestIds::Untouched => RequestId::Untouched,
         }
     }
 
-    /// The id; ASCII.
+    /// The id; ASCII, or empty.
     pub fn text<'i>(&'i self, head: &'i RequestHead) -> &'i str {
         let text = match self {
-            RequestId::Given => head.header(REQUEST_ID).unwrap_or_default(),
+            RequestId::Given | RequestId::Untouched => given(head).unwrap_or_default(),
             RequestId::New(text) => text,
+            RequestId::Nothing => b"",
         };
         std::str::from_utf8(text).unwrap_or_default()
     }
+
+    /// Writes the lines that tell a backend.
+    pub fn write(&self, head: &RequestHead, out: &mut Vec<u8>) {
+        let mut line = |id: &[u8]| {
+            for part in [REQUEST_ID.as_bytes(), b": ", id, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        };
+        match self {
+            RequestId::Given | RequestId::New(_) => line(self.text(head).as_bytes()),
+            RequestId::Nothing => {}
+            RequestId::Untouched => {
+                let own = head.lines().filter(|(name, _)| name.eq_ignore_ascii_case(REQUEST_ID));
+                own.for_each(|(_, id)| line(id));
+            }
+        }
+    }
+}
+
+/// The client's id, if it is well-formed.
+fn given(head: &RequestHead) -> Option<&[u8]> {
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
+    let id = head.header(REQUEST_ID)?;
+    ((1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(fine)).then_some(id)
 }
 
 fn push_hex(out: &mut [u8], number: u64) {

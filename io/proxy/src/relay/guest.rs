@@ -91,13 +91,12 @@ impl Guest {
         let reached = asked.or_else(|| stream.local_addr().ok());
         let entered = Entered { peer, client, asked: reached };
         let watch = worker.clock.watch();
-        let listeners = &table.entrance.listeners;
         let hello = accept_tls(
             stream,
             Vec::new(),
             &table.router,
             &table.configs,
-            listeners,
+            &table.entrance,
             &worker.handshakes,
             &watch,
         );

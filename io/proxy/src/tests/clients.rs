@@ -206,6 +206,118 @@ fn pipelined_requests_cut_no_answers() {
     assert_eq!(origin.requests(), 1);
 }
 
+/// A head that is not whole in the listener's time is 408; one that takes longer than the gateway's own limit is served where
+/// the listener has none.
+#[test]
+fn slow_heads() {
+    let origin = Origin::text("a");
+    let policy = |head| ClientPolicy {
+        timeouts: ClientTimeouts { head: Some(head), ..ClientTimeouts::default() },
+        ..ClientPolicy::default()
+    };
+    let gateway = gateway(&origin, policy(std::time::Duration::from_millis(300)));
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\n");
+    assert_eq!(status(&client.head().unwrap()), 408);
+    gateway.counts("tidegate_http_slow_ends_total{kind=\"head\"}", 1);
+    let limits =
+        crate::Limits { request_head: std::time::Duration::from_millis(200), ..crate::Limits::default() };
+    let web = backend("web", &[origin.address]);
+    let gateway = Gateway::with_limits(&[(1, &web)], limits);
+    let model = traffic(&[gateway.address], &[(1, &web)]);
+    let client = Arc::new(policy(std::time::Duration::ZERO));
+    let entrance = Entrance { client, ..(*model.entrances[0]).clone() };
+    gateway
+        .apply(Arc::new(tidegate_model::Traffic { entrances: vec![Arc::new(entrance)], ..(*model).clone() }));
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    client.send("Host: shop.example\r\n\r\n");
+    assert_eq!(client.response().1, "a");
+}
+
+/// What becomes of a client's request id is the listener's to say; the log has what the backend got.
+#[test]
+fn request_ids() {
+    let origin = Origin::text("a");
+    for (request_ids, asked, got) in [
+        (RequestIds::PreserveOrGenerate, "X-Request-Id: mine\r\n", Some("mine")),
+        (RequestIds::PreserveOrGenerate, "X-Request-Id: not mine\r\n", None),
+        (RequestIds::Generate, "X-Request-Id: mine\r\n", None),
+        (RequestIds::Preserve, "X-Request-Id: mine\r\n", Some("mine")),
+        (RequestIds::Preserve, "X-Request-Id: not mine\r\n", Some("")),
+        (RequestIds::Preserve, "", Some("")),
+        (RequestIds::Untouched, "X-Request-Id: mine\r\n", Some("mine")),
+        (RequestIds::Untouched, "X-Request-Id: a b\r\nx-request-id: c\r\n", Some("a b,c")),
+        (RequestIds::Untouched, "", Some("")),
+    ] {
+        let gateway = gateway(&origin, ClientPolicy { request_ids, ..ClientPolicy::default() });
+        gateway.client().ask(&format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{asked}\r\n"));
+        let head = origin.last_head();
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        let ids: Vec<_> =
+            lines.filter(|(name, _)| name.eq_ignore_ascii_case("x-request-id")).map(|(_, id)| id).collect();
+        let logged = gateway.log(1)[0]["request_id"].as_str().unwrap().to_owned();
+        match got {
+            Some(got) => assert_eq!(ids.join(","), got, "{request_ids:?} {asked:?}"),
+            None => assert!(ids.len() == 1 && ids[0].len() == 32, "{request_ids:?} {asked:?} {ids:?}"),
+        }
+        let fine = ids.len() == 1 && !ids[0].contains(' ');
+        assert_eq!(logged, if fine { ids[0] } else { "" }, "{request_ids:?} {asked:?}");
+    }
+}
+
+/// Who came by TLS, here or at a trusted hop, is told to come so always: in a backend's answers in place of its own word, in the
+/// gateway's own; where a route's filter says something else that holds, and in the clear nothing is said (RFC 6797 section 7.2).
+#[test]
+fn transport_security() {
+    let origin = Origin::start(|_, wire| {
+        wire.try_send("HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 0\r\n\r\n")
+    });
+    let web = backend("web", &[origin.address]);
+    let gateway = Gateway::start(&[(1, &web)]);
+    let rule = |path: &str, filters: &[(&str, &str)]| {
+        let matched = RequestMatch {
+            path: PathMatch::Prefix(path.into()),
+            method: None,
+            headers: vec![],
+            query: vec![],
+        };
+        let forward = Action::Forward(vec![WeightedBackend::plain(1, Target::Backend(web.clone()))]);
+        let mut rule = HttpRule::plain(0, vec![matched], forward);
+        let set = filters.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        rule.filters.response_headers.set = set;
+        rule
+    };
+    let mut answered = rule("/own", &[]);
+    let body: Arc<[u8]> = Arc::from(&b"own"[..]);
+    answered.action = Action::Respond(Respond { status: 200, content_type: None, body }.into());
+    let rules =
+        vec![rule("", &[]), rule("/filtered", &[("strict-transport-security", "max-age=2")]), answered];
+    let policy = ClientPolicy {
+        trust: Trust { hops: 1, cidrs: vec![] },
+        transport_security: Some("max-age=60; includeSubDomains".into()),
+        ..ClientPolicy::default()
+    };
+    gateway.apply(serving(&gateway, rules, policy));
+    let mut client = gateway.client();
+    let mut said = |path: &str, scheme: &str| {
+        let (head, _) = client.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: {scheme}\r\n\r\n"
+        ));
+        assert!(head.to_ascii_lowercase().matches("strict-transport-security").count() <= 1, "{head}");
+        field(&head, "strict-transport-security").map(str::to_owned)
+    };
+    let ours = Some("max-age=60; includeSubDomains");
+    for _ in 0..2 {
+        assert_eq!(said("/", "https").as_deref(), ours);
+        assert_eq!(said("/own", "https").as_deref(), ours);
+        assert_eq!(said("/filtered", "https").as_deref(), Some("max-age=2"));
+        assert_eq!(said("/", "http").as_deref(), Some("max-age=1"));
+        assert_eq!(said("/own", "http"), None);
+    }
+}
+
 /// A trace that a client begins is carried on; where there is none, or a broken one, it is begun here; the log knows it.
 #[test]
 fn traces() {

@@ -79,6 +79,23 @@ fn https(gateway: &Gateway, backend: &Arc<Backend>, listeners: &[(&str, ServerTl
     Arc::new(Traffic { entrances: vec![entrance], ..(*plain).clone() })
 }
 
+/// A client that does not come to the end of its handshake in the listener's time is cut, and counted.
+#[test]
+fn slow_handshakes() {
+    let ca = Authority::new("ca");
+    let gateway = Gateway::bare(crate::Limits::default());
+    let web = backend("web", &[Origin::text("a").address]);
+    let model = https(&gateway, &web, &[("a.example", ends(&ca.leaf(&["a.example"])))]);
+    let handshake = Some(std::time::Duration::from_millis(300));
+    let timeouts = ClientTimeouts { handshake, ..ClientTimeouts::default() };
+    let client = Arc::new(ClientPolicy { timeouts, ..ClientPolicy::default() });
+    let entrance = Entrance { client, ..(*model.entrances[0]).clone() };
+    gateway.apply(Arc::new(Traffic { entrances: vec![Arc::new(entrance)], ..(*model).clone() }));
+    let mut silent = Wire::connect(gateway.address);
+    assert!(silent.is_closed());
+    gateway.counts(r#"tidegate_tls_handshake_failures_total{reason="Timeout""#, 1);
+}
+
 /// A request is answered within TLS, ends with a goodbye, and the log says by what it came.
 #[test]
 fn requests_within_tls() {

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, Error, ProtocolVersion};
 use socket2::SockRef;
-use tidegate_model::traffic::{Listener, Serves};
+use tidegate_model::traffic::{Entrance, Listener, Serves};
 use tidegate_tls::{ClientCertificate, HelloError, HelloScan, ListenerTls};
 use tidegate_traffic::Router;
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffers, Size};
-use crate::timer::{Expired, Watch};
+use crate::timer::{Expired, Watch, unless_zero};
 use crate::wire::Wire;
 use crate::wire::configs::Configs;
 use crate::wire::handshakes::Handshakes;
@@ -57,15 +57,16 @@ pub async fn accept_tls(
     first: Vec<u8>,
     router: &Router,
     configs: &Configs,
-    listeners: &[Arc<Listener>],
+    entrance: &Entrance,
     handshakes: &Handshakes,
     watch: &Watch,
 ) -> Option<Hello> {
+    let listeners = &entrance.listeners;
     let Some(_under_way) = handshakes.begin() else {
         handshakes.metrics.client_failure("TooMany");
         return None;
     };
-    watch.set(handshakes.timeout);
+    watch.set(entrance.client.timeouts.handshake.map_or(handshakes.timeout, unless_zero));
     let met = async {
         let (server_name, first) = hello(&stream, first, &handshakes.buffers).await?;
         let Some(listener) = router.listener_for(&server_name) else {

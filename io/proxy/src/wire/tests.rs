@@ -103,7 +103,7 @@ impl Gateway {
     async fn accept(&self, stream: TcpStream) -> Option<Hello> {
         let watch = self.clock.watch();
         let Gateway { router, configs, handshakes, entrance, .. } = self;
-        accept_tls(stream, Vec::new(), router, configs, &entrance.listeners, handshakes, &watch).await
+        accept_tls(stream, Vec::new(), router, configs, entrance, handshakes, &watch).await
     }
 
     async fn terminate(&self, stream: TcpStream) -> Option<Wire> {

@@ -83,6 +83,7 @@ fn differences(holds: &ClientPolicy, asked: &ClientPolicy, protocol: Option<Prot
     let (http2, other_http2) = (&holds.http2, &asked.http2);
     let of_http = [
         ("timeout.http.requestReceivedTimeout", times.request_received != other_times.request_received),
+        ("timeout.http.requestHeadersReceivedTimeout", times.head != other_times.head),
         ("timeout.http.idleTimeout", times.idle != other_times.idle),
         ("limits.maxRequestHeaderBytes", limits.header_bytes != others.header_bytes),
         ("limits.maxRequestHeaderCount", limits.header_lines != others.header_lines),
@@ -93,7 +94,14 @@ fn differences(holds: &ClientPolicy, asked: &ClientPolicy, protocol: Option<Prot
             http2.connection_window_bytes != other_http2.connection_window_bytes,
         ),
     ];
+    let of_tls = [("timeout.tcp.tlsHandshakeTimeout", times.handshake != other_times.handshake)];
+    let of_tls = of_tls.into_iter().filter(|_| matches!(protocol, Some(Protocol::Https | Protocol::Tls)));
     let is_http = matches!(protocol, Some(Protocol::Http | Protocol::Https));
     let of_http = of_http.into_iter().filter(|_| is_http);
-    of_all.into_iter().chain(of_http).filter_map(|(field, differs)| differs.then_some(field)).collect()
+    of_all
+        .into_iter()
+        .chain(of_tls)
+        .chain(of_http)
+        .filter_map(|(field, differs)| differs.then_some(field))
+        .collect()
 }

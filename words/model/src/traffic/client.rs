@@ -15,12 +15,38 @@ pub struct ClientPolicy {
     pub trust: Trust,
     /// Whether RFC 7239 `Forwarded` is written to backends too.
     pub forwarded: bool,
+    /// What becomes of `X-Request-Id`.
+    #[serde(skip_serializing_if = "RequestIds::is_usual")]
+    pub request_ids: RequestIds,
+    /// What `Strict-Transport-Security` says (RFC 6797 section 6.1) in every answer to who came by TLS; none: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport_security: Option<String>,
     /// Time limits.
     pub timeouts: ClientTimeouts,
     /// Limits.
     pub limits: ClientLimits,
     /// HTTP/2 settings.
     pub http2: Http2Settings,
+}
+
+/// What becomes of `X-Request-Id` on the way to a backend; the log has what the backend gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum RequestIds {
+    /// The client's is kept if it is well-formed; else one is made.
+    #[default]
+    PreserveOrGenerate,
+    /// The client's is kept if it is well-formed; none is made.
+    Preserve,
+    /// One is made always.
+    Generate,
+    /// The client's lines go on as they are.
+    Untouched,
+}
+
+impl RequestIds {
+    fn is_usual(&self) -> bool {
+        *self == RequestIds::default()
+    }
 }
 
 /// Whether connections begin with a PROXY protocol header, version 1 or 2.
@@ -50,6 +76,10 @@ pub struct Trust {
 pub struct ClientTimeouts {
     /// From the first byte of a request to its last.
     pub request_received: Option<Duration>,
+    /// From the first byte of a request to the end of its head; HTTP/1.
+    pub head: Option<Duration>,
+    /// From the start of a TLS connection to the end of its handshake.
+    pub handshake: Option<Duration>,
     /// A connection without a request.
     pub idle: Option<Duration>,
     /// A request or tunnel without a byte in either direction.

@@ -135,7 +135,7 @@ pub enum ProxyProtocolVersion {
     V2,
 }
 
-/// HTTP/2 to backends (RFC 9113 section 6.5.2).
+/// HTTP/2 to backends (RFC 9113 section 6.5.2); none of it is served, our own values hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendHttp2 {

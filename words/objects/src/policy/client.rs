@@ -78,9 +78,27 @@ pub struct XForwardedFor {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientHeaders {
-    /// What becomes of `X-Request-Id`; absent: `PreserveOrGenerate`, which alone is served.
+    /// What becomes of `X-Request-Id`; absent: `PreserveOrGenerate`.
     #[serde(rename = "requestID")]
     pub request_id: Option<RequestIdAction>,
+    /// Ours: `Strict-Transport-Security` in answers to clients that come by TLS, the gateway's own too, in place of the
+    /// backend's; a route's filter for it counts before this. Absent: backends say it, or nobody.
+    #[serde(rename = "strictTransportSecurity")]
+    pub strict_transport_security: Option<StrictTransportSecurity>,
+}
+
+/// What browsers are told about coming by TLS only (RFC 6797 section 6.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StrictTransportSecurity {
+    /// How long they are to remember it, in whole seconds; `0s`: they are to forget it.
+    pub max_age: String,
+    /// Whether it holds for all names below, too; default: no.
+    #[serde(default)]
+    pub include_sub_domains: bool,
+    /// Whether lists built into browsers may name the host; they want `includeSubDomains` and a year. Default: no.
+    #[serde(default)]
+    pub preload: bool,
 }
 
 /// What becomes of `X-Request-Id`.
@@ -88,7 +106,7 @@ pub struct ClientHeaders {
 pub enum RequestIdAction {
     /// The client's is kept if it is well-formed; else one is made.
     PreserveOrGenerate,
-    /// The client's is kept; none is made.
+    /// The client's is kept if it is well-formed; none is made.
     Preserve,
     /// One is made always.
     Generate,
@@ -112,7 +130,7 @@ pub struct ClientTimeout {
 pub struct ClientHttpTimeout {
     /// From a request's first byte to its last.
     pub request_received_timeout: Option<String>,
-    /// From a request's first byte to the end of its headers.
+    /// From a request's first byte to the end of its headers; HTTP/1. Absent: the gateway's own limit, 10 s.
     pub request_headers_received_timeout: Option<String>,
     /// How long a connection may have no request.
     pub idle_timeout: Option<String>,
@@ -126,7 +144,7 @@ pub struct ClientHttpTimeout {
 pub struct ClientTcpTimeout {
     /// How long a proxied TCP or TLS connection may go without a byte; no effect on UDP.
     pub idle_timeout: Option<String>,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take; absent: the gateway's own limit, 10 s.
     #[serde(rename = "tlsHandshakeTimeout")]
     pub tls_handshake_timeout: Option<String>,
 }
@@ -147,7 +165,7 @@ pub struct ClientConnection {
 pub struct ConnectionLimit {
     /// How many a listener of one gateway may have open, at least 1; absent: no limit.
     pub value: Option<u64>,
-    /// How long one may live before it is drained; absent: no limit.
+    /// How long one may live before it is drained; not served.
     pub max_connection_duration: Option<String>,
     /// How many requests one may carry before it is drained; absent: no limit.
     pub max_requests_per_connection: Option<u32>,
