@@ -45,6 +45,14 @@ suites: build ## h2spec, gRPC interoperability, gRPC-Web and WebSocket frames th
 conformance: build ## Gateway API's own conformance suite against the daemon (Go, root); ARGS="-run-test HTTPRouteWeight"
 	scripts/conformance $(BIN)/tidegate $(ARGS)
 
+.PHONY: plane
+plane: packages ## A real Kubernetes of three nodes until Ctrl-C, no containers; the first build takes minutes (Go, root); ARGS="--nodes 1"
+	@$$(scripts/testplane)/testplane up $(ARGS)
+
+.PHONY: plane-test
+plane-test: packages build ## The same as a test: Services, scaling, logs, a killed API server, nothing left behind (Go, root)
+	$(BIN)/lab run plane
+
 .PHONY: deny
 deny: ## Licences and duplicate crates (installs cargo-deny once)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -267,11 +267,12 @@ fn births() -> MutexGuard<'static, ()> {
     registry::BIRTHS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Copies plain files, folder by folder; sockets and what vanishes meanwhile are left out.
+/// Copies plain files, folder by folder; sockets, what vanishes meanwhile and the 64 MB of an etcd are left out.
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)?.flatten() {
         match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() == "etcd" => {}
             Ok(kind) if kind.is_dir() => copy_files(&entry.path(), &to.join(entry.file_name()))?,
             Ok(kind) if kind.is_file() => drop(std::fs::copy(entry.path(), to.join(entry.file_name()))),
             _ => {}

@@ -15,6 +15,7 @@ mod board;
 mod capture;
 mod certificates;
 mod churn;
+mod cluster;
 mod crowd;
 mod demo;
 mod election;

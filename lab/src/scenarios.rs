@@ -1,5 +1,6 @@
 //! Every scenario, in the order in which `lab run --all` tells them.
 
+use crate::cluster::CLUSTER;
 use crate::election::{ELECTION, HANDOVER};
 use crate::journey::JOURNEY;
 use crate::scenario::{Gateways, Scenario};
@@ -21,6 +22,7 @@ pub mod lab_self;
 pub mod one_link;
 pub mod out;
 pub mod ownership;
+pub mod plane;
 pub mod recovery;
 pub mod scaling;
 pub mod transparent;
@@ -190,6 +192,13 @@ pub const ALL: &[Scenario] = &[
 
 /// Scenarios that take a minute or more, each with a short one in [`ALL`], or that need what few have installed.
 pub const LONG: &[Scenario] = &[
+    scenario!(
+        "plane",
+        CLUSTER,
+        None,
+        plane::run,
+        "a Kubernetes cluster of three nodes stands, runs pods, serves Services, loses its API server, and leaves nothing behind"
+    ),
     scenario!(
         "handover_full",
         HANDOVER,

@@ -146,7 +146,12 @@ impl Host {
 
 /// Every topology, by name.
 pub fn all() -> &'static [&'static Topology] {
-    &[&crate::journey::JOURNEY, &crate::election::ELECTION, &crate::election::HANDOVER]
+    &[
+        &crate::journey::JOURNEY,
+        &crate::election::ELECTION,
+        &crate::election::HANDOVER,
+        &crate::cluster::CLUSTER,
+    ]
 }
 
 #[cfg(test)]
