@@ -10,7 +10,7 @@ use tidegate_traffic::compression::{Answered, Asked, Compressed, decide};
 const NAMES: [&str; 5] = ["Accept-Encoding", "accept-encoding", "Cache-Control", "Cookie", "Range"];
 
 fn way(coding: Coding) -> Compression {
-    Compression { coding, bytes_min: 30, content_types: vec!["text/html".into()], credentialed: false }
+    Compression { coding, bytes_min: 30, content_types: ["text/html".to_owned()].into(), credentialed: false }
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -33,7 +33,8 @@ fuzz_target!(|data: &[u8]| {
     if let Compressed::With(coding) = chosen {
         assert!(policy.iter().any(|way| way.coding == coding));
         let said = asked.iter().filter(|(name, _)| name.eq_ignore_ascii_case("accept-encoding"));
-        let text = said.map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase()).collect::<Vec<_>>();
+        let text =
+            said.map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase()).collect::<Vec<_>>();
         assert!(text.iter().any(|text| text.contains(coding.name()) || text.contains('*')), "{text:?}");
     }
     let upper = asked.iter().map(|(name, value)| (*name, value.to_ascii_uppercase())).collect();

@@ -9,8 +9,14 @@ use tidegate_fuzz::{Source, header_lines};
 use tidegate_model::traffic::Trust;
 use tidegate_traffic::client::{Believed, Origin, is_trusted};
 
-const NAMES: [&str; 6] =
-    ["X-Forwarded-For", "x-forwarded-for", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded"];
+const NAMES: [&str; 6] = [
+    "X-Forwarded-For",
+    "x-forwarded-for",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "Forwarded",
+];
 
 fn written(believed: &Believed<'_>) -> String {
     let mut out = Vec::new();
@@ -28,7 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let lines = header_lines(&mut source, &NAMES);
     let believed = Believed::of(seen, &trust, &lines);
     let text = written(&believed);
-    let names: Vec<&str> = text.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
     let expected =
         ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host", "forwarded"];
     assert_eq!(names, expected, "{text:?}");

@@ -18,7 +18,8 @@ fn settings(carrier: SessionCarrier, name: &str) -> SessionPersistence {
 
 fuzz_target!(|data: &[u8]| {
     let mut source = Source(data);
-    let now_secs = u64::from(u32::from_be_bytes([source.byte(), source.byte(), source.byte(), source.byte()]));
+    let now_secs =
+        u64::from(u32::from_be_bytes([source.byte(), source.byte(), source.byte(), source.byte()]));
     let lines = header_lines(&mut source, &NAMES);
     let endpoint: SocketAddr = ([10, 0, 0, 1], 80).into();
     let (ours, others) = (SessionKey::new([7; 32]), SessionKey::new([8; 32]));

@@ -17,7 +17,8 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
     trace.write(&mut out);
     assert_eq!(out.len(), Trace::LINE_BYTES);
-    let value = out.strip_prefix(b"traceparent: ").and_then(|line| line.strip_suffix(b"\r\n")).expect("one line");
+    let value =
+        out.strip_prefix(b"traceparent: ").and_then(|line| line.strip_suffix(b"\r\n")).expect("one line");
     let again = Trace::of(&vec![("traceparent", value)], Sampling::of(0.0), [4, 5, 6]);
     assert_eq!((again.trace_id, again.sampled), (trace.trace_id, trace.sampled));
     assert_eq!(again.parent_id, Some(trace.span_id));

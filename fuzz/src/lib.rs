@@ -92,7 +92,8 @@ pub fn header_lines<'n>(source: &mut Source<'_>, names: &[&'n str]) -> Vec<(&'n 
     let mut lines = Vec::new();
     while !source.is_empty() {
         let name = names[usize::from(source.byte()) % names.len()];
-        let value = source.chunk().iter().copied().filter(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        let value =
+            source.chunk().iter().copied().filter(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
         lines.push((name, value.collect()));
     }
     lines
