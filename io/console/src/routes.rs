@@ -91,8 +91,9 @@ async fn explain_route<V: View>(
 /// A page elsewhere can point its own name at 127.0.0.1 and read what is here (DNS rebinding), so a request must name
 /// this address the way a person would.
 async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if names_this_machine(host) {
+    let mut hosts = request.headers().get_all(header::HOST).into_iter();
+    let host = hosts.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if names_this_machine(host) && hosts.next().is_none() {
         next.run(request).await
     } else {
         (StatusCode::MISDIRECTED_REQUEST, "the admin address answers to an IP address or localhost only\n")
@@ -103,7 +104,7 @@ async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
 fn names_this_machine(host: &str) -> bool {
     host.parse::<std::net::SocketAddr>().is_ok()
         || host.parse::<std::net::IpAddr>().is_ok()
-        || host.split(':').next() == Some("localhost")
+        || host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("localhost"))
 }
 
 #[cfg(test)]
@@ -118,6 +119,7 @@ mod tests {
             ("127.0.0.1", true),
             ("[::1]:9440", true),
             ("localhost:9440", true),
+            ("LOCALHOST", true),
             ("rebind.example:9440", false),
             ("localhost.example", false),
             ("", false),

@@ -6,13 +6,33 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::routes::{self, Shared};
 use crate::view::View;
+
+/// Connections at once; each takes a descriptor that clients of the proxy could have.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a request's head may take, and the pause before it.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a connection may stay; a scraper of metrics opens another.
+const LIFE: Duration = Duration::from_secs(300);
+
+/// Before the next try where nothing can be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The admin address, open.
 #[derive(Debug)]
@@ -71,14 +91,42 @@ impl Console {
     pub fn serve<V: View>(self, view: V, registry: Registry) -> Serving {
         let app = routes::router(Arc::new(Shared { view, registry }));
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            let stopped = async move { drop(stopped.await) };
-            if let Err(error) = axum::serve(self.listener, app).with_graceful_shutdown(stopped).await {
-                tracing::error!(%error, "the admin address stopped");
-            }
-        });
-        Serving { stop, task }
+        Serving { stop, task: tokio::spawn(accept(self.listener, app, stopped)) }
     }
+}
+
+/// Accepts until it is told to stop, then waits for answers that are under way.
+async fn accept(listener: TcpListener, app: Router, mut stopped: oneshot::Receiver<()>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let ending = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES_MAX);
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut stopped => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // No descriptor is free, or the client has gone already.
+            Err(error) => {
+                tracing::debug!(%error, "the admin address cannot accept");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // Who comes when all places are taken is closed at once: others end within the times below.
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let service = TowerToHyperService::new(app.clone());
+        let connection = ending.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A client that asks, hangs up or takes nothing is its own affair; one that stays for ever is not.
+            let _ = tokio::time::timeout(LIFE, connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    ending.shutdown().await;
 }
 
 /// The console at work.

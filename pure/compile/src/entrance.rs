@@ -3,7 +3,7 @@
 mod client;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_model::standing::ParentStanding;
@@ -58,8 +58,21 @@ struct Taken {
 }
 
 impl Taken {
-    /// Who has the same, or has another protocol there; and Gateway API's reason.
+    /// Who has the same, or has another protocol there; and Gateway API's reason. Who listens on every address has each of
+    /// them against younger Gateways of other namespaces: they could take over its clients by naming one.
     fn winner(
+        &self,
+        socket: Socket,
+        family: Family,
+        host: &Option<HostPattern>,
+        namespace: &str,
+    ) -> Option<(&'static str, &ListenerName)> {
+        let everywhere = || self.winner_at(everywhere(socket), family, host);
+        let is_stranger = |(_, winner): &(_, &ListenerName)| *winner.gateway.namespace != *namespace;
+        self.winner_at(socket, family, host).or_else(|| everywhere().filter(is_stranger))
+    }
+
+    fn winner_at(
         &self,
         socket: Socket,
         family: Family,
@@ -92,7 +105,8 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
             for place_of_gateway in &gateway.places {
                 let address = SocketAddr::new(place_of_gateway.address, listener.spec.port);
                 let socket = (address, protocol.transport());
-                if let Some((reason, winner)) = taken.winner(socket, protocol.family(), &listener.hostname) {
+                let wanted = (protocol.family(), &listener.hostname);
+                if let Some((reason, winner)) = taken.winner(socket, wanted.0, wanted.1, &key.namespace) {
                     let message = lost(address, protocol, &listener.hostname, reason, winner, &key);
                     listener.part(reason, "", message, verdicts);
                     continue;
@@ -106,7 +120,38 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
         }
         note_unserved(gateway, verdicts);
     }
+    open_everywhere(&mut doors, gateways, &taken);
     doors
+}
+
+/// The socket of the same port on every address.
+fn everywhere((address, transport): Socket) -> Socket {
+    let every = match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    (SocketAddr::new(every, address.port()), transport)
+}
+
+/// Who listens on every address stands behind the sockets that others opened on one of them too: the kernel gives those
+/// their connections. What an older Gateway has there stays its own.
+fn open_everywhere(doors: &mut Doors, gateways: &[OurGateway<'_>], taken: &Taken) {
+    let sockets: Vec<Socket> =
+        doors.keys().copied().filter(|(address, _)| !address.ip().is_unspecified()).collect();
+    for socket in sockets {
+        let Some(all) = doors.get(&everywhere(socket)).cloned() else { continue };
+        let listener = |id: &ListenerId| gateways.get(id.0)?.listeners.get(id.1);
+        let is_free = |id: &ListenerId| {
+            listener(id).is_some_and(|listener| {
+                listener.protocol.is_some_and(|protocol| {
+                    taken.winner_at(socket, protocol.family(), &listener.hostname).is_none()
+                })
+            })
+        };
+        let ids = doors.entry(socket).or_default();
+        ids.extend(all.into_iter().filter(is_free));
+        ids.sort_unstable();
+    }
 }
 
 fn lost(

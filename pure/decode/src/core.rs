@@ -187,6 +187,10 @@ fn endpoint(path: Path, family: Family, found: discovery::Endpoint) -> Result<En
         let message = format!("the slice's addressType is `{wanted}`, but the address is `{parsed}`");
         return Err(Fault::new(place, message));
     }
+    if let Some(what) = special(parsed) {
+        let message = format!("`{parsed}` is {what}, which is no endpoint; an API server refuses it as well");
+        return Err(Fault::new(place, message));
+    }
     let conditions = found.conditions.unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
     let zones = found.hints.and_then(|hints| hints.for_zones).unwrap_or_default();
@@ -199,6 +203,23 @@ fn endpoint(path: Path, family: Family, found: discovery::Endpoint) -> Result<En
         zone: found.zone.map(Arc::from),
         for_zones: zones.into_iter().map(|zone| Arc::from(zone.name)).collect(),
     })
+}
+
+/// What makes an address none of an endpoint, as in the validation of EndpointSlices. Loopback is one in a file: this
+/// machine may be the endpoint.
+fn special(address: IpAddr) -> Option<&'static str> {
+    let address = address.to_canonical();
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    match address {
+        address if address.is_unspecified() => Some("the unspecified address"),
+        address if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
+        _ if is_link_local => Some("a link-local address"),
+        _ => None,
+    }
 }
 
 fn address(path: Path, text: &str) -> Result<IpAddr, Fault> {

@@ -3,63 +3,87 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{ClientPolicy, ProxyProtocolIn};
-use tidegate_objects::Kind;
+use tidegate_objects::{Key, Kind};
 
 use super::ListenerId;
 use crate::gateway::OurGateway;
 use crate::listener::{Listener, Protocol};
 use crate::verdicts::Verdicts;
 
-/// The policy of the first listener that has one. What another asks for in its stead is told to its policy; of what a
-/// listener without a policy gets that way, the policy that holds is told.
+/// The policy of the first listener that has one, of those in the namespace of the first listener: who opens a port says
+/// what holds on it, and whoever shares it later gives nobody else's clients another address, or none at all. What a
+/// policy asks for and does not get is told to it; of what a listener without a policy gets, the policy that holds is
+/// told, and the listener if that policy is a stranger's.
 pub(super) fn policy(
     ids: &[ListenerId],
     gateways: &[OurGateway<'_>],
     verdicts: &mut Verdicts,
 ) -> Arc<ClientPolicy> {
-    let listeners = || ids.iter().filter_map(|id| gateways.get(id.0)?.listeners.get(id.1));
-    let with_policy = |listener| -> Option<_> {
-        let listener: &Listener<'_> = listener;
-        Some((listener, listener.client.as_ref()?))
-    };
-    let Some((first, (winner, client))) = listeners().find_map(with_policy) else { return Arc::default() };
-    for listener in listeners().filter(|listener| !std::ptr::eq(*listener, first)) {
-        let (section, port) = (listener.section(), listener.spec.port);
-        match &listener.client {
-            Some((key, _)) if key == winner => {}
-            Some((key, other)) => {
-                for field in differences(client, other, listener.protocol) {
-                    let message = format!(
-                        "listener {section} shares port {port} with listener {}, whose policy {winner} counts: this holds on a connection before its listener is known; say the same in both policies, or change the port",
-                        first.section()
-                    );
-                    verdicts.part(
-                        Kind::ClientTrafficPolicy,
-                        key,
-                        "Conflicted",
-                        format!("spec.{field}"),
-                        message,
-                    );
-                }
-            }
-            None => {
-                for field in differences(client, &ClientPolicy::default(), listener.protocol) {
-                    let message = format!(
-                        "it holds for listener {section} too, which shares port {port} with listener {} and has no policy: this holds on a connection before its listener is known",
-                        first.section()
-                    );
-                    verdicts.warn(
-                        Kind::ClientTrafficPolicy,
-                        winner,
-                        "Conflicted",
-                        format!("spec.{field}"),
-                        message,
-                    );
-                }
-            }
+    let listeners: Vec<&Listener<'_>> =
+        ids.iter().filter_map(|id| gateways.get(id.0)?.listeners.get(id.1)).collect();
+    let Some(first) = listeners.first() else { return Arc::default() };
+    let is_owners = |key: &Key| key.namespace == first.owner.1.namespace;
+    let with_policy =
+        |listener: &&Listener<'_>| listener.client.as_ref().is_some_and(|(key, _)| is_owners(key));
+    let source = listeners.iter().copied().find(with_policy).unwrap_or(first);
+    let (holder, holds) = source.client.clone().filter(|(key, _)| is_owners(key)).unzip();
+    let holds: Arc<ClientPolicy> = holds.unwrap_or_default();
+    let held = Held { source, holder: holder.as_ref() };
+    for listener in &listeners {
+        let asked = match &listener.client {
+            Some((key, _)) if Some(key) == holder.as_ref() => continue,
+            Some((_, asked)) => Arc::clone(asked),
+            None => Arc::default(),
+        };
+        for field in differences(&holds, &asked, listener.protocol) {
+            held.tell(listener, is_owners(listener.owner.1), field, verdicts);
         }
     }
-    Arc::clone(client)
+    holds
+}
+
+/// What holds on a socket: the listener it comes from, and its policy; without one, it is what holds without a policy.
+struct Held<'a> {
+    source: &'a Listener<'a>,
+    holder: Option<&'a Key>,
+}
+
+impl Held<'_> {
+    /// Tells those concerned that a field holds for a listener otherwise than it asks.
+    fn tell(&self, listener: &Listener<'_>, is_owners: bool, field: &str, verdicts: &mut Verdicts) {
+        const WHY: &str = "this holds on a connection before its listener is known";
+        let remedy = match is_owners {
+            true => "say the same in both policies, or change the port",
+            false => "agree with its owner, or change the port",
+        };
+        let section = listener.section();
+        let mut shared =
+            format!("shares port {} with listener {}", listener.spec.port, self.source.section());
+        if !is_owners {
+            let (kind, owner) = self.source.owner;
+            shared.push_str(&format!(" of {kind} {owner}"));
+        }
+        let field = format!("spec.{field}");
+        let mut part = |policy, counts: &str| {
+            let message = format!("listener {section} {shared}, {counts}: {WHY}; {remedy}");
+            verdicts.part(Kind::ClientTrafficPolicy, policy, "Conflicted", field.clone(), message);
+        };
+        match (&listener.client, self.holder) {
+            (Some((policy, _)), Some(holder)) => part(policy, &format!("whose policy {holder} counts")),
+            (Some((policy, _)), None) => part(policy, "which came first and has no policy"),
+            (None, Some(holder)) => {
+                if !is_owners {
+                    let message =
+                        format!("it {shared}, whose policy {holder} counts for {field}: {WHY}; {remedy}");
+                    listener.warn("Conflicted", "port", message, verdicts);
+                }
+                let message =
+                    format!("it holds for listener {section} too, which {shared} and has no policy: {WHY}");
+                verdicts.warn(Kind::ClientTrafficPolicy, holder, "Conflicted", field, message);
+            }
+            (None, None) => {}
+        }
+    }
 }
 
 /// The fields that the whole socket has one value of, and a listener of that protocol would have another.
