@@ -34,7 +34,8 @@ pub struct Place {
     binary: PathBuf,
     /// A free port for the Gateway.
     pub port: u16,
-    admin: SocketAddr,
+    /// Its admin address.
+    pub admin: SocketAddr,
 }
 
 impl Place {
