@@ -140,8 +140,9 @@ impl Daemon {
                 workers: settings.workers,
                 access_log: settings.access_log.settled(),
                 tracing,
-                limits: limits(),
+                limits: limits(settings.workers),
                 shared_secret: secret.clone(),
+                admin: Some(settings.admin),
                 held: taker.is_some(),
             },
             &mut registry,
@@ -443,20 +444,32 @@ fn own_addresses(model: &Model) -> BTreeSet<Ipv4Addr> {
     model.addresses.held.keys().filter_map(v4).collect()
 }
 
-/// Connections and UDP sessions that the descriptors of this process allow: two and one for each, and some kept for BGP,
-/// kernel and console.
-fn limits() -> Limits {
-    const RESERVED: u64 = 512;
-    let mut limits = Limits::default();
+/// Connections, UDP sessions and pipes that the descriptors of this process allow.
+fn limits(workers: usize) -> Limits {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // A refusal leaves the soft limit, which is asked for next.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    if let Ok((soft, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let allowed = usize::try_from(soft.saturating_sub(RESERVED) / 3).unwrap_or(usize::MAX);
-        limits.connections = limits.connections.min(allowed.max(64));
-        limits.udp_sessions = limits.udp_sessions.min(allowed.max(64));
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) => within(usize::try_from(soft).unwrap_or(usize::MAX), workers),
+        Err(_) => Limits::default(),
     }
+}
+
+/// What so many descriptors suffice for, all at once: an eighth for pipes, the rest in equal parts for clients, connections to
+/// endpoints and UDP sessions; what others do not need is for connections to endpoints, of which one client may want many.
+/// Some are kept for listening sockets, BGP, kernel and console, so that who comes can always be accepted.
+fn within(descriptors: usize, workers: usize) -> Limits {
+    const RESERVED: usize = 512;
+    const LEAST: usize = 64;
+    let mut limits = Limits::default();
+    let usable = descriptors.saturating_sub(RESERVED);
+    limits.pipes = limits.pipes.min(usable / 8 / 2 / workers.max(1));
+    let usable = usable - limits.pipes * 2 * workers;
+    limits.connections = limits.connections.min((usable / 3).max(LEAST));
+    limits.udp_sessions = limits.udp_sessions.min((usable / 3).max(LEAST));
+    let left = usable.saturating_sub(limits.connections + limits.udp_sessions);
+    limits.upstream_connections = limits.upstream_connections.min(left.max(LEAST));
     limits
 }
 
@@ -491,6 +504,23 @@ async fn any_changed(sources: &mut [watch::Receiver<Arc<SourceState>>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is promised never needs more descriptors than there are, however few or many.
+    #[test]
+    fn descriptors_suffice() {
+        for descriptors in [1_024, 4_096, 20_000, 65_536, 1_048_576] {
+            for workers in [1, 2, 64] {
+                let limits = within(descriptors, workers);
+                let (clients, endpoints) = (limits.connections, limits.upstream_connections);
+                let all = clients + endpoints + limits.udp_sessions + limits.pipes * 2 * workers;
+                assert!(all + 512 <= descriptors, "{descriptors} {workers}");
+                assert!(
+                    clients.min(endpoints) >= (descriptors - 512) / 4 || clients == 16_384,
+                    "{descriptors}"
+                );
+            }
+        }
+    }
 
     /// A panic is survived by workers only: the proxy's other threads would leave a gateway that looks alive.
     #[test]

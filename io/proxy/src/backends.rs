@@ -9,6 +9,7 @@
 //! What is known of endpoints passes on to the slot that follows when they change. Without a policy a slot costs next to
 //! nothing before its first request. Which endpoint is chosen is decided in `tidegate_traffic::balance`, never here.
 
+mod budget;
 mod facts;
 mod gate;
 mod line;
@@ -26,6 +27,7 @@ use tidegate_traffic::hash::Quick;
 use tidegate_traffic::session::SessionKey;
 use tokio::sync::{Notify, watch};
 
+pub use budget::Budget;
 pub use facts::{EndpointView, Gauges};
 pub use gate::Gate;
 pub use line::Passage;
@@ -41,15 +43,17 @@ pub struct Backends {
     touched: Notify,
     /// Requests and connections that a backend's limits turned away.
     refused: Counter,
+    /// Connections of the process.
+    budget: Arc<Budget>,
     /// What sessions are sealed with.
     pub session_key: SessionKey,
 }
 
 impl Backends {
     /// None yet.
-    pub fn new(refused: Counter, session_key: SessionKey) -> Backends {
+    pub fn new(refused: Counter, session_key: SessionKey, budget: Arc<Budget>) -> Backends {
         let (roll, drained, touched) = (watch::Sender::default(), Mutex::default(), Notify::new());
-        Backends { roll, drained, touched, refused, session_key }
+        Backends { roll, drained, touched, refused, budget, session_key }
     }
 
     /// Takes in a new Traffic: what is new gets a slot, what changed a successor, what is gone is dropped.
@@ -91,7 +95,7 @@ impl Backends {
         // One that no route leads to any more serves its last requests with what it has.
         let slot = slot.unwrap_or_else(|| Arc::new(Slot::new(backend.clone(), None)));
         let shared = self.shared(&slot);
-        Gate { slot, shared, refused: self.refused.clone() }
+        Gate { slot, shared, budget: self.budget.clone(), refused: self.refused.clone() }
     }
 
     /// Whether the Traffic at hand has this slot.
@@ -234,7 +238,8 @@ impl Slot {
         let same = |slot: &&Arc<Slot>| slot.backend.id == self.backend.id;
         let place = gone.iter().position(near).or_else(|| gone.iter().position(same));
         let before = place.map(|place| gone.swap_remove(place));
-        if policy.breaker != Breaker::default() {
+        // Also without limits: connections of both count for one backend.
+        if policy.breaker != Breaker::default() || before.is_some_and(|before| before.lines.get().is_some()) {
             let _ = self.lines.set(before.map_or_else(Arc::default, |before| before.lines().clone()));
         }
         let shared = match before.and_then(|before| before.shared.get()) {

@@ -1,7 +1,9 @@
 //! Who is connected: counts of the process, of each door and of each client address, and places among them.
 //!
 //! Limits hold for the process, so the counts are shared by all workers. Client addresses are counted only where a limit
-//! asks for it; there are never more of them than open connections, which are bounded too.
+//! asks for it; there are never more of them than open connections, which are bounded too. That no address has more than its
+//! share of the process needs no list of them ([`Shares`](crate::shares::Shares)). When the process is full, connections that
+//! rest make room ([`Resting`]).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,6 +14,8 @@ use std::time::Instant;
 
 use tidegate_model::traffic::{ClientLimits, ClientPolicy};
 
+use crate::resting::Resting;
+use crate::shares::Holder;
 use crate::upstream::since_start;
 use crate::worker::Shared;
 
@@ -99,46 +103,102 @@ impl Drop for DoorPlace {
     }
 }
 
+/// Connections of the process beyond its limit, while those that make room for them are being closed.
+const SPARE: usize = 64;
+
 /// A connection's place in the process and at its door; given back when dropped, also by a panic.
 pub struct Place {
     shared: Arc<Shared>,
     door: DoorPlace,
+    /// The address that it counts for; none: it stands for many, or is not known yet.
+    holder: Option<Holder>,
 }
 
 impl Place {
-    /// Takes a place; none, and counted as refused: the process or the door is full.
-    pub fn take(shared: &Arc<Shared>, census: &Arc<Census>, limits: &ClientLimits) -> Option<Place> {
-        let door = DoorPlace::take(census, limits);
-        let fits = door.is_some()
-            && (shared.connections.fetch_add(1, Ordering::Relaxed) < shared.limits.connections || {
-                shared.connections.fetch_sub(1, Ordering::Relaxed);
-                false
-            });
-        match door {
-            Some(door) if fits => {
-                shared.metrics.connections.inc();
-                shared.metrics.connections_open.inc();
-                Some(Place { shared: shared.clone(), door })
-            }
-            _ => {
-                shared.metrics.connections_refused.inc();
-                None
-            }
+    /// Takes a place; in a full process one that rests makes room for it. None, and counted as refused: nobody does, or the
+    /// door is full.
+    pub fn take(
+        shared: &Arc<Shared>,
+        census: &Arc<Census>,
+        limits: &ClientLimits,
+        resting: &Resting,
+        now: u64,
+    ) -> Option<Place> {
+        let Some(door) = DoorPlace::take(census, limits) else {
+            shared.metrics.connections_refused.inc();
+            return None;
+        };
+        let open = shared.connections.fetch_add(1, Ordering::Relaxed);
+        let max = shared.limits.connections;
+        if open >= max && (open >= max + SPARE || !make_room(shared, resting, now)) {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            shared.metrics.connections_refused.inc();
+            return None;
         }
+        shared.metrics.connections.inc();
+        shared.metrics.connections_open.inc();
+        Some(Place { shared: shared.clone(), door, holder: None })
     }
 
-    /// Tells whose place it is, once; false, and counted: the client has as many as it may, or is kept out for a while.
-    pub fn name(&mut self, client: IpAddr, policy: &ClientPolicy) -> bool {
+    /// Tells whose place it is, once; false, and counted: the client has as many as it may and none of them rests, or it is
+    /// kept out for a while.
+    pub fn name(&mut self, client: IpAddr, policy: &ClientPolicy, resting: &Resting) -> bool {
         let stands_for_one = policy.trust.hops == 0 && policy.trust.cidrs.is_empty();
         if stands_for_one && self.shared.offenders.bars(client, || since_start(Instant::now())) {
             self.shared.metrics.connections_barred.inc();
             return false;
         }
-        let fits = self.door.name(client, &policy.limits);
+        let fits = self.door.name(client, &policy.limits) && (!stands_for_one || self.share(client, resting));
         if !fits {
             self.shared.metrics.connections_refused.inc();
         }
         fits
+    }
+
+    /// The address that it counts for.
+    pub fn holder(&self) -> Option<Holder> {
+        self.holder
+    }
+
+    /// Takes it out of the share of an address; if that is used up, one of its own that rests makes room.
+    fn share(&mut self, client: IpAddr, resting: &Resting) -> bool {
+        let Shared { shares, limits, connections, metrics, .. } = &*self.shared;
+        let holder = shares.holder(client);
+        let free = limits.connections.saturating_sub(connections.load(Ordering::Relaxed));
+        if !shares.take(holder, free) {
+            if !resting.close_one_of(holder) {
+                return false;
+            }
+            metrics.connections_evicted.inc();
+            shares.take(holder, usize::MAX);
+        }
+        self.holder = Some(holder);
+        true
+    }
+}
+
+/// Has a connection closed that rests, here or else with another worker soon: then this one finds no room.
+fn make_room(shared: &Shared, resting: &Resting, now: u64) -> bool {
+    let is_made = resting.close_one(now);
+    if is_made {
+        shared.metrics.connections_evicted.inc();
+    } else {
+        let below = |wanted: usize| (wanted < SPARE).then_some(wanted + 1);
+        let _ = shared.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
+    }
+    is_made
+}
+
+/// Closes as many as other workers wanted closed since they found none with themselves.
+pub fn help_others(shared: &Shared, resting: &Resting, now: u64) {
+    if shared.wanted.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    for _ in 0..shared.wanted.swap(0, Ordering::Relaxed) {
+        if !resting.close_one(now) {
+            return;
+        }
+        shared.metrics.connections_evicted.inc();
     }
 }
 
@@ -146,6 +206,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.shared.metrics.connections_open.dec();
+        if let Some(holder) = self.holder {
+            self.shared.shares.leave(holder);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::framing::{HEAD_BYTES_MAX, HEAD_CEILING, HEADER_LINES_MAX, Malformed};
 use crate::http2::{Newcomer, PREFACE_HEAD};
 use crate::outgoing::{HeadWriter, Persistence};
 use crate::reply::Reply;
+use crate::resting::Seat;
+use crate::shares::Holder;
 use crate::timer::{Expired, Watch, unless_zero};
 use crate::wire::{Alpn, Wire};
 
@@ -39,6 +41,8 @@ pub struct Connection {
     watch: Watch,
     /// Bytes received and not used yet; none while the connection is idle.
     inbox: Option<Buffer>,
+    /// Where it rests between requests.
+    seat: Seat,
 }
 
 /// What becomes of the connection after a request.
@@ -77,10 +81,11 @@ enum NoHead {
 }
 
 impl Connection {
-    /// A connection that was just opened.
-    pub fn new(caller: Caller, wire: Wire) -> Connection {
+    /// A connection that was just opened; it counts for this address.
+    pub fn new(caller: Caller, wire: Wire, holder: Option<Holder>) -> Connection {
         let watch = caller.worker.clock.watch();
-        Connection { caller, wire, watch, inbox: None }
+        let seat = caller.worker.resting.seat(&watch, holder);
+        Connection { caller, wire, watch, inbox: None, seat }
     }
 
     /// Serves it in a task of its own, to the end; gives the place back then. A panic in it ends this connection only: the
@@ -134,6 +139,8 @@ impl Connection {
                 }
                 Err(NoHead::Over) => return Pause::Over,
                 Err(NoHead::Http2) => return Pause::Http2,
+                // Its place is wanted: nothing is cut.
+                Err(NoHead::Late) if self.watch.is_capped() => return Pause::Over,
                 Err(NoHead::Late) => {
                     self.caller.worker.metrics.slow("head");
                     self.turn_away(&Reply::client_timeout()).await
@@ -162,7 +169,10 @@ impl Connection {
     }
 
     async fn serve(&mut self, head: RequestHead) -> After {
-        let Connection { caller, wire, watch, inbox } = self;
+        let Connection { caller, wire, watch, inbox, seat } = self;
+        seat.work();
+        // Somebody may have wanted its place a moment before the request came.
+        watch.cap(u64::MAX);
         // While its request is under way the next one can use the buffer, which is warm.
         inbox.take_if(|inbox| inbox.is_empty());
         let source = Source::Http1 { wire, state: BodyState::new(head.body, Emit::Chunks), buffer: inbox };
@@ -176,7 +186,7 @@ impl Connection {
     async fn next_head(&mut self) -> Result<RequestHead, NoHead> {
         let table = self.caller.door.table();
         let policy = &table.entrance.client;
-        let Connection { caller, wire, watch, inbox } = self;
+        let Connection { caller, wire, watch, inbox, .. } = self;
         let worker = &caller.worker;
         let limits = &worker.limits;
         let received = policy.timeouts.request_received.filter(|limit| !limit.is_zero());
@@ -245,13 +255,17 @@ impl Connection {
             let table = self.caller.door.table();
             let idle = table.entrance.client.timeouts.idle;
             let idle = idle.map(unless_zero);
-            if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) }
+            let idle = if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) };
+            // Who connects comes with a request.
+            let head = table.entrance.client.timeouts.head.map_or(limits.request_head, unless_zero);
+            if self.caller.is_new() { idle.min(head) } else { idle }
         };
+        self.seat.rest(self.watch.clock().now());
         self.watch.set_idle(wait, self.caller.door.id);
         match self.watch.within(self.wire.readable()).await {
             Ok(readable) => readable.is_ok(),
             Err(Expired) => {
-                if !closing {
+                if !closing && !self.watch.is_capped() {
                     self.caller.worker.metrics.slow("idle");
                 }
                 false

@@ -177,6 +177,7 @@ impl Control {
         })
         .await;
         self.open = self.tables.keys().copied().collect();
+        self.shared.own.set(self.open.iter().copied());
         self.forget_metrics(&before);
         let failed = states.values().any(|state| *state != SocketState::Listening);
         let observed = ProxyObserved { generation: wish.generation, sockets: states };

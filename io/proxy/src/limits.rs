@@ -5,8 +5,14 @@ use std::time::Duration;
 /// Limits and timeouts. The clock behind them ticks every 100 ms.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Client connections of the process; one more is closed at once.
+    /// Client connections of the process; for one more, the one that has been without a request for longest is closed, or it
+    /// is closed itself. An address may have as many as are free.
     pub connections: usize,
+    /// Connections of the process to endpoints; a request that needs one more is answered 503. A client address may have
+    /// opened as many as are free, a backend may have four times as many.
+    pub upstream_connections: usize,
+    /// Pipes that each worker may lend to bulk relays, of two descriptors; further relays copy.
+    pub pipes: usize,
     /// A client address that had so many connections cut in a row, or as many streams reset as that takes, gets ten new ones a
     /// second while most of what it opens has to be cut, unless it stands for others: where a listener trusts addresses or
     /// counts hops. 0: it gets as many as it likes.
@@ -20,7 +26,7 @@ pub struct Limits {
     pub tls_handshakes: usize,
     /// From the first byte of a request to the end of its head.
     pub request_head: Duration,
-    /// How long a client connection may wait for a request.
+    /// How long a client connection may wait for a request; for its first, no longer than for a head.
     pub keep_alive: Duration,
     /// To connect to an endpoint; then another is tried.
     pub upstream_connect: Duration,
@@ -44,7 +50,8 @@ pub struct Limits {
     pub tcp_idle: Duration,
     /// To send the PROXY protocol header where one is expected.
     pub proxy_header: Duration,
-    /// UDP sessions of the process; one more takes the place of the one that was idle longest.
+    /// UDP sessions of the process; one more takes the place of the one that was idle longest, never answered ones first. An
+    /// address may have as many as are free.
     pub udp_sessions: usize,
     /// A UDP session without a datagram in either direction.
     pub udp_idle: Duration,
@@ -58,6 +65,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 16_384,
+            upstream_connections: 32_768,
+            pipes: 512,
             cuts_per_client: 5,
             memory_bytes_max: None,
             tls_handshake: Duration::from_secs(10),

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Client connections closed at once because others of their address had to be cut.
     pub connections_barred: Counter,
+    /// Client connections without a request that were closed because their places were wanted.
+    pub connections_evicted: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
     /// Attempts to open one that failed.
@@ -116,6 +118,9 @@ impl Metrics {
         let help = "Client connections closed at once because so many others of their address had to be cut";
         let barred = m.connections_barred;
         registry.register_with_unit("tidegate_http_barred", help, count("connections"), barred);
+        let help = "Client connections without a request that were closed to make room for new ones";
+        let evicted = m.connections_evicted;
+        registry.register_with_unit("tidegate_http_evicted", help, count("connections"), evicted);
         let help = "Connections opened to endpoints";
         registry.register_with_unit("tidegate_upstream", help, count("connects"), m.upstream_connects);
         let help = "Connections to endpoints that could not be opened";

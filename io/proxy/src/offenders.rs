@@ -76,7 +76,7 @@ impl Offenders {
 }
 
 /// What counts as one client: whoever has an address of IPv6 has 2^64 of them.
-fn network(client: IpAddr) -> IpAddr {
+pub fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

@@ -26,6 +26,7 @@ use crate::handover::{Errand, Handover};
 use crate::health;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::own::OwnSockets;
 use crate::worker::{self, Shared};
 
 /// Between two looks at what is left, while draining.
@@ -48,6 +49,8 @@ pub struct ProxyConfig {
     /// Gateways with the same one resume each other's TLS sessions, and know each other's persistent sessions; empty: every
     /// process its own only.
     pub shared_secret: Vec<u8>,
+    /// The address of the console, which no endpoint may have: a tenant would read there what is not its own.
+    pub admin: Option<SocketAddr>,
     /// Compile what updates ask for, but open nothing before [`Handover::release`].
     pub held: bool,
 }
@@ -128,6 +131,7 @@ impl Proxy {
             Logger::start(&config.access_log, metrics.log_drops.clone()).map_err(StartError::AccessLog)?;
         let mut shared = Shared::new(config.limits, metrics, &config.shared_secret);
         shared.tracing = config.tracing;
+        shared.own = OwnSockets::new(config.admin);
         let shared = Arc::new(shared);
         let count = if config.workers == 0 {
             available_parallelism().map_or(1, NonZero::get)

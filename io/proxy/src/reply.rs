@@ -268,6 +268,7 @@ impl From<Refusal> for Reply {
             Refusal::NO_HEALTHY_ENDPOINT => "The service has no healthy endpoint.".into(),
             Refusal::NO_BACKEND_WEIGHT => "The route sends its traffic nowhere.".into(),
             Refusal::CIRCUIT_OPEN | Refusal::QUEUE_FULL => "The service has as much to do as it may.".into(),
+            Refusal::NO_CONNECTIONS => "The gateway has as many connections to services as it may.".into(),
             Refusal { reason, .. } => format!("The route cannot be served as written: {reason}.").into(),
         };
         Reply {

@@ -132,6 +132,11 @@ impl Watch {
         self.deadline.cap.get() <= self.clock.now()
     }
 
+    /// What ends its waits from elsewhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.deadline.clone())
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -169,6 +174,20 @@ impl Watch {
             Poll::Pending => self.poll_expired(context).map(Err),
         })
         .await
+    }
+}
+
+/// Ends the waits of a watch from elsewhere.
+pub struct Stopper(Rc<Deadline>);
+
+impl Stopper {
+    /// Whatever is waited for is over at once, and so is what is waited for later: as of [`Watch::cap`].
+    pub fn stop(&self) {
+        self.0.cap.set(0);
+        self.0.at.set(0);
+        if let Some(waker) = self.0.waker.borrow_mut().take() {
+            waker.wake();
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::{Backend, BackendProtocol, Retry};
+use tidegate_model::traffic::{Backend, BackendProtocol, Retry, Transport};
 use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{Balancer, Held};
 use tidegate_traffic::hash::Quick;
@@ -299,8 +299,11 @@ impl Service {
         watch: &Watch,
     ) -> Result<Lease, OpenError> {
         // Who waits in vain for a place says nothing about the endpoint.
-        let place = watch.within(self.gate.connection()).await;
+        let place = watch.within(self.gate.connection(approach.on_behalf)).await;
         let place = place.unwrap_or_else(|_| Err(self.gate.give_up())).map_err(OpenError::Refused)?;
+        if worker.shared.own.lead_back(Transport::Tcp, endpoint) {
+            return Err(OpenError::Failed(io::Error::other("the endpoint is this gateway itself")));
+        }
         // A connection that speaks for one client is not shared.
         let offer = match self.backend.protocol {
             _ if !approach.is_plain() || self.needs_own(tunnel) => Offer::Http1,
@@ -337,7 +340,11 @@ impl Service {
         lease.is_used = true;
         let worn =
             self.backend.policy.breaker.requests_per_connection.is_some_and(|max| lease.requests >= max);
-        let unwanted = worn || lease.is_wanted() || pool.total.get() >= IDLE_TOTAL_MAX;
+        if let Some(place) = &mut lease.place {
+            place.settle();
+        }
+        let unwanted =
+            worn || lease.is_wanted() || self.gate.is_short() || pool.total.get() >= IDLE_TOTAL_MAX;
         if unwanted {
             return;
         }
@@ -366,7 +373,8 @@ impl Service {
                 return false;
             }
             // Who waits for a place to connect goes before who may come.
-            let stays = |idle: &Idle| idle.until_tick > now_tick && !idle.lease.is_wanted();
+            let stays =
+                |idle: &Idle| idle.until_tick > now_tick && !idle.lease.is_wanted() && !self.gate.is_short();
             shelf.idle.retain(|idle| stays(idle) && idle.lease.upstream.wire().is_alive(false));
             left += shelf.idle.len();
             !shelf.idle.is_empty()

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tidegate_model::handover::Listening;
@@ -19,9 +19,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::access_log::{Record, Sheet};
-use crate::backends::Backends;
+use crate::backends::{Backends, Budget};
 use crate::buffer::Buffers;
-use crate::census::Place;
+use crate::census::{self, Place};
 use crate::datagram::{self, Batch, Hall};
 use crate::exchange::overload::Overload;
 use crate::exchange::recording::Tracing;
@@ -31,9 +31,12 @@ use crate::limits::Limits;
 use crate::listener::{BACKLOG, DoorSocket};
 use crate::metrics::Metrics;
 use crate::offenders::Offenders;
+use crate::own::OwnSockets;
 use crate::proxy::SocketKey;
 use crate::relay::{Guest, Stock};
+use crate::resting::Resting;
 use crate::secret::session_key;
+use crate::shares::Shares;
 use crate::stage::Stages;
 use crate::table::{Kind, Table};
 use crate::timer::{Clock, TICK};
@@ -54,6 +57,9 @@ const WOKEN_AT_ONCE: usize = 4;
 
 /// How long accepting pauses when the process is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two lines of the log that say so, for each socket.
+const ACCEPT_TOLD_EACH: Duration = Duration::from_secs(10);
 
 /// What the control thread asks of a worker.
 pub enum Order {
@@ -87,8 +93,16 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Client connections open.
     pub connections: AtomicUsize,
+    /// What each address has of them.
+    pub shares: Shares,
+    /// Connections that a worker wanted closed, and had none itself that rests.
+    pub wanted: AtomicUsize,
     /// UDP sessions open.
     pub sessions: AtomicUsize,
+    /// What each address has of them.
+    pub session_shares: Shares,
+    /// Where this process listens: no endpoint is.
+    pub own: OwnSockets,
     /// What is known of backends.
     pub backends: Arc<Backends>,
     /// What TLS sessions are sealed with.
@@ -105,13 +119,28 @@ impl Shared {
     /// Nothing is open yet. Gateways with one secret resume each other's TLS sessions and know each other's persistent
     /// sessions; empty: this process alone.
     pub fn new(limits: Limits, metrics: Metrics, shared_secret: &[u8]) -> Shared {
-        let (connections, sessions) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (connections, sessions, wanted, shares, session_shares) = Default::default();
         let tickets = system_tickets(Some(shared_secret));
-        let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret));
+        let budget = Budget::new(limits.upstream_connections);
+        let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret), budget);
         let overload = Overload::new(&limits, metrics.overload_steps.clone());
         let offenders = Offenders::new(limits.cuts_per_client);
         let (backends, tracing) = (Arc::new(backends), None);
-        Shared { limits, metrics, connections, sessions, backends, tickets, overload, tracing, offenders }
+        Shared {
+            limits,
+            metrics,
+            connections,
+            shares,
+            wanted,
+            sessions,
+            session_shares,
+            own: OwnSockets::default(),
+            backends,
+            tickets,
+            overload,
+            tracing,
+            offenders,
+        }
     }
 }
 
@@ -211,6 +240,8 @@ pub struct Worker {
     pub limits: Limits,
     pub metrics: Metrics,
     pub clock: Rc<Clock>,
+    /// Connections without a request under way.
+    pub resting: Rc<Resting>,
     /// Tasks whose deadline has come are still being woken.
     is_waking: Cell<bool>,
     pub buffers: Rc<Buffers>,
@@ -300,6 +331,7 @@ async fn tick(worker: Rc<Worker>) {
         if worker.clock.wake(WOKEN_AT_ONCE) && !worker.is_waking.replace(true) {
             spawn_local(wake(worker.clone()));
         }
+        census::help_others(&worker.shared, &worker.resting, worker.clock.now());
         worker.sheet.borrow_mut().hand_over();
         worker.metrics.buffers.inc_by(worker.buffers.change());
         if worker.clock.now().is_multiple_of(SWEEP_TICKS) {
@@ -330,12 +362,13 @@ impl Worker {
             limits: shared.limits.clone(),
             metrics: shared.metrics.clone(),
             clock: Rc::default(),
+            resting: Rc::default(),
             is_waking: Cell::default(),
             buffers,
             http2: http2::Kit::default(),
             pool: Pool::new(shared.limits.upstream_idle_connections),
             stages: Stages::default(),
-            stock: Rc::default(),
+            stock: Rc::new(Stock::new(shared.limits.pipes)),
             batch: RefCell::default(),
             shared,
             doors: RefCell::default(),
@@ -488,10 +521,11 @@ impl Worker {
     fn admit(self: &Rc<Self>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
         let table = door.table();
         let limits = &table.entrance.client.limits;
-        let Some(mut place) = Place::take(&self.shared, &table.census, limits) else { return };
+        let (resting, now) = (&self.resting, self.clock.now());
+        let Some(mut place) = Place::take(&self.shared, &table.census, limits, resting, now) else { return };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if table.entrance.client.proxy_protocol == ProxyProtocolIn::Off
-            && !place.name(peer.ip(), &table.entrance.client)
+            && !place.name(peer.ip(), &table.entrance.client, resting)
         {
             return;
         }
@@ -502,7 +536,7 @@ impl Worker {
             _ if table.entrance.client.proxy_protocol != ProxyProtocolIn::Off => {
                 drop(spawn_local(guest.introduce(table, place)));
             }
-            Kind::Http => guest.into_http().settle(place),
+            Kind::Http => guest.into_http(&place).settle(place),
             _ => drop(spawn_local(guest.serve(table, place))),
         }
     }
@@ -510,6 +544,7 @@ impl Worker {
 
 /// Accepts until the door closes, then takes in who is waiting already.
 async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
+    let mut told = None;
     for count in 1_u32.. {
         if count.is_multiple_of(ACCEPTS_AT_ONCE) {
             worker.turns.next_arrival().await;
@@ -523,7 +558,10 @@ async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
             Ok((stream, peer)) => worker.admit(&door, stream, peer),
             Err(error) if is_about_one(&error) => {}
             Err(error) => {
-                tracing::warn!(socket = %door.key, %error, "cannot accept connections");
+                if told.is_none_or(|told: Instant| told.elapsed() >= ACCEPT_TOLD_EACH) {
+                    told = Some(Instant::now());
+                    tracing::warn!(socket = %door.key, %error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -561,7 +599,8 @@ mod tests {
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let runtime = builder.build_local(tokio::runtime::LocalOptions::default()).unwrap();
         let after = runtime.block_on(async {
-            let place = Place::take(&shared, &Arc::default(), &ClientLimits::default());
+            let place =
+                Place::take(&shared, &Arc::default(), &ClientLimits::default(), &Resting::default(), 0);
             let broken = spawn_local(async move {
                 let _place = place;
                 panic!("as a bug would");

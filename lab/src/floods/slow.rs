@@ -2,6 +2,7 @@
 //! what counts is that it ends, and that it cost next to nothing until then. And the opposite: requests sent without waiting
 //! for any answer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::stand::{HOST, TIMEOUT};
@@ -13,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(TIMEOUT.as_secs() * 2 + 3);
 
 /// Connections of each attacker.
 const CONNECTIONS: usize = 50;
+
+/// Connections that each attacker of a crowd holds: ten of them hold more than the gateway may have for 20,000 descriptors.
+const CROWD: usize = 800;
 
 /// All of this family.
 pub const ALL: &[Flood] = &[
@@ -40,6 +44,15 @@ pub const ALL: &[Flood] = &[
         port: |stand| stand.http,
         attack: |attack| drip(attack, "", b""),
         patience: PATIENCE,
+        held_by: HeldBy::Cutting,
+    },
+    Flood {
+        // More connections than the gateway may have, of which none ever asks anything.
+        name: "crowd",
+        counted: "tidegate_http_evicted_connections_total",
+        port: |stand| stand.http,
+        attack: crowd,
+        patience: Duration::from_secs(5),
         held_by: HeldBy::Cutting,
     },
     Flood {
@@ -105,6 +118,22 @@ fn pipeline(attack: &Attack) -> u64 {
         cut += u64::from(!open);
     }
     cut
+}
+
+/// Connections without a word, some hundred a second, each held for as long as it stands; how many did not.
+fn crowd(attack: &Attack) -> u64 {
+    let (mut wires, mut cut) = (VecDeque::new(), 0);
+    while !attack.is_over() {
+        if let Some(wire) = Wire::connect(attack) {
+            attack.tried(1);
+            wires.push_back(wire);
+        }
+        if wires.len() > CROWD {
+            cut += wires.pop_front().map_or(0, |wire: Wire| u64::from(!wire.is_open()));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    cut + wires.into_iter().map(|wire| u64::from(!wire.is_open())).sum::<u64>()
 }
 
 /// A beginning, then a little every half second.

@@ -2,8 +2,9 @@
 //!
 //! [`admit`](Gate::admit) for a request, [`connection`](Gate::connection) for each connection that is opened,
 //! [`repeat`](Gate::repeat) before another attempt. What is returned is held until the request, the connection or the
-//! attempt is over, and counts as long. Without limits nothing is counted.
+//! attempt is over, and counts as long. Without limits nothing is counted but connections, for the process has only so many.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +12,7 @@ use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{Held, Shared};
 
 use super::Slot;
+use super::budget::Budget;
 use super::line::{self, Passage};
 
 /// The limits of one backend.
@@ -18,6 +20,8 @@ use super::line::{self, Passage};
 pub struct Gate {
     pub(super) slot: Arc<Slot>,
     pub(super) shared: Arc<Shared>,
+    /// Connections of the process to endpoints.
+    pub(super) budget: Arc<Budget>,
     /// Requests and connections turned away.
     pub(super) refused: Counter,
 }
@@ -50,13 +54,21 @@ impl Gate {
         line::try_request(&self.shared, self.slot.lines())
     }
 
-    /// A place for a connection, held as long as it is open, also while nobody uses it. May wait in line as
-    /// [`admit`](Gate::admit) does.
-    pub async fn connection(&self) -> Result<Passage, Refusal> {
-        if self.slot.backend.policy.breaker.connections.is_none() {
-            return Ok(Passage::default());
-        }
-        self.counted(line::connection(&self.shared, self.slot.lines()).await)
+    /// A place for a connection on behalf of a client, held as long as it is open, also while nobody uses it. May wait in line
+    /// as [`admit`](Gate::admit) does; for what the process may have nobody waits.
+    pub async fn connection(&self, client: Option<IpAddr>) -> Result<Passage, Refusal> {
+        let lines = self.slot.lines();
+        let passage = match self.slot.backend.policy.breaker.connections {
+            None => Passage::default(),
+            Some(_) => self.counted(line::connection(&self.shared, lines).await)?,
+        };
+        let berth = self.budget.take(&lines.open, client).ok_or(Refusal::NO_CONNECTIONS);
+        Ok(passage.with(self.counted(berth)?))
+    }
+
+    /// Whether connections have become so few that unused ones are to be closed.
+    pub fn is_short(&self) -> bool {
+        self.budget.is_short()
     }
 
     /// Somebody has waited for a place in vain, and is turned away.

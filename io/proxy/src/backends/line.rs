@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::budget::Berth;
 use tidegate_traffic::Refusal;
 use tidegate_traffic::balance::{Admission, Held, Shared, Waiting};
 
@@ -17,6 +19,8 @@ use tidegate_traffic::balance::{Admission, Held, Shared, Waiting};
 pub struct Lines {
     requests: Arc<Line>,
     connections: Arc<Line>,
+    /// Connections open, whether they are limited or not.
+    pub(super) open: Arc<AtomicU32>,
 }
 
 /// Those who wait, first come first served.
@@ -36,9 +40,24 @@ struct Queue {
 pub struct Passage {
     held: Option<Held>,
     line: Option<Arc<Line>>,
+    /// Of a connection; in a box, because every request carries its passage around.
+    berth: Option<Box<Berth>>,
 }
 
 impl Passage {
+    /// This place, and one among the connections of the process.
+    pub(super) fn with(mut self, berth: Berth) -> Passage {
+        self.berth = Some(Box::new(berth));
+        self
+    }
+
+    /// The connection is nobody's any more: it waits for whoever comes next.
+    pub fn settle(&mut self) {
+        if let Some(berth) = &mut self.berth {
+            berth.settle();
+        }
+    }
+
     /// Whether somebody waits for this place: a connection that is kept for later should then be closed instead.
     pub fn is_wanted(&self) -> bool {
         self.line.as_ref().is_some_and(|line| !line.queue().waiting.is_empty())
@@ -66,13 +85,15 @@ pub async fn request(shared: &Arc<Shared>, lines: &Lines) -> Result<Passage, Ref
             Wait { line, ticket: None, waiting: Some(waiting), turn }.await
         }
     };
-    Ok(Passage { held: Some(held), line: Some(line.clone()) })
+    Ok(Passage { held: Some(held), line: Some(line.clone()), berth: None })
 }
 
 /// A place for a request, if there is one now.
 pub fn try_request(shared: &Arc<Shared>, lines: &Lines) -> Option<Passage> {
     match shared.circuit().request() {
-        Admission::Admit(held) => Some(Passage { held: Some(held), line: Some(lines.requests.clone()) }),
+        Admission::Admit(held) => {
+            Some(Passage { held: Some(held), line: Some(lines.requests.clone()), berth: None })
+        }
         Admission::Refuse(_) | Admission::Wait(_) => None,
     }
 }
@@ -89,7 +110,7 @@ pub async fn connection(shared: &Arc<Shared>, lines: &Lines) -> Result<Passage, 
             Wait { line, ticket: None, waiting, turn }.await
         }
     };
-    Ok(Passage { held: Some(held), line: Some(line.clone()) })
+    Ok(Passage { held: Some(held), line: Some(line.clone()), berth: None })
 }
 
 impl Line {

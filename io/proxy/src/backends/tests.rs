@@ -31,7 +31,7 @@ fn traffic(backends: &[&Arc<Backend>]) -> Traffic {
 }
 
 fn backends() -> Backends {
-    Backends::new(Counter::default(), SessionKey::new([0; 32]))
+    Backends::new(Counter::default(), SessionKey::new([0; 32]), Budget::new(100))
 }
 
 /// One backend with a policy that watches its endpoints and limits its requests.

@@ -173,9 +173,14 @@ impl Hall {
         if let Some(known) = sessions.get(handle) {
             known.asked = session.datagrams;
             (known.received, known.sent) = (session.received_bytes, session.sent_bytes);
+            known.is_answered = session.answered || session.sent_bytes > 0;
             known.started = ago.unwrap_or(known.started);
         }
-        let queue = if session.answered { Queue::Answered } else { Queue::Open };
+        let queue = match session.answered {
+            true => Queue::Answered,
+            false if session.sent_bytes > 0 => Queue::Open,
+            false => Queue::Unanswered,
+        };
         let used = self.worker.clock.now().saturating_sub(ticks(Duration::from_millis(session.idle_ms)));
         sessions.touch(handle, queue, used);
     }
@@ -266,11 +271,11 @@ impl Hall {
 
     fn asked(&self, handle: Handle, pieces: u64, bytes: u64) {
         let mut sessions = self.sessions.borrow_mut();
-        if let Some(session) = sessions.get(handle) {
-            session.asked += pieces;
-            session.received += bytes;
-        }
-        sessions.touch(handle, Queue::Open, self.worker.clock.now());
+        let Some(session) = sessions.get(handle) else { return };
+        session.asked += pieces;
+        session.received += bytes;
+        let queue = if session.is_answered { Queue::Open } else { Queue::Unanswered };
+        sessions.touch(handle, queue, self.worker.clock.now());
     }
 
     /// The session of who asks, begun if there is none that may go on.
@@ -314,18 +319,24 @@ impl Hall {
             asked: 0,
             received: 0,
             sent: 0,
+            is_answered: false,
             started: Instant::now(),
-            _place: place,
+            place,
         })
     }
 
-    /// A place for one more; if there is none, whoever was silent longest makes room.
+    /// A place for one more; if there is none, whoever was silent longest makes room, and for a client that has its share
+    /// one of its own.
     fn place(&self, way: &Way, path: &Path) -> Result<SessionPlace, Full> {
-        match SessionPlace::take(&self.worker.shared, way, path.peer) {
-            Err(Full::Room) => {}
+        let oldest = match SessionPlace::take(&self.worker.shared, way, path.peer) {
+            Err(Full::Room) => self.sessions.borrow().oldest().ok_or(Full::Room)?,
+            Err(Full::Share) => {
+                let holder = self.worker.shared.session_shares.holder(path.peer.ip());
+                let is_its = |session: &Session| session.place.holder() == holder;
+                self.sessions.borrow().oldest_of(is_its).ok_or(Full::Share)?
+            }
             taken => return taken,
-        }
-        let oldest = self.sessions.borrow().oldest().ok_or(Full::Room)?;
+        };
         self.worker.metrics.sessions_evicted.inc();
         self.end(oldest, "Evicted");
         SessionPlace::take(&self.worker.shared, way, path.peer)
@@ -347,6 +358,7 @@ impl Hall {
         let Some(session) = sessions.get(handle) else { return Err("") };
         let sent = batch.send(self.socket.as_raw_fd(), 0..count, Some(&session.path));
         session.sent += sent.bytes;
+        session.is_answered = true;
         session.way.metrics.sent.inc_by(sent.bytes);
         self.worker.metrics.datagrams_dropped.inc_by(sent.dropped);
         let queue = if session.asked <= 1 { Queue::Answered } else { Queue::Open };
@@ -367,7 +379,11 @@ impl Hall {
             return;
         }
         let limits = &self.worker.limits;
-        for (queue, wait) in [(Queue::Answered, limits.udp_answered_idle), (Queue::Open, limits.udp_idle)] {
+        for (queue, wait) in [
+            (Queue::Unanswered, limits.udp_idle),
+            (Queue::Answered, limits.udp_answered_idle),
+            (Queue::Open, limits.udp_idle),
+        ] {
             let Some(until) = self.worker.clock.now().checked_sub(ticks(wait)) else { continue };
             loop {
                 let silent = self.sessions.borrow().silent_since(queue, until);

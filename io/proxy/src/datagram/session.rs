@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::{Backend, ClientLimits, Listener, Serves, StreamRoute, Target};
+use tidegate_model::traffic::{Backend, ClientLimits, Listener, Serves, StreamRoute, Target, Transport};
 use tidegate_traffic::balance::{self, Ended, Pick};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -18,6 +18,7 @@ use crate::census::{Census, DoorPlace};
 use crate::datagram::batch::{Path, ask_for_trains};
 use crate::metrics::FlowMetrics;
 use crate::relay::hash_key;
+use crate::shares::Holder;
 use crate::table::Table;
 use crate::upstream::since_start;
 use crate::wire::datagram_socket;
@@ -82,12 +83,15 @@ pub enum Full {
     Room,
     /// The client has as many as it may.
     Client,
+    /// The client has its share of the process; another session of its own could make room.
+    Share,
 }
 
 /// A place among the sessions of the process and of the door; given back when dropped.
 pub struct SessionPlace {
     shared: Arc<Shared>,
     _door: DoorPlace,
+    holder: Holder,
 }
 
 impl SessionPlace {
@@ -97,17 +101,30 @@ impl SessionPlace {
         if !door.name(client.ip().to_canonical(), &way.limits) {
             return Err(Full::Client);
         }
-        if shared.sessions.fetch_add(1, Ordering::Relaxed) >= shared.limits.udp_sessions {
-            shared.sessions.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full::Room);
-        }
-        shared.metrics.sessions_open.inc();
-        Ok(SessionPlace { shared: shared.clone(), _door: door })
+        let holder = shared.session_shares.holder(client.ip());
+        let open = shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let free = shared.limits.udp_sessions.saturating_sub(open);
+        let full = match free {
+            0 => Full::Room,
+            _ if !shared.session_shares.take(holder, free) => Full::Share,
+            _ => {
+                shared.metrics.sessions_open.inc();
+                return Ok(SessionPlace { shared: shared.clone(), _door: door, holder });
+            }
+        };
+        shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        Err(full)
+    }
+
+    /// Whose share it is taken from.
+    pub fn holder(&self) -> Holder {
+        self.holder
     }
 }
 
 impl Drop for SessionPlace {
     fn drop(&mut self) {
+        self.shared.session_shares.leave(self.holder);
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
         self.shared.metrics.sessions_open.dec();
     }
@@ -125,10 +142,12 @@ pub struct Session {
     pub asked: u64,
     pub received: u64,
     pub sent: u64,
+    /// The endpoint has answered at least once.
+    pub is_answered: bool,
     pub started: Instant,
     /// The task that passes replies on.
     pub replies: AbortHandle,
-    pub _place: SessionPlace,
+    pub place: SessionPlace,
 }
 
 impl Session {
@@ -199,6 +218,7 @@ pub fn open(worker: &Worker, way: &Way, client: IpAddr) -> Result<Opened, &'stat
             break;
         }
         match connect(endpoint, backend.policy.client_source.then_some(client)) {
+            Ok(_) if worker.shared.own.lead_back(Transport::Udp, endpoint) => {}
             Ok(socket) => return Ok(Opened { backend: backend.clone(), pick, socket }),
             Err(error) => tracing::debug!(%endpoint, %error, "an endpoint cannot be sent to"),
         }

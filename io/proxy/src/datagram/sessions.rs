@@ -1,7 +1,7 @@
 //! The sessions of a door, found by who asks whom, and by who was silent longest.
 //!
-//! Two queues in order of last use: those that were answered after asking once (a DNS query, a forged source) and all
-//! others. The first make room first. Every operation takes constant time.
+//! Three queues in order of last use: those that nobody has answered yet (a forged source), those that were answered after
+//! asking once (a DNS query), and all others. They make room in this order. Every operation takes constant time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,10 +14,12 @@ pub type Key = (SocketAddr, IpAddr);
 /// Which queue a session waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
+    /// Never answered.
+    Unanswered = 0,
     /// Asked once, and answered.
-    Answered = 0,
+    Answered = 1,
     /// Everything else.
-    Open = 1,
+    Open = 2,
 }
 
 /// Names a session, also after it is gone.
@@ -32,7 +34,7 @@ pub struct Sessions<T> {
     entries: Slab<Entry<T>>,
     places: HashMap<Key, usize>,
     /// Used longest ago and last, of each queue.
-    ends: [(usize, usize); 2],
+    ends: [(usize, usize); 3],
     serial: u64,
 }
 
@@ -46,12 +48,18 @@ struct Entry<T> {
     value: T,
 }
 
+/// In the order in which they make room.
+const QUEUES: [Queue; 3] = [Queue::Unanswered, Queue::Answered, Queue::Open];
+
+/// Sessions of a queue looked at to find one of a client.
+const LOOKED_AT_MAX: usize = 64;
+
 /// No place.
 const NONE: usize = usize::MAX;
 
 impl<T> Default for Sessions<T> {
     fn default() -> Self {
-        Sessions { entries: Slab::new(), places: HashMap::new(), ends: [(NONE, NONE); 2], serial: 0 }
+        Sessions { entries: Slab::new(), places: HashMap::new(), ends: [(NONE, NONE); 3], serial: 0 }
     }
 }
 
@@ -78,7 +86,7 @@ impl<T> Sessions<T> {
         self.serial += 1;
         let handle = Handle { place: self.entries.vacant_key(), serial: self.serial };
         let value = make(handle);
-        let (queue, serial) = (Queue::Open, self.serial);
+        let (queue, serial) = (Queue::Unanswered, self.serial);
         self.entries.insert(Entry { key, serial, queue, used: now, before: NONE, after: NONE, value });
         self.places.insert(key, handle.place);
         self.append(handle.place, queue);
@@ -108,9 +116,24 @@ impl<T> Sessions<T> {
         self.entries.iter().for_each(|(_, entry)| show(entry.queue, entry.used, &entry.value));
     }
 
-    /// Who makes room: who was silent longest, of those answered first.
+    /// Who makes room: who was silent longest, of the queue that goes first.
     pub fn oldest(&self) -> Option<Handle> {
-        [Queue::Answered, Queue::Open].into_iter().find_map(|queue| self.first(queue))
+        QUEUES.into_iter().find_map(|queue| self.first(queue))
+    }
+
+    /// The same among those that `is_one` is true of, if one is among the first few.
+    pub fn oldest_of(&self, is_one: impl Fn(&T) -> bool) -> Option<Handle> {
+        QUEUES.into_iter().find_map(|queue| {
+            let mut place = self.ends[queue as usize].0;
+            for _ in 0..LOOKED_AT_MAX {
+                let entry = self.entries.get(place)?;
+                if is_one(&entry.value) {
+                    return Some(Handle { place, serial: entry.serial });
+                }
+                place = entry.after;
+            }
+            None
+        })
     }
 
     /// A session of the queue that was last used at `until` or before.
@@ -170,7 +193,7 @@ mod tests {
                 match (step, known) {
                     (0, None) => {
                         sessions.insert(key(port), now as u64, |_| port);
-                        plain.push((port, Queue::Open));
+                        plain.push((port, Queue::Unanswered));
                     }
                     (1 | 2, Some(handle)) => {
                         sessions.touch(handle, queue, now as u64);
@@ -185,7 +208,11 @@ mod tests {
                     _ => {}
                 }
                 let first = |wanted| plain.iter().find(|(_, queue)| *queue == wanted).map(|(port, _)| *port);
-                let oldest = first(Queue::Answered).or(first(Queue::Open));
+                let oldest = QUEUES.into_iter().find_map(first);
+                let odd = plain.iter().filter(|(port, _)| port % 2 == 1);
+                let odd = odd.min_by_key(|(_, queue)| *queue as usize).map(|(port, _)| *port);
+                let found = sessions.oldest_of(|port| port % 2 == 1);
+                prop_assert_eq!(found.and_then(|handle| sessions.get(handle).copied()), odd);
                 let found = sessions.oldest().and_then(|handle| sessions.get(handle).copied());
                 prop_assert_eq!(found, oldest);
                 prop_assert!(gone.iter().all(|handle| sessions.get(*handle).is_none()));
@@ -205,8 +232,8 @@ mod tests {
     fn silence() {
         let mut sessions = Sessions::default();
         let handle = sessions.insert(key(1), 5, |_| ());
-        assert_eq!(sessions.silent_since(Queue::Open, 4), None);
-        assert_eq!(sessions.silent_since(Queue::Open, 5), Some(handle));
+        assert_eq!(sessions.silent_since(Queue::Unanswered, 4), None);
+        assert_eq!(sessions.silent_since(Queue::Unanswered, 5), Some(handle));
         sessions.touch(handle, Queue::Answered, 9);
         assert_eq!(sessions.silent_since(Queue::Open, 9), None);
         assert_eq!(sessions.silent_since(Queue::Answered, 9), Some(handle));

@@ -18,6 +18,7 @@ use crate::framing::request::{Pseudo, RequestHead};
 use crate::framing::{BodyLength, Malformed};
 use crate::outgoing::Persistence;
 use crate::reply::Reply;
+use crate::shares::Holder;
 use crate::timer::{Watch, unless_zero};
 use crate::upstream::since_start;
 use crate::wire::Wire;
@@ -47,13 +48,13 @@ impl Newcomer {
     /// Serves it in a task of its own; gives the place back at its end.
     pub fn settle(self, place: Place) {
         spawn_local(async move {
-            self.run().await;
+            self.run(place.holder()).await;
             drop(place);
         });
     }
 
     /// Serves requests until the connection is over.
-    async fn run(self) {
+    async fn run(self, holder: Option<Holder>) {
         let Newcomer { caller, wire, first } = self;
         let worker = caller.worker.clone();
         let (limits, patience) = {
@@ -67,6 +68,8 @@ impl Newcomer {
                 stall: policy.timeouts.stream_idle.map_or(worker.limits.body_stall, unless_zero),
                 grace: worker.limits.close_grace,
                 tag: caller.door.id | TAG,
+                rests: true,
+                holder,
             };
             (worker.http2.limits(policy), patience)
         };
@@ -191,6 +194,11 @@ fn request_head(caller: &Caller, fields: &Fields, end: bool) -> Result<RequestHe
         || (method == b"CONNECT" && protocol.is_none())
     {
         return Err(Malformed::METHOD);
+    }
+    // Whoever ends TLS before this gateway says https on a connection in the clear.
+    let scheme = fields.scheme().unwrap_or_default();
+    if ![&b"http"[..], b"https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(Malformed::TARGET);
     }
     let pseudo = Pseudo {
         method,

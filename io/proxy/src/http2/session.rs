@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 use self::goodbye::LINGER;
 use super::stream::{Gone, Shared, Stream};
 use crate::buffer::Size;
+use crate::resting::Seat;
+use crate::shares::Holder;
 use crate::timer::{TICK, Watch};
 use crate::turns::Place;
 use crate::wire::Wire;
@@ -70,6 +72,10 @@ pub struct Patience {
     pub grace: Duration,
     /// The tag under which the clock hastens the end.
     pub tag: u64,
+    /// It makes room for others while it has no stream.
+    pub rests: bool,
+    /// The address that it counts for.
+    pub holder: Option<Holder>,
 }
 
 /// Why a session is over.
@@ -315,10 +321,12 @@ impl Session {
     /// Runs the session to its end.
     pub async fn drive(self: Rc<Self>, end: Option<End>, host: &impl Host, patience: &Patience) -> End {
         let watch = self.worker.clock.watch();
+        let seat = patience.rests.then(|| self.worker.resting.seat(&watch, patience.holder));
         let end = match end {
             Some(end) => end,
-            None => poll_fn(|context| self.poll(context, host, patience, &watch)).await,
+            None => poll_fn(|context| self.poll(context, host, patience, &watch, seat.as_ref())).await,
         };
+        drop(seat);
         self.over.set(Some(end));
         host.ended(end, self.machine.borrow().resets());
         self.introduced.notify_waiters();
@@ -347,6 +355,7 @@ impl Session {
         host: &impl Host,
         patience: &Patience,
         watch: &Watch,
+        seat: Option<&Seat>,
     ) -> Poll<End> {
         self.register(context);
         self.armed.set(false);
@@ -362,7 +371,7 @@ impl Session {
         if self.machine.borrow().is_drained() {
             return Poll::Ready(End::Drained);
         }
-        self.watch_over(context, patience, watch)
+        self.watch_over(context, patience, watch, seat)
     }
 
     fn register(&self, context: &Context<'_>) {

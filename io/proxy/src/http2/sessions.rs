@@ -122,6 +122,8 @@ impl Sessions {
             stall: worker.limits.body_stall,
             grace: worker.limits.close_grace,
             tag: u64::MAX,
+            rests: false,
+            holder: None,
         };
         let driven = session.clone();
         spawn_local(async move {

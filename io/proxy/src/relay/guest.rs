@@ -38,6 +38,8 @@ impl Guest {
         let policy = &table.entrance.client;
         let watch = self.worker.clock.watch();
         watch.set(self.worker.limits.proxy_header);
+        let seat = self.worker.resting.seat(&watch, None);
+        seat.rest(self.worker.clock.now());
         match receive(&self.stream, self.peer, policy, &watch).await {
             Ok(None) => {}
             Ok(Some((client, asked))) => {
@@ -50,16 +52,20 @@ impl Guest {
                 return;
             }
         }
-        drop(watch);
-        if place.name(self.client.ip(), policy) {
+        drop((seat, watch));
+        if place.name(self.client.ip(), policy, &self.worker.resting) {
             self.serve(table, place).await;
         }
     }
 
     /// A client that speaks HTTP in the clear.
-    pub fn into_http(self) -> Connection {
+    pub fn into_http(self, place: &Place) -> Connection {
         let Guest { worker, door, stream, peer, client, asked } = self;
-        Connection::new(Caller::new(worker, door, peer, client, asked, None), Wire::Plain(stream))
+        Connection::new(
+            Caller::new(worker, door, peer, client, asked, None),
+            Wire::Plain(stream),
+            place.holder(),
+        )
     }
 
     /// Does what the door is for; who speaks HTTP gets a task of its own. The table is let go of before: a connection may
@@ -67,7 +73,7 @@ impl Guest {
     #[expect(clippy::redundant_allocation, reason = "see Door::table")]
     pub async fn serve(self, table: Rc<Arc<Table>>, place: Place) {
         match table.kind {
-            Kind::Http => self.into_http().settle(place),
+            Kind::Http => self.into_http(&place).settle(place),
             Kind::Tls => self.shake(table, place).await,
             Kind::Tcp => {
                 let Some(listener) = table.entrance.listeners.first() else { return };
@@ -91,6 +97,8 @@ impl Guest {
         let reached = asked.or_else(|| stream.local_addr().ok());
         let entered = Entered { peer, client, asked: reached };
         let watch = worker.clock.watch();
+        let seat = worker.resting.seat(&watch, place.holder());
+        seat.rest(worker.clock.now());
         let hello = accept_tls(
             stream,
             Vec::new(),
@@ -101,7 +109,7 @@ impl Guest {
             &watch,
         );
         let Some(hello) = hello.await else { return };
-        drop(watch);
+        drop((seat, watch));
         let relay = match hello {
             Hello::Terminated { wire, listener } if matches!(listener.serves, Serves::Http(_)) => {
                 let told = wire.tls().map(|facts| TlsFacts {
@@ -110,7 +118,7 @@ impl Guest {
                     certified: facts.client_certificate != ClientCertificate::None,
                 });
                 let caller = Caller::new(worker, door, peer, client, asked, told);
-                return Connection::new(caller, wire).settle(place);
+                return Connection::new(caller, wire, place.holder()).settle(place);
             }
             Hello::Terminated { wire, listener } => {
                 let server_name = wire.tls().map(|facts| facts.server_name.clone()).unwrap_or_default();

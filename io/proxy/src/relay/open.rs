@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use tidegate_model::traffic::{Backend, Balancing};
+use tidegate_model::traffic::{Backend, Balancing, Transport};
 use tidegate_traffic::balance::{self, Ended, Pick, key};
 
 use crate::backends::Passage;
@@ -34,7 +34,7 @@ pub async fn open(relay: &Relay, story: &mut Story) -> Result<Opened, &'static s
         worker.pool.service(backend, &worker.shared.backends, worker.random(), since_start(started));
     let watch = worker.clock.watch();
     watch.set(backend.policy.connect_timeout.unwrap_or(worker.limits.upstream_connect));
-    let held = watch.within(service.gate.connection()).await;
+    let held = watch.within(service.gate.connection(Some(relay.source.ip()))).await;
     let held = held.unwrap_or_else(|_| Err(service.gate.give_up())).map_err(|refusal| refusal.reason)?;
     let approach = Approach::of(&backend.policy, relay.source, || relay.destination, relay.source.ip());
     let key = hash_key(backend, relay.source.ip());
@@ -68,6 +68,9 @@ async fn reach(
     endpoint: SocketAddr,
     approach: &Approach,
 ) -> Result<Wire, &'static str> {
+    if worker.shared.own.lead_back(Transport::Tcp, endpoint) {
+        return Err("UpstreamLoop");
+    }
     let watch = worker.clock.watch();
     watch.set(backend.policy.connect_timeout.unwrap_or(worker.limits.upstream_connect));
     let opening = connect(backend, endpoint, Offer::Nothing, approach, &worker.handshakes, &watch);

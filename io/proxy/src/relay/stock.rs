@@ -17,9 +17,6 @@ const PIPE_BYTES: usize = 256 * 1024;
 /// Bytes of a block.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Pipes lent at once by a worker; further relays copy.
-const LENT_MAX: usize = 512;
-
 /// Pipes kept for the next borrower; two descriptors each.
 const KEPT_MAX: usize = 32;
 
@@ -27,8 +24,9 @@ const KEPT_MAX: usize = 32;
 const BLOCKS_KEPT_MAX: usize = 8;
 
 /// Pipes and blocks of one worker.
-#[derive(Default)]
 pub struct Stock {
+    /// Pipes lent at once; further relays copy.
+    lent_max: usize,
     pipes: RefCell<Vec<Pipe>>,
     lent: Cell<usize>,
     blocks: RefCell<Vec<Box<[u8]>>>,
@@ -41,9 +39,14 @@ struct Pipe {
 }
 
 impl Stock {
+    /// Nothing is there yet; so many pipes are lent at once.
+    pub fn new(lent_max: usize) -> Stock {
+        Stock { lent_max, pipes: RefCell::default(), lent: Cell::default(), blocks: RefCell::default() }
+    }
+
     /// An empty pipe; none if too many are lent or the kernel has none.
     pub fn pipe(self: &Rc<Self>) -> Option<Loan> {
-        if self.lent.get() >= LENT_MAX {
+        if self.lent.get() >= self.lent_max {
             return None;
         }
         let known = self.pipes.borrow_mut().pop();
@@ -178,7 +181,7 @@ mod tests {
     /// A pipe that is empty is lent again; one that holds bytes is not.
     #[test]
     fn a_pipe_with_bytes_is_never_lent_again() {
-        let stock = Rc::new(Stock::default());
+        let stock = Rc::new(Stock::new(2));
         drop(stock.pipe().unwrap());
         assert_eq!((stock.pipes.borrow().len(), stock.lent.get()), (1, 0));
         let mut loan = stock.pipe().unwrap();
@@ -191,8 +194,8 @@ mod tests {
     /// No more pipes are lent than the bound says.
     #[test]
     fn loans_are_bounded() {
-        let stock = Rc::new(Stock::default());
-        stock.lent.set(LENT_MAX);
+        let stock = Rc::new(Stock::new(2));
+        stock.lent.set(2);
         assert!(stock.pipe().is_none());
     }
 }

@@ -198,6 +198,26 @@ fn sessions_are_bounded() {
     until("what came too much is counted", || evicted() > 0 && evicted() + refused() >= 76);
 }
 
+/// Whoever sends from thousands of ports pushes out its own sessions, never those of others that were answered.
+#[test]
+fn one_address_evicts_itself() {
+    let echo = Echo::start("");
+    let gateway = gateway(&echo, Limits { udp_sessions: 60, ..Limits::default() });
+    let others: Vec<_> = (0..20).map(|_| client()).collect();
+    others.iter().for_each(|other| drop(ask(other, gateway.address, b"x")));
+    for _ in 0..300 {
+        let flood = UdpSocket::bind("127.0.0.9:0").unwrap();
+        flood.send_to(b"x", gateway.address).unwrap();
+    }
+    let evicted = || gateway.metric("tidegate_udp_evicted_sessions_total");
+    let refused = || gateway.metric("tidegate_udp_refused_sessions_total");
+    until("most of them make room", || evicted() + refused() >= 300 - 40);
+    others.iter().for_each(|other| drop(ask(other, gateway.address, b"y")));
+    let asked_by = echo.asked_by.lock().unwrap();
+    let last: BTreeSet<_> = asked_by[asked_by.len() - 20..].iter().collect();
+    assert!(last.iter().all(|by| asked_by[..20].contains(by)), "their sessions went on");
+}
+
 /// A client address has as many sessions as it may, and does not push out those of others.
 #[test]
 fn sessions_of_one_client_are_bounded() {

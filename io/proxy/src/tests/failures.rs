@@ -249,19 +249,28 @@ fn a_client_that_leaves_is_noticed() {
     assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"ClientGone".into()));
 }
 
-/// The limit of connections holds for the process, and a place is free again when a connection ends.
+/// The limit of connections holds for the process: none whose request is under way makes room, and a place is free again when
+/// a connection ends.
 #[test]
 fn connection_limit() {
-    let origin = Origin::text("a");
+    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    let answered = std::sync::Mutex::new(answered);
+    let origin = Origin::start(move |_, wire| {
+        let _ = answered.lock().unwrap().recv();
+        wire.try_send(ok("a"))
+    });
     let limits = Limits { connections: 4, ..Limits::default() };
     let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
     let mut clients: Vec<_> = (0..4).map(|_| gateway.client()).collect();
-    for client in &mut clients {
-        assert_eq!(status(&client.ask(GET).0), 200);
-    }
+    clients.iter_mut().for_each(|client| client.send(GET));
+    until("all are under way", || origin.requests() == 4);
     assert!(gateway.client().is_closed());
+    gateway.counts("tidegate_http_refused_connections_total", 1);
+    drop(answer);
+    for client in &mut clients {
+        assert_eq!(status(&client.response().0), 200);
+    }
     drop(clients);
     until("places are free", || gateway.proxy.connections() == 0);
     assert_eq!(status(&gateway.client().ask(GET).0), 200);
-    gateway.counts("tidegate_http_refused_connections_total", 1);
 }

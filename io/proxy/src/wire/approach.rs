@@ -17,6 +17,8 @@ use crate::listener::set_option;
 pub struct Approach {
     /// A PROXY protocol header, in the clear; empty: none.
     pub preface: Vec<u8>,
+    /// Who needs it, for what each client may have; none: nobody in particular.
+    pub on_behalf: Option<IpAddr>,
     /// The client's own address, to come from.
     source: Option<IpAddr>,
 }
@@ -39,7 +41,8 @@ impl Approach {
                 write_v2(&told, &mut preface);
             }
         }
-        Approach { preface, source: policy.client_source.then(|| believed.to_canonical()) }
+        let on_behalf = Some(believed.to_canonical());
+        Approach { preface, on_behalf, source: policy.client_source.then(|| believed.to_canonical()) }
     }
 
     /// Whether connections of this policy serve one client each.

@@ -18,6 +18,8 @@ impl Refusal {
     pub const CIRCUIT_OPEN: Refusal = Refusal { status: 503, reason: "CircuitOpen" };
     /// The backend carries all it may, and as many wait as may.
     pub const QUEUE_FULL: Refusal = Refusal { status: 503, reason: "QueueFull" };
+    /// The process has as many connections to endpoints as it may, or the client or the backend has its share of them.
+    pub const NO_CONNECTIONS: Refusal = Refusal { status: 503, reason: "NoConnections" };
 }
 
 /// The limits of a backend and what counts against them.

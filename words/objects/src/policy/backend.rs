@@ -50,7 +50,9 @@ pub struct BackendTrafficPolicy {
     pub http2: Option<BackendHttp2>,
 }
 
-/// How much may be under way to one Service port from one gateway; beyond it requests are answered with 503.
+/// How much may be under way to one Service port from one gateway; beyond it requests are answered with 503. These are the
+/// defaults where the block is written; without it a Service port may have four times as many connections as are free in
+/// the whole process, and nothing else is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CircuitBreaker {

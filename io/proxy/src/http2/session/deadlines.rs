@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegate_http2::{Connection, ErrorCode};
 
 use super::{End, NEVER, Patience, Session};
+use crate::resting::Seat;
 use crate::timer::Watch;
 
 /// Without a stream for so long, a connection lets go of its memory.
@@ -14,19 +15,35 @@ const REST: Duration = Duration::from_millis(300);
 
 impl Session {
     /// Looks after the deadlines.
-    pub(super) fn watch_over(&self, context: &Context<'_>, patience: &Patience, watch: &Watch) -> Poll<End> {
+    pub(super) fn watch_over(
+        &self,
+        context: &Context<'_>,
+        patience: &Patience,
+        watch: &Watch,
+        seat: Option<&Seat>,
+    ) -> Poll<End> {
         loop {
             let clock = &self.worker.clock;
             match self.live.get() {
+                // Its place is wanted, and everything was said.
+                0 if watch.is_capped() && self.machine.borrow().output().is_empty() => {
+                    self.machine.borrow_mut().go_away(ErrorCode::NO_ERROR);
+                    return Poll::Ready(End::Drained);
+                }
                 0 if self.idle_by.get() == NEVER => {
                     self.idle_by.set(clock.after(patience.idle));
                     self.shrink_by.set(clock.after(REST));
                 }
                 0 => {}
                 _ => {
+                    seat.inspect(|seat| seat.work());
+                    watch.cap(NEVER);
                     self.idle_by.set(NEVER);
                     self.shrink_by.set(NEVER);
                 }
+            }
+            if self.live.get() == 0 && self.machine.borrow().output().is_empty() {
+                seat.inspect(|seat| seat.rest(clock.now()));
             }
             let due = |cell: &Cell<u64>| cell.get() <= clock.now();
             if due(&self.shrink_by) {
