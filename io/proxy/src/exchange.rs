@@ -81,12 +81,14 @@ async fn run<'t>(
     story: &mut Story<'t>,
 ) -> After {
     let Exchange { caller, head, .. } = exchange;
+    let seen = seen(&exchange);
     let view = RequestView {
         host: head.authority(),
         method: head.method(),
         path: head.path(),
         query: head.query(),
         server_name: caller.tls.as_ref().map(|tls| tls.server_name.as_str()),
+        origin: seen,
         headers: head,
     };
     let decision = table.router.route(&view);
@@ -94,7 +96,7 @@ async fn run<'t>(
     let policy = listener.map_or(&*table.entrance.client, |listener| &*listener.client);
     story.listener = table.entry_of(&decision);
     caller.count(policy.limits.requests_per_connection);
-    let believed = Believed::of(seen(&exchange), &policy.trust, head);
+    let believed = Believed::of(seen, &policy.trust, head);
     story.client = believed.origin.client;
     story.go_by(policy, &exchange, believed.origin.scheme == "https");
     if let Some(listener) = listener {

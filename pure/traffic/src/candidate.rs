@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use regex::Regex;
-use tidegate_model::traffic::{HttpRoute, HttpRule, RequestMatch, ValueMatch};
+use tidegate_model::traffic::{ClientPolicy, HttpRoute, HttpRule, RequestMatch, ValueMatch};
 
+use crate::client::{Believed, is_claim};
 use crate::request::RequestView;
 
 /// Where a match stands: route in the listener, rule in the route, match in the rule.
@@ -31,6 +32,10 @@ pub(crate) struct Candidate {
 struct Tests {
     method: Option<String>,
     headers: Vec<(String, ValueTest)>,
+    /// Of `headers`, those that say where a request comes from: they are read as the backend will read them.
+    claims: Vec<(String, ValueTest)>,
+    /// Whom the listener believes.
+    client: Arc<ClientPolicy>,
     query: Vec<(String, ValueTest)>,
 }
 
@@ -38,18 +43,23 @@ impl Candidate {
     /// A match of a rule of a route.
     pub fn new(
         place: Place,
+        client: &Arc<ClientPolicy>,
         route: &Arc<HttpRoute>,
         rule: &Arc<HttpRule>,
         matched: &RequestMatch,
     ) -> Candidate {
-        let compile = |tests: &[(String, ValueMatch)]| {
+        let compile = |tests: &[(String, ValueMatch)]| -> Vec<_> {
             tests.iter().map(|(name, value)| (name.clone(), ValueTest::new(value))).collect()
         };
         let asks = matched.method.is_some() || !matched.headers.is_empty() || !matched.query.is_empty();
         let tests = asks.then(|| {
+            let (claims, headers) =
+                compile(&matched.headers).into_iter().partition(|(name, _)| is_claim(name.as_bytes()));
             Box::new(Tests {
                 method: matched.method.clone(),
-                headers: compile(&matched.headers),
+                headers,
+                claims,
+                client: client.clone(),
                 query: compile(&matched.query),
             })
         });
@@ -59,10 +69,9 @@ impl Candidate {
     /// Gateway API's order for matches whose paths tie: with a method first, then more headers, more query
     /// parameters, the older route, the earlier rule.
     pub fn rank(&self) -> impl Ord + use<> {
-        let (method, headers, query) = self
-            .tests
-            .as_ref()
-            .map_or((false, 0, 0), |tests| (tests.method.is_some(), tests.headers.len(), tests.query.len()));
+        let (method, headers, query) = self.tests.as_ref().map_or((false, 0, 0), |tests| {
+            (tests.method.is_some(), tests.headers.len() + tests.claims.len(), tests.query.len())
+        });
         (!method, Reverse(headers), Reverse(query), self.place)
     }
 
@@ -72,10 +81,22 @@ impl Candidate {
             && tests.headers.iter().all(|(name, test)| {
                 request.with_header(name, |value| test.holds(value.iter().copied())).unwrap_or(false)
             })
+            && (tests.claims.is_empty() || tests.believe(request))
             && tests
                 .query
                 .iter()
                 .all(|(name, test)| request.query_value(name).is_some_and(|value| test.holds(value)))
+    }
+}
+
+impl Tests {
+    /// Whether what is believed of the request's origin is what the match asks for.
+    #[cold]
+    fn believe(&self, request: &RequestView<'_>) -> bool {
+        let believed = Believed::of(request.origin, &self.client.trust, request.headers);
+        self.claims.iter().all(|(name, test)| {
+            believed.value(name, self.client.forwarded).is_some_and(|value| test.holds(value.into_iter()))
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Only `X-Forwarded-` fields are read; `Forwarded` is replaced.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tidegate_model::traffic::Trust;
 
@@ -32,6 +32,10 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
+    /// Nobody in particular, in the clear.
+    pub const UNKNOWN: Origin<'static> =
+        Origin { client: IpAddr::V4(Ipv4Addr::UNSPECIFIED), scheme: "http", host: "", port: 80 };
+
     /// Writes the `X-Forwarded-` lines.
     pub fn write(&self, head: &mut Vec<u8>) {
         head.extend_from_slice(b"x-forwarded-for: ");
@@ -118,6 +122,18 @@ impl<'a> Believed<'a> {
         if forwarded {
             self.write_forwarded(head);
         }
+    }
+
+    /// The value of a line that says where the request comes from, as the backend reads it; none: it gets no such line.
+    /// Rules that match and hashes that are taken look at this, never at what a client claims.
+    pub fn value(&self, name: &str, forwarded: bool) -> Option<Vec<u8>> {
+        let mut lines = Vec::new();
+        self.write(forwarded, &mut lines);
+        let line = lines.split(|&byte| byte == b'\n').find(|line| {
+            line.get(..name.len()).is_some_and(|known| known.eq_ignore_ascii_case(name.as_bytes()))
+                && line.get(name.len()) == Some(&b':')
+        });
+        line.map(|line| line[name.len() + 1..].trim_ascii().to_vec())
     }
 
     /// One element for each hop, the client's first, with what it asked for (RFC 7239 section 7.4). `by` would tell the
@@ -251,12 +267,17 @@ pub fn is_claim(name: &[u8]) -> bool {
         (9, b'x') => &["x-real-ip"],
         (9, b'c') => &["client-ip"],
         (11, b'x') => &["x-client-ip"],
+        // Of a client's certificate (RFC 9440 section 2.4); whoever terminates TLS is the one who knows.
+        (11, b'c') => &["client-cert"],
+        (17, b'c') => &["client-cert-chain"],
+        (23, b'x') => &["x-forwarded-client-cert"],
+        (15, b'f') => &["front-end-https"],
         (13, b'f') => &["forwarded-for"],
         // These two say which path was asked for, and some frameworks route by them: past this router.
         (13, b'x') => &["x-rewrite-url"],
         (14, b'x') => &["x-original-url"],
         (14, b't') => &["true-client-ip"],
-        (15, b'x') => &["x-forwarded-for", "x-forwarded-ssl"],
+        (15, b'x') => &["x-forwarded-for", "x-forwarded-ssl", "x-original-host"],
         (16, b'x') => &["x-forwarded-host", "x-forwarded-port"],
         (16, b'c') => &["cf-connecting-ip"],
         (17, b'x') => &["x-forwarded-proto"],

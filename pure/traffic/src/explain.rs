@@ -10,8 +10,10 @@ use tidegate_model::traffic::{
     WeightedBackend,
 };
 
+use crate::client::Origin;
 use crate::host::Authority;
 use crate::path::{normalise, split_query};
+use crate::redirect::well_known;
 use crate::refusal::Refusal;
 use crate::request::RequestView;
 use crate::router::{Matched, Outcome, Router};
@@ -119,7 +121,11 @@ fn explain_request(router: &Router, question: &Question<'_>, server_name: Option
             return refused(Explanation::default(), Refusal::BAD_PATH, &format!("Refused: {error}."));
         }
     };
+    let scheme = if server_name.is_some() { "https" } else { "http" };
+    let port = Authority::parse(question.host).and_then(|authority| authority.port).or(well_known(scheme));
+    let origin = Origin { scheme, host: question.host, port: port.unwrap_or_default(), ..Origin::UNKNOWN };
     let request = RequestView {
+        origin,
         host: question.host,
         method: question.method,
         path: &path,

@@ -1,5 +1,7 @@
 //! What the router looks at of a request; borrowed, nothing is copied.
 
+use crate::client::Origin;
+
 /// A request as the router sees it.
 #[derive(Clone, Copy)]
 pub struct RequestView<'a> {
@@ -14,6 +16,8 @@ pub struct RequestView<'a> {
     pub query: Option<&'a str>,
     /// The server name of TLS when it ended here: empty if the client sent none; nothing for requests in the clear.
     pub server_name: Option<&'a str>,
+    /// Where it comes from, as the gateway saw it: what it says about that itself matches no rule unless it is believed.
+    pub origin: Origin<'a>,
     /// Its header lines.
     pub headers: &'a dyn HeaderLines,
 }
@@ -112,6 +116,7 @@ mod tests {
                 path: "/",
                 query: Some(query),
                 server_name: None,
+                origin: Origin::UNKNOWN,
                 headers: &none.as_slice().to_vec(),
             };
             let found = view.query_value(name).map(|value| String::from_utf8(value.collect()).unwrap());
@@ -129,6 +134,7 @@ mod tests {
             path: "/",
             query: None,
             server_name: None,
+            origin: Origin::UNKNOWN,
             headers: &headers,
         };
         assert_eq!(view.with_header("x-a", |value| value == b"1, 2"), Some(true));

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Action, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond,
+    Action, ClientPolicy, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond,
     WeightedBackend,
 };
 
@@ -157,7 +157,7 @@ impl Listener {
         for (route_index, route) in model.http_routes().iter().enumerate() {
             let every_host = route.hostnames.is_empty().then_some(None);
             for hostname in route.hostnames.iter().map(Some).chain(every_host) {
-                insert_rules(hosts.entry(hostname, PathIndex::default), route_index, route);
+                insert_rules(hosts.entry(hostname, PathIndex::default), &model.client, route_index, route);
             }
         }
         hosts.values_mut().for_each(PathIndex::sort);
@@ -182,12 +182,17 @@ impl Listener {
     }
 }
 
-fn insert_rules(index: &mut PathIndex, route_index: usize, route: &Arc<HttpRoute>) {
+fn insert_rules(
+    index: &mut PathIndex,
+    client: &Arc<ClientPolicy>,
+    route_index: usize,
+    route: &Arc<HttpRoute>,
+) {
     for (rule_index, rule) in route.rules.iter().enumerate() {
         for (entry, matched) in rule.matches.iter().enumerate() {
             // Objects are far fewer than 2^32.
             let place = Place { route: route_index as u32, rule: rule_index as u32, entry: entry as u32 };
-            index.insert(Candidate::new(place, route, rule, matched), matched);
+            index.insert(Candidate::new(place, client, route, rule, matched), matched);
         }
     }
 }

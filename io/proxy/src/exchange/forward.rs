@@ -421,7 +421,7 @@ impl<'t> Forward<'_, 't> {
         let Balancing::ConsistentHash { key, .. } = &self.choice.service.backend.policy.balancing else {
             return None;
         };
-        let hash = key::of_request(key, self.exchange.head, self.asked.believed.origin.client);
+        let hash = key::of_request(key, self.exchange.head, self.asked.believed);
         hash.or_else(|| {
             let cookie = self.cookie.get().or_else(|| FreshCookie::new(key, worker.random()));
             self.cookie.set(cookie);

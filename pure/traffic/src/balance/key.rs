@@ -6,16 +6,20 @@ use std::time::Duration;
 use tidegate_model::traffic::HashKey;
 
 use super::hash;
+use crate::client::{Believed, is_claim};
 use crate::request::HeaderLines;
 use crate::session::cookies;
 use crate::text::push_number;
 
 /// The hash of a request; nothing if it has none of what is hashed: then it goes in turn, or is given a
 /// [`FreshCookie`].
-pub fn of_request(key: &HashKey, lines: &dyn HeaderLines, client: IpAddr) -> Option<u64> {
+pub fn of_request(key: &HashKey, lines: &dyn HeaderLines, believed: &Believed<'_>) -> Option<u64> {
     let all = || (0..).map_while(|index| lines.line(index));
     match key {
-        HashKey::SourceIp => Some(hash::of_client(client)),
+        HashKey::SourceIp => Some(hash::of_client(believed.origin.client)),
+        HashKey::Headers(names) if names.iter().any(|name| is_claim(name.as_bytes())) => {
+            of_believed(names, lines, believed)
+        }
         HashKey::Headers(names) => hash::of_values(names.iter().flat_map(|wanted| {
             all().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
         })),
@@ -25,6 +29,20 @@ pub fn of_request(key: &HashKey, lines: &dyn HeaderLines, client: IpAddr) -> Opt
             .find(|(name, _)| *name == wanted.as_bytes())
             .map(|(_, value)| hash::of_bytes(value)),
     }
+}
+
+/// Where a header says whence a request comes: of what is believed of that, as the backend reads it.
+fn of_believed(names: &[String], lines: &dyn HeaderLines, believed: &Believed<'_>) -> Option<u64> {
+    let values = names.iter().flat_map(|wanted| {
+        if is_claim(wanted.as_bytes()) {
+            return believed.value(wanted, true).into_iter().collect();
+        }
+        let all = (0..).map_while(|index| lines.line(index));
+        let same = all.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        same.map(|(_, value)| value.to_vec()).collect::<Vec<_>>()
+    });
+    let values: Vec<_> = values.collect();
+    hash::of_values(values.iter().map(Vec::as_slice))
 }
 
 /// The hash of a connection or session, of which only the client is known.
@@ -86,7 +104,10 @@ fn is_sound(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_model::traffic::Trust;
+
     use super::*;
+    use crate::client::Origin;
 
     fn cookie(ttl: Option<u64>, attributes: &[(&str, &str)]) -> HashKey {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -95,7 +116,9 @@ mod tests {
     }
 
     fn hashed(key: &HashKey, lines: &[(&str, &str)]) -> Option<u64> {
-        of_request(key, &lines.to_vec(), "192.0.2.1".parse().unwrap())
+        let lines = lines.to_vec();
+        let seen = Origin { client: "192.0.2.1".parse().unwrap(), ..Origin::UNKNOWN };
+        of_request(key, &lines, &Believed::of(seen, &Trust::default(), &lines))
     }
 
     /// Each kind of key hashes what it names and nothing else; a request without any of it has no hash.
@@ -114,6 +137,10 @@ mod tests {
         ] {
             assert_eq!(hashed(key, lines), expected, "{key:?} {lines:?}");
         }
+        // Whatever a request says about its own origin, the backend and the hash see what the gateway does.
+        let claims = HashKey::Headers(vec!["x-real-ip".into(), "X-Forwarded-For".into()]);
+        let forged = &[("x-real-ip", "10.0.0.1"), ("x-forwarded-for", "10.0.0.1")];
+        assert_eq!(hashed(&claims, forged), value("192.0.2.1"));
         let client = "192.0.2.1".parse().unwrap();
         assert_eq!(of_client(&HashKey::SourceIp, client), Some(hash::of_client(client)));
         assert_eq!(of_client(&headers, client), None);

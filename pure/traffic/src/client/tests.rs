@@ -215,10 +215,21 @@ fn proxy_headers() {
 /// Every spelling of a claim about the origin is left out, and nothing else.
 #[test]
 fn claims() {
-    for name in ["X-Forwarded-For", "x_forwarded_for", "Forwarded", "X-Real-IP", "x-forwarded_proto"] {
+    for name in [
+        "X-Forwarded-For",
+        "x_forwarded_for",
+        "Forwarded",
+        "X-Real-IP",
+        "x-forwarded_proto",
+        "X-Forwarded-Client-Cert",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "Front-End-Https",
+        "X-Original-Host",
+    ] {
         assert!(is_claim(name.as_bytes()), "{name}");
     }
-    for name in ["x-forwarded-fo", "x-forwarded-client-cert", "for", "x-request-id"] {
+    for name in ["x-forwarded-fo", "x-forwarded-client-certs", "for", "x-request-id"] {
         assert!(!is_claim(name.as_bytes()), "{name}");
     }
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use tidegate_model::traffic::*;
 
 use super::{entrance, listener, path_match, route};
+use crate::client::Origin;
 use crate::request::RequestView;
 use crate::router::{Decision, Router};
 
@@ -101,6 +102,7 @@ fn ask(router: &Router, request: &Request) -> Found {
         path: &request.path,
         query: Some(&request.query),
         server_name: None,
+        origin: Origin::UNKNOWN,
         headers: &request.headers,
     };
     match router.route(&view) {

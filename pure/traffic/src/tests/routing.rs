@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_model::traffic::*;
 
 use super::{entrance, listener, path_match, prefix, route};
+use crate::client::Origin;
 use crate::request::RequestView;
 use crate::router::{Decision, Router};
 
@@ -14,7 +15,15 @@ fn found(router: &Router, host: &str, path: &str) -> String {
 
 fn found_by(router: &Router, server_name: Option<&str>, host: &str, path: &str) -> String {
     let none: Vec<(String, String)> = vec![];
-    match router.route(&RequestView { host, method: "GET", path, query: None, server_name, headers: &none }) {
+    match router.route(&RequestView {
+        host,
+        method: "GET",
+        path,
+        query: None,
+        server_name,
+        origin: Origin::UNKNOWN,
+        headers: &none,
+    }) {
         Decision::Misdirected(_) => "misdirected".into(),
         Decision::Matched(found) => format!("{}#{}", found.route.name.name, found.rule.index),
         Decision::NoListener => "no listener".into(),
@@ -25,6 +34,43 @@ fn found_by(router: &Router, server_name: Option<&str>, host: &str, path: &str) 
 
 fn forward(matches: Vec<RequestMatch>) -> HttpRule {
     HttpRule::plain(0, matches, Action::Forward(vec![]))
+}
+
+/// What a request says about its own origin matches no rule, unless the listener believes whoever says it; what the gateway
+/// itself tells the backend does.
+#[test]
+fn claims_match_as_the_backend_reads_them() {
+    let rule = |name: &str, value: &str| {
+        let headers = vec![(name.to_owned(), ValueMatch::Exact(value.to_owned()))];
+        forward(vec![RequestMatch { headers, ..prefix("/") }])
+    };
+    let rules = [
+        ("x-real-ip", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("X-Forwarded-For", "10.0.0.1"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "for=10.0.0.1"),
+    ];
+    let forged = rules.map(|(name, value)| (name.to_lowercase(), value.to_owned())).to_vec();
+    let find = |trust: Trust, scheme: &'static str, peer: &str, only: usize| {
+        let (name, value) = rules[only];
+        let served = listener("a", None, vec![route("r", &[], vec![rule(name, value)])]);
+        let client = Arc::new(ClientPolicy { trust, ..ClientPolicy::default() });
+        let served = Listener { client, ..Listener::clone(&served) };
+        let router = Router::new(&entrance(vec![Arc::new(served)]));
+        let origin = Origin { client: peer.parse().unwrap(), scheme, host: "h", port: 80 };
+        let (host, method, path, query, server_name) = ("h", "GET", "/", None, None);
+        let view = RequestView { host, method, path, query, server_name, origin, headers: &forged };
+        matches!(router.route(&view), Decision::Matched(_))
+    };
+    let by = |trust: &Trust, scheme| {
+        (0..5).map(|only| find(trust.clone(), scheme, "192.0.2.1", only)).collect::<Vec<_>>()
+    };
+    assert_eq!(by(&Trust::default(), "http"), [false, false, false, true, false]);
+    assert_eq!(by(&Trust::default(), "https"), [false, true, false, true, false]);
+    let hop = Trust { hops: 0, cidrs: vec!["10.0.0.0/8".parse().unwrap()] };
+    assert!(find(hop.clone(), "http", "10.9.9.9", 1), "a trusted hop says that it was https");
+    assert!(!find(hop, "http", "192.0.2.1", 1), "somebody else");
 }
 
 /// Case, port and a trailing dot make no difference to the host; a host that is none finds only listeners for all.

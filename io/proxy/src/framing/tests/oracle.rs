@@ -124,7 +124,12 @@ fn naive_kind(name: &str) -> Kind {
     }
 }
 
-const CLAIMS: [&str; 17] = [
+const CLAIMS: [&str; 22] = [
+    "x-forwarded-client-cert",
+    "client-cert",
+    "client-cert-chain",
+    "front-end-https",
+    "x-original-host",
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
