@@ -188,6 +188,12 @@ fn push_escaped(path: &mut String, byte: u8) {
     path.push(DIGITS[usize::from(byte & 15)].into());
 }
 
+/// Whether a segment is a dot segment to a server that takes off parameters, before it decodes or after.
+fn has_dot_parameters(segment: &str) -> bool {
+    let after = segment.strip_prefix("..").or_else(|| segment.strip_prefix('.'));
+    after.is_some_and(|after| after.starts_with(';') || after.starts_with("%3B"))
+}
+
 /// Empty and dot segments taken out (RFC 3986 section 5.2.4); a path that ended in one ends in `/`.
 fn resolve_segments(path: &str) -> Result<String, PathError> {
     let mut resolved = String::with_capacity(path.len());
@@ -197,9 +203,7 @@ fn resolve_segments(path: &str) -> Result<String, PathError> {
         match segment {
             "" | "." => {}
             ".." => resolved.truncate(resolved.rfind('/').ok_or(PathError::AboveRoot)?),
-            _ if segment.starts_with(".;") || segment.starts_with("..;") => {
-                return Err(PathError::DotParameters);
-            }
+            _ if has_dot_parameters(segment) => return Err(PathError::DotParameters),
             _ => {
                 resolved.push('/');
                 resolved.push_str(segment);
@@ -271,6 +275,8 @@ mod tests {
             ("/%2e%2e/a", PathError::AboveRoot),
             ("/a/..;/b", PathError::DotParameters),
             ("/a/.;x/b", PathError::DotParameters),
+            ("/a/..%3b/b", PathError::DotParameters),
+            ("/a/.%3B/b", PathError::DotParameters),
             ("/a/%2e%2e;x/b", PathError::DotParameters),
         ] {
             assert_eq!(normalise(raw), Err(error), "{raw}");

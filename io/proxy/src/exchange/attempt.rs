@@ -384,6 +384,8 @@ impl<'a> Attempt<'a> {
                 let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plan, out);
                 Ok(Incoming::Switching(client.respond(buffers, Framing::AsIs, write)))
             }
+            // To a client of HTTP/2 each of these says that the tunnel stands (RFC 8441 section 5).
+            200..=299 if head.http_2 && head.upgrade().is_some() => Err(Unexpected),
             100..=199 if head.http_1_0 => Ok(Incoming::Interim(None)),
             100..=199 => {
                 let write = |out: &mut HeadWriter<'_>| outgoing::response(response, &plain, out);

@@ -107,6 +107,13 @@ impl RequestHead {
         if !all_fit || (0..fields.len()).any(|index| fields.kind(index) == Some(Kind::FramingAlias)) {
             return Err(Malformed::HEADER);
         }
+        let expects = |index: usize| match fields.entry(index) {
+            Some((Kind::Expect, _, value)) => !value.eq_ignore_ascii_case(b"100-continue"),
+            _ => false,
+        };
+        if (0..fields.len()).any(expects) {
+            return Err(Malformed::EXPECTATION);
+        }
         Ok(RequestHead {
             fields,
             method,
@@ -434,7 +441,7 @@ struct Target<'b> {
 
 impl<'b> Target<'b> {
     fn parse(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, Malformed> {
-        let target = std::str::from_utf8(target).map_err(|_| Malformed::SYNTAX)?;
+        let target = std::str::from_utf8(target).map_err(|_| Malformed::TARGET)?;
         if target == "*" && method == b"OPTIONS" {
             let path = target.into();
             return Ok(Target { scheme: None, authority: None, path, query: None, is_literal: true });

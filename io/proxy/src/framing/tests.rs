@@ -54,6 +54,9 @@ fn lists_begin_empty() {
     let head = RequestHead::from_http2(&pseudo, None, std::iter::empty(), full()).unwrap();
     assert_eq!((head.method(), head.path(), head.authority()), ("GET", "/", "a"));
     assert!(head.lines().all(|(name, _)| name != "x-old"));
+    let pseudo = Pseudo { path: b"/\xff", ..pseudo };
+    let fault = RequestHead::from_http2(&pseudo, None, std::iter::empty(), full()).unwrap_err();
+    assert_eq!(fault.reason, "BadTarget", "over HTTP/2, nothing is said of HTTP/1");
 }
 
 /// Lines that two parsers could read differently are refused, each for its reason.

@@ -125,10 +125,12 @@ impl Peer {
 
     /// Opens a stream, and leaves it open unless `end`.
     pub fn open(&mut self, method: &str, path: &str, more: &[(&str, &str)], end: bool) -> StreamId {
-        let protocol = more.iter().find(|(name, _)| *name == ":protocol").map(|(_, value)| value.as_bytes());
+        let pseudo =
+            |wanted| more.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_bytes());
+        let protocol = pseudo(":protocol");
         let request = RequestLine {
             method: method.as_bytes(),
-            scheme: Some(b"http"),
+            scheme: pseudo(":scheme").or(Some(b"http")),
             authority: Some(b"shop.example"),
             path: Some(path.as_bytes()),
             protocol,

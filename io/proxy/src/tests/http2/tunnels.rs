@@ -87,6 +87,42 @@ fn from_http2() {
     assert_eq!((asked(&origin).method.as_str(), asked(&origin).protocol.as_str()), ("CONNECT", "websocket"));
 }
 
+/// An HTTP/1 origin that answers a client of HTTP/2 with a page instead of switching has not opened a tunnel: a 200 would say
+/// so, so it is 502. What refuses goes on as it is.
+#[test]
+fn pages_are_no_tunnels() {
+    let origin = Origin::start(|head, wire| {
+        let status = if head.starts_with("GET /forbidden") { "403 Forbidden" } else { "200 OK" };
+        wire.try_send(format!("HTTP/1.1 {status}\r\nContent-Length: 6\r\n\r\n<html>"))
+    });
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    client.until("settings", |peer| peer.machine.peer_settings().extended_connect);
+    for (path, expected) in [("/chat", 502), ("/forbidden", 403)] {
+        let asks = [(":protocol", "websocket"), ("sec-websocket-version", "13")];
+        let id = client.open("CONNECT", path, &asks, false);
+        assert_eq!(client.response(id).status(), expected, "{path}");
+    }
+}
+
+/// What HTTP/1 would turn away is turned away here, too: expectations nobody knows, and schemes that are not HTTP's. TLS may
+/// have ended before the gateway.
+#[test]
+fn expectations_and_schemes() {
+    let origin = Origin::text("a");
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    for (line, expected) in [
+        (("expect", "x"), 417),
+        (("expect", "100-continue"), 200),
+        ((":scheme", "ftp"), 400),
+        ((":scheme", "https"), 200),
+    ] {
+        let id = client.ask("GET", "/", &[line], None);
+        assert_eq!(client.response(id).status(), expected, "{line:?}");
+    }
+}
+
 /// What the origin says instead of opening the tunnel reaches the client.
 #[test]
 fn tunnels_refused() {
