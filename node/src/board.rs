@@ -12,12 +12,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tidegate_console::{EgressQuery, Explained, HttpQuery, Statuses, View};
+use tidegate_decode::SourceState;
 use tidegate_egress::Table;
-use tidegate_files::SourceState;
 use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
 use tidegate_model::{Machine, Model, Standing, Verdict};
-use tidegate_objects::{Object, ObjectRef};
+use tidegate_objects::{ObjectRef, Snapshot};
 use tidegate_proxy::{EndpointView, ProxyObserved};
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ use crate::handover::Draining;
 pub struct Decided {
     /// The sources it was decided from.
     pub sources: Vec<Arc<SourceState>>,
+    /// All of their objects.
+    pub snapshot: Snapshot,
     /// What the objects mean.
     pub model: Model,
     /// What became of each.
@@ -44,11 +46,7 @@ pub struct Decided {
 impl Decided {
     /// Gateways by each of their addresses, so that a master heard on the wire can be named.
     fn gateway_names(&self) -> BTreeMap<IpAddr, String> {
-        let objects = self.sources.iter().flat_map(|source| &source.objects);
-        let nodes = objects.filter_map(|object| match object {
-            Object::GatewayNode(node) => Some(node),
-            _ => None,
-        });
+        let nodes = self.snapshot.gateway_nodes.values();
         let each = nodes.flat_map(|node| node.spec.addresses.iter().map(move |address| (*address, node)));
         each.map(|(address, node)| (address, node.key().name.to_string())).collect()
     }

@@ -1,10 +1,10 @@
 //! `tidegate check`: manifests compiled offline, one line for each object, mistakes by file, line and field.
 
 use anyhow::{Result, bail};
-use tidegate_files::{FileSource, SourceState};
+use tidegate_decode::SourceState;
+use tidegate_files::FileSource;
 use tidegate_model::verdict::{Outcome, Verdict};
 use tidegate_model::{Machine, Model};
-use tidegate_objects::{Kind, Object, Snapshot};
 
 use crate::args;
 use crate::status::source_error;
@@ -17,13 +17,11 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
         }
     }
     let source: SourceState = FileSource::open_all("check", arguments.paths.clone()).load_once();
-    let mut snapshot = Snapshot::default();
-    source.objects.iter().for_each(|object| snapshot.insert(object.clone()));
     if source.objects.is_empty() && source.status.errors.is_empty() && source.warnings.is_empty() {
         bail!("there is no object in what was given; manifests are files named *.yaml, *.yml or *.json");
     }
     let machine = Machine { node: node(arguments, &source), interfaces: None, routes: Vec::new() };
-    let compiled = tidegate_compile::compile(&snapshot, &machine, &Model::default());
+    let compiled = tidegate_compile::compile(&source.objects, &machine, &Model::default());
     let mut good = true;
     for verdict in compiled.verdicts.values() {
         print_verdict(&source, verdict);
@@ -44,10 +42,7 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
 
 /// The GatewayNode to compile for: the one asked for, or the first, since all are compiled from the same objects.
 fn node(arguments: &args::Check, source: &SourceState) -> String {
-    let first = || {
-        let nodes = source.objects.iter().filter(|object| object.kind() == Kind::GatewayNode);
-        nodes.map(Object::metadata).map(|metadata| metadata.key.name.to_string()).min()
-    };
+    let first = || source.objects.gateway_nodes.keys().next().map(|key| key.name.to_string());
     arguments.node.clone().or_else(first).unwrap_or_default()
 }
 

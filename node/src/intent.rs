@@ -9,18 +9,19 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tidegate_compile::{Membership, compile};
+use tidegate_decode::SourceState;
 use tidegate_egress::Table;
-use tidegate_files::SourceState;
 use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::core::{Namespace, Pod};
-use tidegate_objects::snapshot::{Objects, same};
+use tidegate_objects::snapshot::{DiffItem, Objects, same};
 use tidegate_objects::{ObjectRef, Resource, Snapshot};
 
 /// What was asked for, and what it means.
 #[derive(Default)]
 pub struct Intent {
     sources: Vec<Arc<SourceState>>,
-    snapshot: Snapshot,
+    /// All objects of all sources.
+    pub snapshot: Snapshot,
     machine: Machine,
     membership: Membership,
     /// What it means.
@@ -78,17 +79,12 @@ impl Intent {
 
     /// Takes over what the sources and the machine say now, and tells `table` of pods.
     pub fn update(&mut self, sources: &[Arc<SourceState>], machine: &Machine, table: &mut Table) -> Changed {
-        let mut snapshot = Snapshot::default();
-        for object in sources.iter().flat_map(|source| &source.objects) {
-            snapshot.insert(object.clone());
-        }
-        let same_meaning = self.compiled
-            && self.machine == *machine
-            && same(&self.snapshot.namespaces, &snapshot.namespaces)
-            && self.snapshot.same_intent(&snapshot);
+        let snapshot = self.joined(sources);
+        let known = std::mem::take(&mut self.snapshot);
+        let same_meaning = self.compiled && self.machine == *machine && known.same_intent(&snapshot);
         let changed = if same_meaning {
             let endpoints = self.membership.apply(&snapshot, &self.model) > 0;
-            let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
+            let pods = update_pods(&known.pods, &snapshot, table);
             Changed { model: false, endpoints, pods }
         } else {
             let compiled = compile(&snapshot, machine, &self.model);
@@ -97,16 +93,16 @@ impl Intent {
             self.verdicts = Arc::new(compiled.verdicts);
             self.standing = Arc::new(compiled.standing);
             self.notice = compiled.notice;
-            self.membership = Membership::new(&snapshot);
+            self.membership.know(&snapshot);
             self.compiled = true;
             // Policies or namespaces decide over every pod anew.
-            let namespaces = !same(&self.snapshot.namespaces, &snapshot.namespaces);
-            if egress || namespaces {
+            let anew = egress || !same(&known.namespaces, &snapshot.namespaces);
+            let nothing = Objects::new();
+            if anew {
                 *table = Table::new(&self.model.egress);
-                self.snapshot.pods.clear();
             }
-            let pods = self.update_pods(&snapshot.pods, &snapshot.namespaces, table);
-            Changed { model: true, endpoints: true, pods: pods || egress || namespaces }
+            let pods = update_pods(if anew { &nothing } else { &known.pods }, &snapshot, table);
+            Changed { model: true, endpoints: true, pods: pods || anew }
         };
         self.sources = sources.to_vec();
         self.machine = machine.clone();
@@ -114,21 +110,31 @@ impl Intent {
         changed
     }
 
-    /// Tells the table of pods that came, changed or went.
-    fn update_pods(&self, pods: &Objects<Pod>, namespaces: &Objects<Namespace>, table: &mut Table) -> bool {
-        let mut changed = false;
-        let gone: Vec<_> =
-            self.snapshot.pods.keys().filter(|key| !pods.contains_key(*key)).cloned().collect();
-        for key in gone {
-            changed |= table.remove_pod(&key);
+    /// All objects of all sources: what was known, changed as the sources have. Costs what differs.
+    fn joined(&self, sources: &[Arc<SourceState>]) -> Snapshot {
+        let nothing = Snapshot::default();
+        let mut snapshot = self.snapshot.clone();
+        for at in 0..sources.len().max(self.sources.len()) {
+            let before = self.sources.get(at).map_or(&nothing, |source| &source.objects);
+            let now = sources.get(at).map_or(&nothing, |source| &source.objects);
+            snapshot.follow(before, now);
         }
-        for (key, pod) in pods {
-            if self.snapshot.pods.get(key).is_none_or(|known| !Arc::ptr_eq(known, pod)) {
-                changed |= table.set_pod(pod, namespace_labels(pod, namespaces));
-            }
-        }
-        changed
+        snapshot
     }
+}
+
+/// Tells the table of pods that came, changed or went.
+fn update_pods(known: &Objects<Pod>, snapshot: &Snapshot, table: &mut Table) -> bool {
+    let mut changed = false;
+    for change in known.diff(&snapshot.pods) {
+        changed |= match change {
+            DiffItem::Remove(key, _) => table.remove_pod(key),
+            DiffItem::Add(_, pod) | DiffItem::Update { new: (_, pod), .. } => {
+                table.set_pod(pod, namespace_labels(pod, &snapshot.namespaces))
+            }
+        };
+    }
+    changed
 }
 
 /// Labels of a pod's namespace; a namespace that no source describes has none but its name.

@@ -20,7 +20,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::registry::Registry;
 use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
-use tidegate_files::{FileSource, SourceState};
+use tidegate_decode::SourceState;
+use tidegate_files::FileSource;
 use tidegate_handover::Manager;
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
@@ -276,6 +277,7 @@ impl Daemon {
             self.applied.count(changed);
             self.board.show(Decided {
                 sources: states,
+                snapshot: self.intent.snapshot.clone(),
                 model: self.intent.model.clone(),
                 verdicts: self.intent.verdicts.clone(),
                 standing: self.intent.standing.clone(),

@@ -21,4 +21,3 @@ mod watch;
 mod tests;
 
 pub use source::FileSource;
-pub use state::{Place, SourceState};

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use tidegate_decode::SourceState;
 use tidegate_model::observed::SourceStatus;
-use tidegate_objects::{Object, ObjectRef};
+use tidegate_objects::{Object, ObjectRef, Snapshot};
 
 use crate::file::{self, FileState};
-use crate::state::SourceState;
+use crate::state::merge;
 use crate::walk::{self, Found};
 
 /// A source of manifests: directories (with their sub-folders) and single files.
@@ -22,6 +23,8 @@ pub struct FileSource {
     synced: bool,
     /// States of the files that the last look replaced, in case the new ones turn out half written.
     replaced: BTreeMap<PathBuf, Option<FileState>>,
+    /// What was in force when a state was last made: the next one shares with it.
+    given: Snapshot,
 }
 
 /// What a look at the files found.
@@ -45,6 +48,7 @@ impl FileSource {
             unreadable: Vec::new(),
             synced: false,
             replaced: BTreeMap::new(),
+            given: Snapshot::default(),
         }
     }
 
@@ -127,7 +131,7 @@ impl FileSource {
     }
 
     /// What the source gives now.
-    pub(crate) fn state(&self) -> SourceState {
+    pub(crate) fn state(&mut self) -> SourceState {
         let location: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
         let status = SourceStatus {
             name: self.name.clone(),
@@ -136,7 +140,9 @@ impl FileSource {
             synced: self.synced,
             ..SourceStatus::default()
         };
-        SourceState::merge(&self.files, &self.unreadable, status)
+        let state = merge(&self.files, &self.unreadable, &self.given, status);
+        self.given = state.objects.clone();
+        state
     }
 
     /// Name of the source.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_decode::SourceState;
 use tidegate_objects::{Key, Kind, Object, ObjectRef};
 use tokio::sync::watch;
 
-use crate::{FileSource, SourceState};
+use crate::FileSource;
 
 type States = watch::Receiver<Arc<SourceState>>;
 
@@ -37,12 +38,12 @@ fn replace(folder: &Path, name: &str, text: &str) {
 }
 
 fn label(state: &SourceState, name: &str) -> Option<String> {
-    let object = state.objects.iter().find(|object| object.reference() == reference(name))?;
+    let object = state.objects.get(&reference(name))?;
     object.metadata().labels.get("x").cloned()
 }
 
 fn names(state: &SourceState) -> Vec<String> {
-    state.objects.iter().map(|object| object.metadata().key.to_string()).collect()
+    state.objects.objects().map(|object| object.metadata().key.to_string()).collect()
 }
 
 /// Waits for a state that fulfils the condition.
@@ -56,8 +57,8 @@ async fn until(
 }
 
 fn pointer(state: &SourceState, name: &str) -> *const () {
-    match state.objects.iter().find(|object| object.reference() == reference(name)) {
-        Some(Object::Namespace(namespace)) => Arc::as_ptr(namespace).cast(),
+    match state.objects.get(&reference(name)) {
+        Some(Object::Namespace(namespace)) => Arc::as_ptr(&namespace).cast(),
         other => panic!("{name}: {other:?}"),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tidegate_decode::SourceState;
 use tidegate_model::observed::SourceError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,7 +14,6 @@ use tracing::{info, warn};
 
 use crate::events::Pending;
 use crate::source::FileSource;
-use crate::state::SourceState;
 use crate::walk::{Found, Identity};
 
 /// How long events are gathered before the files are looked at.

@@ -27,7 +27,7 @@ impl Collector for Board {
 impl Board {
     fn gauges(&self) -> Vec<Gauge<'static>> {
         let decided = self.decided();
-        let sources = |count: fn(&tidegate_files::SourceState) -> usize| {
+        let sources = |count: fn(&tidegate_decode::SourceState) -> usize| {
             decided.sources.iter().map(|source| (source.status.name.clone(), count(source) as i64)).collect()
         };
         let elections = self.0.speaker.elections().borrow().clone();

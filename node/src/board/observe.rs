@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_files::SourceState;
+use tidegate_decode::SourceState;
 use tidegate_model::Verdict;
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::observed::{

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use tidegate_compile::status::{Facts, Opened, infrastructure, statuses};
 use tidegate_console::Statuses;
 use tidegate_model::traffic::Transport;
-use tidegate_objects::Snapshot;
 use tidegate_proxy::{SocketKey, SocketState};
 
 use super::Board;
@@ -23,12 +22,8 @@ impl Board {
             Some(SocketState::Failed(reason)) => Opened::Failed(reason.clone()),
             None => Opened::NotYet,
         };
-        let mut snapshot = Snapshot::default();
-        for object in decided.sources.iter().flat_map(|source| &source.objects) {
-            snapshot.insert(object.clone());
-        }
         let facts = Facts {
-            snapshot: &snapshot,
+            snapshot: &decided.snapshot,
             verdicts: &decided.verdicts,
             standing: &decided.standing,
             notice: decided.notice.as_deref(),

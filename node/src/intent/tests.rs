@@ -2,8 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use tidegate_objects::Object;
-
 use super::*;
 
 const ROUTES: &str = "\
@@ -93,8 +91,9 @@ fn source(texts: &[&str]) -> Arc<SourceState> {
         tidegate_decode::Outcome::Object { object, .. } => object,
         other => panic!("{other:?}"),
     };
-    let objects: Vec<Object> = objects.map(object).collect();
-    Arc::new(SourceState { objects, ..SourceState::default() })
+    let mut snapshot = Snapshot::default();
+    objects.map(object).for_each(|object| snapshot.insert(object));
+    Arc::new(SourceState { objects: snapshot, ..SourceState::default() })
 }
 
 const NOTHING: Changed = Changed { model: false, endpoints: false, pods: false };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::Model;
 use tidegate_model::traffic::{BackendId, Transport};
 use tidegate_objects::core::EndpointSlice;
-use tidegate_objects::snapshot::Objects;
+use tidegate_objects::snapshot::{DiffItem, Objects};
 use tidegate_objects::{Key, Snapshot};
 
 use crate::backend::{endpoints, served_port};
@@ -36,13 +36,18 @@ impl Membership {
     /// Knows this Snapshot's slices.
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut membership = Membership::default();
-        membership.learn(snapshot);
+        membership.know(snapshot);
         membership
     }
 
+    /// Knows this Snapshot's slices from now on, of whichever Model. Costs the slices that differ.
+    pub fn know(&mut self, snapshot: &Snapshot) {
+        self.learn(snapshot);
+    }
+
     /// Brings the Model's endpoint cells to this Snapshot; says how many changed. The Model must have been filled from
-    /// the Snapshot that was known before. Costs one comparison of pointers for each slice, and the slices of the
-    /// Services that changed.
+    /// the Snapshot that was known before. Costs the slices that differ, where the two Snapshots share the others, and those
+    /// of the Services that changed.
     pub fn apply(&mut self, snapshot: &Snapshot, model: &Model) -> usize {
         let services = self.learn(snapshot);
         services.iter().map(|service| self.fill(service, snapshot, model)).sum()
@@ -55,18 +60,12 @@ impl Membership {
             if let Some(service) = self.known.get(&key).and_then(|slice| service_of(&key, &slice.spec)) {
                 self.forget(&service, &key);
             }
-            match snapshot.endpoint_slices.get(&key) {
-                Some(slice) => {
-                    if let Some(service) = service_of(&key, &slice.spec) {
-                        self.slices.entry(service).or_default().insert(key.clone());
-                    }
-                    self.known.insert(key, slice.clone());
-                }
-                None => {
-                    self.known.remove(&key);
-                }
+            let slice = snapshot.endpoint_slices.get(&key);
+            if let Some(service) = slice.and_then(|slice| service_of(&key, &slice.spec)) {
+                self.slices.entry(service).or_default().insert(key);
             }
         }
+        self.known = snapshot.endpoint_slices.clone();
         services
     }
 
@@ -97,25 +96,16 @@ impl Membership {
 /// The slices that differ, and the Services they belong to before or after.
 fn changed(old: &Objects<EndpointSlice>, new: &Objects<EndpointSlice>) -> (Vec<Key>, BTreeSet<Key>) {
     let (mut slices, mut services) = (Vec::new(), BTreeSet::new());
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return (slices, services),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
+    for change in old.diff(new) {
+        let (key, both) = match change {
+            DiffItem::Add(key, slice) | DiffItem::Remove(key, slice) => (key, [Some(slice), None]),
+            DiffItem::Update { old: (key, before), new: (_, now) } => (key, [Some(before), Some(now)]),
         };
-        let before = if order.is_le() { old.next() } else { None };
-        let after = if order.is_ge() { new.next() } else { None };
-        if let (Some((_, a)), Some((_, b))) = (before, after)
-            && std::sync::Arc::ptr_eq(a, b)
-        {
-            continue;
-        }
-        let both = [before, after].into_iter().flatten();
-        services.extend(both.clone().filter_map(|(key, slice)| service_of(key, &slice.spec)));
-        slices.extend(both.map(|(key, _)| key.clone()).next());
+        let each = both.into_iter().flatten();
+        services.extend(each.filter_map(|slice| service_of(key, &slice.spec)));
+        slices.push(key.clone());
     }
+    (slices, services)
 }
 
 fn service_of(key: &Key, slice: &EndpointSlice) -> Option<Key> {

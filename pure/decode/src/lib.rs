@@ -18,6 +18,7 @@ mod problem;
 mod read;
 mod secret;
 mod settings;
+mod source;
 mod weight;
 mod yaml;
 
@@ -28,6 +29,7 @@ pub use lines::Lines;
 pub use nearest::nearest;
 pub use problem::Problem;
 pub use settings::settings;
+pub use source::{Place, SourceState, bounded};
 pub use yaml::{BYTES_MAX, DOCUMENTS_MAX};
 
 use tidegate_objects::{Object, ObjectRef};

@@ -82,6 +82,14 @@ macro_rules! kinds {
             pub fn metadata(&self) -> &crate::Metadata {
                 match self { $(Object::$kind(o) => &o.metadata),+ }
             }
+
+            /// Whether the other is this very object, shared.
+            pub fn is(&self, other: &Object) -> bool {
+                match (self, other) {
+                    $((Object::$kind(a), Object::$kind(b)) => Arc::ptr_eq(a, b),)+
+                    _ => false,
+                }
+            }
         }
 
         $(impl From<Resource<$spec>> for Object {
@@ -102,6 +110,33 @@ macro_rules! kinds {
             /// Takes an object out.
             pub fn remove(&mut self, object: &crate::ObjectRef) {
                 match object.kind { $(Kind::$kind => { self.$map.remove(&object.key); })+ }
+            }
+
+            /// An object.
+            pub fn get(&self, object: &crate::ObjectRef) -> Option<Object> {
+                match object.kind { $(Kind::$kind => self.$map.get(&object.key).cloned().map(Object::$kind)),+ }
+            }
+
+            /// Every object, in the order of kinds and identities.
+            pub fn objects(&self) -> impl Iterator<Item = Object> + '_ {
+                let all: Vec<Box<dyn Iterator<Item = Object> + '_>> =
+                    vec![$(Box::new(self.$map.values().cloned().map(Object::$kind))),+];
+                all.into_iter().flatten()
+            }
+
+            /// How many objects there are.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$map.len())+
+            }
+
+            /// Whether there is none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Takes over what differs between two states of a source. Costs what differs.
+            pub fn follow(&mut self, before: &Snapshot, now: &Snapshot) {
+                $(crate::snapshot::follow(&mut self.$map, &before.$map, &now.$map);)+
             }
 
             /// How many objects of a kind there are.

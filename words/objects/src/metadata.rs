@@ -79,8 +79,8 @@ impl Metadata {
     }
 }
 
-/// An object: who it is, and what it asks for.
-#[derive(Clone, Debug, PartialEq)]
+/// An object: who it is, and what it asks for. `Eq` where its content has it, so that equal pointers need no look inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource<T> {
     /// Who it is.
     pub metadata: Metadata,
