@@ -1,65 +1,50 @@
 //! A worker: one thread, one current-thread runtime, and everything its connections share without a lock.
 
+mod accept;
+mod door;
+mod shared;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use socket2::SockRef;
 use tidegate_model::handover::Listening;
-use tidegate_model::traffic::ProxyProtocolIn;
-use tidegate_tls::TicketKeys;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::access_log::{Record, Sheet};
-use crate::backends::{Backends, Budget};
 use crate::buffer::Buffers;
-use crate::census::{self, Place};
+use crate::census;
 use crate::datagram::{self, Batch, Hall};
-use crate::exchange::overload::Overload;
-use crate::exchange::recording::Tracing;
 use crate::handover::{Arrival, ListeningSocket, SessionSocket};
 use crate::http2;
 use crate::limits::Limits;
-use crate::listener::{BACKLOG, DoorSocket};
+use crate::listener::DoorSocket;
 use crate::metrics::Metrics;
-use crate::offenders::Offenders;
-use crate::own::OwnSockets;
 use crate::proxy::SocketKey;
-use crate::relay::{Guest, Stock};
+use crate::relay::Stock;
 use crate::resting::Resting;
-use crate::secret::session_key;
-use crate::shares::Shares;
 use crate::stage::Stages;
-use crate::table::{Kind, Table};
+use crate::table::Table;
 use crate::timer::{Clock, TICK};
 use crate::turns::{self, Turns};
 use crate::upstream::Pool;
-use crate::wire::{Handshakes, make_ready, system_tickets};
+use crate::wire::{Handshakes, make_ready};
+
+pub use door::Door;
+use door::{Closing, Served};
+pub use shared::Shared;
 
 /// Ticks between two looks at the upstream connections that are kept.
 const SWEEP_TICKS: u64 = 5;
 
-/// Connections accepted before those that are open have their turn: who opens more than can be served delays nobody else
-/// for longer.
-const ACCEPTS_AT_ONCE: u32 = 4;
-
 /// Tasks whose deadline has come and that are woken before others have their turn: each may end a connection to a client and
 /// another to an endpoint.
 const WOKEN_AT_ONCE: usize = 4;
-
-/// How long accepting pauses when the process is out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Between two lines of the log that say so, for each socket.
-const ACCEPT_TOLD_EACH: Duration = Duration::from_secs(10);
 
 /// What the control thread asks of a worker.
 pub enum Order {
@@ -85,154 +70,6 @@ pub struct DoorOrder {
     pub table: Arc<Table>,
     /// Its sockets, if the door is not open yet; of those inherited there may be several, or none.
     pub sockets: Vec<Arrival>,
-}
-
-/// What all workers share: limits of the process, and counters.
-pub struct Shared {
-    pub limits: Limits,
-    pub metrics: Metrics,
-    /// Client connections open.
-    pub connections: AtomicUsize,
-    /// What each address has of them.
-    pub shares: Shares,
-    /// Connections that a worker wanted closed, and had none itself that rests.
-    pub wanted: AtomicUsize,
-    /// UDP sessions open.
-    pub sessions: AtomicUsize,
-    /// What each address has of them.
-    pub session_shares: Shares,
-    /// Where this process listens: no endpoint is.
-    pub own: OwnSockets,
-    /// What is known of backends.
-    pub backends: Arc<Backends>,
-    /// What TLS sessions are sealed with.
-    pub tickets: TicketKeys,
-    /// How short memory is.
-    pub overload: Overload,
-    /// Whose traces are recorded; nothing: nobody's.
-    pub tracing: Option<Tracing>,
-    /// Client addresses that are kept out for a while.
-    pub offenders: Offenders,
-}
-
-impl Shared {
-    /// Nothing is open yet. Gateways with one secret resume each other's TLS sessions and know each other's persistent
-    /// sessions; empty: this process alone.
-    pub fn new(limits: Limits, metrics: Metrics, shared_secret: &[u8]) -> Shared {
-        let (connections, sessions, wanted, shares, session_shares) = Default::default();
-        let tickets = system_tickets(Some(shared_secret));
-        let budget = Budget::new(limits.upstream_connections);
-        let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret), budget);
-        let overload = Overload::new(&limits, metrics.overload_steps.clone());
-        let offenders = Offenders::new(limits.cuts_per_client);
-        let (backends, tracing) = (Arc::new(backends), None);
-        Shared {
-            limits,
-            metrics,
-            connections,
-            shares,
-            wanted,
-            sessions,
-            session_shares,
-            own: OwnSockets::default(),
-            backends,
-            tickets,
-            overload,
-            tracing,
-            offenders,
-        }
-    }
-}
-
-/// What a worker has of an address: its listening sockets, mostly one, and what they serve.
-pub struct Door {
-    /// Names it among the worker's doors, also of those closed.
-    pub id: u64,
-    pub key: SocketKey,
-    pub address: SocketAddr,
-    #[expect(
-        clippy::redundant_allocation,
-        reason = "the inner count is shared by all workers, the outer is ours"
-    )]
-    table: RefCell<Rc<Arc<Table>>>,
-    closing: Cell<Closing>,
-    closed: Notify,
-    sockets: RefCell<Vec<(u64, Served)>>,
-}
-
-/// How far a door is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    /// It is open.
-    No,
-    /// It is open, and whoever comes or is here goes with the next answer.
-    Leaving,
-    /// Another process has its sockets: who is here may take the time.
-    Retired,
-    /// It is closed: who is idle is to go.
-    Closed,
-}
-
-/// A listening socket at work.
-enum Served {
-    Tcp(Rc<TcpListener>),
-    Udp(Rc<Hall>),
-}
-
-impl Served {
-    fn duplicate(&self) -> io::Result<OwnedFd> {
-        match self {
-            Served::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
-            Served::Udp(hall) => hall.duplicate(),
-        }
-    }
-}
-
-impl Door {
-    /// What it serves now. Held by a request until its end; no count shared between threads moves.
-    #[expect(clippy::redundant_allocation, reason = "see the field")]
-    pub fn table(&self) -> Rc<Arc<Table>> {
-        self.table.borrow().clone()
-    }
-
-    /// Waits until the door is to close.
-    pub async fn closed(&self) {
-        let told = self.closed.notified();
-        if matches!(self.closing.get(), Closing::No | Closing::Leaving) {
-            told.await;
-        }
-    }
-
-    /// Whether connections are to end with the request at hand.
-    pub fn is_closing(&self) -> bool {
-        self.closing.get() != Closing::No
-    }
-
-    /// Whether connections that wait for a request are to wait no longer.
-    pub fn is_closed(&self) -> bool {
-        matches!(self.closing.get(), Closing::Closed | Closing::Leaving)
-    }
-
-    /// Whether another process has its sockets, and goes on with its sessions.
-    pub fn is_retired(&self) -> bool {
-        self.closing.get() == Closing::Retired
-    }
-
-    fn close(&self, how: Closing) {
-        self.closing.set(how);
-        // The tasks have them still, and close them when they have ended.
-        self.sockets.borrow_mut().clear();
-        self.closed.notify_waiters();
-    }
-
-    /// The sessions of its UDP sockets.
-    fn halls(&self) -> Vec<Rc<Hall>> {
-        let hall = |(_, served): &(u64, Served)| match served {
-            Served::Udp(hall) => Some(hall.clone()),
-            Served::Tcp(_) => None,
-        };
-        self.sockets.borrow().iter().filter_map(hall).collect()
-    }
 }
 
 /// What the connections of one thread share.
@@ -476,16 +313,7 @@ impl Worker {
 
     fn open(self: &Rc<Self>, key: SocketKey, table: Arc<Table>, sockets: Vec<Arrival>) -> Rc<Door> {
         let id = self.next_door.replace(self.next_door.get() + 1);
-        let table = RefCell::new(Rc::new(table));
-        let door = Rc::new(Door {
-            id,
-            key,
-            address: key.address,
-            table,
-            closing: Cell::new(Closing::No),
-            closed: Notify::new(),
-            sockets: RefCell::default(),
-        });
+        let door = Rc::new(Door::new(id, key, table));
         for Arrival { number, socket, sessions } in sockets {
             match self.serve_socket(&door, number, socket, sessions) {
                 Ok(served) => door.sockets.borrow_mut().push((number, served)),
@@ -505,7 +333,7 @@ impl Worker {
         Ok(match socket {
             DoorSocket::Tcp(socket) => {
                 let listener = Rc::new(TcpListener::from_std(socket)?);
-                drop(spawn_local(accept(self.clone(), door.clone(), listener.clone())));
+                drop(spawn_local(accept::accept(self.clone(), door.clone(), listener.clone())));
                 Served::Tcp(listener)
             }
             DoorSocket::Udp(socket) => {
@@ -515,99 +343,5 @@ impl Worker {
                 Served::Udp(hall)
             }
         })
-    }
-
-    /// A connection's task. A panic in it ends this connection only: the runtime catches it.
-    fn admit(self: &Rc<Self>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
-        let table = door.table();
-        let limits = &table.entrance.client.limits;
-        let (resting, now) = (&self.resting, self.clock.now());
-        let Some(mut place) = Place::take(&self.shared, &table.census, limits, resting, now) else { return };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        if table.entrance.client.proxy_protocol == ProxyProtocolIn::Off
-            && !place.name(peer.ip(), &table.entrance.client, resting)
-        {
-            return;
-        }
-        let guest =
-            Guest { worker: self.clone(), door: door.clone(), stream, peer, client: peer, asked: None };
-        // A future of its own for each kind: who waits is not to pay for the size of the others.
-        match table.kind {
-            _ if table.entrance.client.proxy_protocol != ProxyProtocolIn::Off => {
-                drop(spawn_local(guest.introduce(table, place)));
-            }
-            Kind::Http => guest.into_http(&place).settle(place),
-            _ => drop(spawn_local(guest.serve(table, place))),
-        }
-    }
-}
-
-/// Accepts until the door closes, then takes in who is waiting already.
-async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpListener>) {
-    let mut told = None;
-    for count in 1_u32.. {
-        if count.is_multiple_of(ACCEPTS_AT_ONCE) {
-            worker.turns.next_arrival().await;
-        }
-        let accepted = tokio::select! {
-            biased;
-            () = door.closed() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => worker.admit(&door, stream, peer),
-            Err(error) if is_about_one(&error) => {}
-            Err(error) => {
-                if told.is_none_or(|told: Instant| told.elapsed() >= ACCEPT_TOLD_EACH) {
-                    told = Some(Instant::now());
-                    tracing::warn!(socket = %door.key, %error, "cannot accept connections");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    // Closing the socket would reset those in its queue; also one that was handed over may be wanted no longer.
-    for _ in 0..BACKLOG {
-        let Ok((stream, peer)) = SockRef::from(&*listener).accept() else { break };
-        if let Some(peer) = peer.as_socket()
-            && stream.set_nonblocking(true).is_ok()
-            && let Ok(stream) = TcpStream::from_std(stream.into())
-        {
-            worker.admit(&door, stream, peer);
-        }
-    }
-}
-
-/// Errors of the connection that was about to be accepted, not of accepting.
-fn is_about_one(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::Ordering;
-
-    use tidegate_model::traffic::ClientLimits;
-
-    use super::*;
-
-    /// A panic in one connection's task ends that task, gives its place back, and leaves the worker running.
-    #[test]
-    fn a_panic_ends_one_connection() {
-        let shared = Arc::new(Shared::new(Limits::default(), Metrics::default(), &[]));
-        let builder = &mut tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.build_local(tokio::runtime::LocalOptions::default()).unwrap();
-        let after = runtime.block_on(async {
-            let place =
-                Place::take(&shared, &Arc::default(), &ClientLimits::default(), &Resting::default(), 0);
-            let broken = spawn_local(async move {
-                let _place = place;
-                panic!("as a bug would");
-            });
-            assert!(broken.await.is_err());
-            spawn_local(async { "served" }).await
-        });
-        assert_eq!((after.unwrap(), shared.connections.load(Ordering::Relaxed)), ("served", 0));
     }
 }
