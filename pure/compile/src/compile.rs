@@ -45,7 +45,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
     let mut verdicts = Verdicts::new(snapshot);
     let gateways = Gateways::new(snapshot, machine, &mut verdicts);
     let pools = Pools::new(snapshot, &mut verdicts);
-    let (mut traffic, vips, standing) = traffic(snapshot, &pools, previous, &mut verdicts);
+    let (mut traffic, vips, standing) = traffic(snapshot, &gateways, &pools, previous, &mut verdicts);
     traffic.home = gateways.home();
 
     let wanted = egress::wanted_addresses(snapshot);
@@ -78,6 +78,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
 
 fn traffic(
     snapshot: &Snapshot,
+    machines: &Gateways,
     pools: &Pools<'_>,
     previous: &Model,
     verdicts: &mut Verdicts,
@@ -86,7 +87,9 @@ fn traffic(
     let classes = Classes::new(snapshot, verdicts);
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
     let sets = listener_set::join(snapshot, &mut gateways, verdicts);
-    place::assign(&mut gateways, pools, &reserved(snapshot), verdicts);
+    // Several machines must agree on an address, and none knows what another remembers: only one that is alone goes by that.
+    let remembered = machines.alone().then_some(&previous.addresses.given);
+    place::assign(&mut gateways, pools, &reserved(snapshot), remembered, verdicts);
     certificate::serve(&mut gateways, snapshot, &previous.traffic.entrances, verdicts);
     client_policy::apply(&mut gateways, snapshot, verdicts);
     let doors = entrance::open(&mut gateways, verdicts);

@@ -1,6 +1,7 @@
 //! Which Gateways are ours (by class), and what of their `spec` beside listeners and addresses is understood.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::Certificate;
@@ -20,6 +21,8 @@ pub(crate) struct OurGateway<'a> {
     pub listeners: Vec<Listener<'a>>,
     /// Where it listens.
     pub places: Vec<Place>,
+    /// The address that a pool gave to it.
+    pub given: Option<Ipv4Addr>,
     /// What it shows to backends.
     pub certificate: Option<Arc<Certificate>>,
 }
@@ -98,7 +101,13 @@ pub(crate) fn ours<'a>(
                 if note_unserved(resource, verdicts) == Served::Nothing {
                     listeners.iter_mut().for_each(|listener| listener.sound = false);
                 }
-                gateways.push(OurGateway { resource, listeners, places: Vec::new(), certificate: None });
+                gateways.push(OurGateway {
+                    resource,
+                    listeners,
+                    places: Vec::new(),
+                    given: None,
+                    certificate: None,
+                });
             }
             Ownership::Foreign => classes.note_foreign(resource, verdicts),
         }

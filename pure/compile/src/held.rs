@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use tidegate_model::address::{HeldAddress, Protocol, Use};
 use tidegate_model::egress::{Egress, Identity};
 use tidegate_model::{Addresses, Machine};
-use tidegate_objects::{Kind, ObjectRef};
+use tidegate_objects::{Key, Kind, ObjectRef};
 
 use crate::bgp::Spoken;
 use crate::entrance::Doors;
@@ -15,7 +15,11 @@ use crate::verdicts::{Verdicts, object};
 use crate::vrrp::Moved;
 
 /// Addresses that Gateways listen on, unspecified ones excluded.
-pub(crate) struct Vips(BTreeMap<IpAddr, Vip>);
+pub(crate) struct Vips {
+    served: BTreeMap<IpAddr, Vip>,
+    /// What pools gave, served or not.
+    given: BTreeMap<Key, Ipv4Addr>,
+}
 
 struct Vip {
     owners: BTreeSet<ObjectRef>,
@@ -35,18 +39,20 @@ impl Vips {
                 vip.owners.insert(object(Kind::Gateway, gateway.resource.key()));
             }
         }
-        Vips(vips)
+        let given =
+            gateways.iter().filter_map(|gateway| Some((gateway.resource.key().clone(), gateway.given?)));
+        Vips { served: vips, given: given.collect() }
     }
 
     pub fn v4(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        self.0.keys().filter_map(|address| match address {
+        self.served.keys().filter_map(|address| match address {
             IpAddr::V4(address) => Some(*address),
             IpAddr::V6(_) => None,
         })
     }
 
     pub fn contains(&self, address: Ipv4Addr) -> bool {
-        self.0.contains_key(&IpAddr::V4(address))
+        self.served.contains_key(&IpAddr::V4(address))
     }
 }
 
@@ -59,9 +65,13 @@ pub(crate) fn compile(
     machine: &Machine,
     verdicts: &mut Verdicts,
 ) -> Addresses {
-    let mut held =
-        Held { moved, spoken, offline: machine.interfaces.is_none(), addresses: Addresses::default() };
-    for (address, vip) in &vips.0 {
+    let mut held = Held {
+        moved,
+        spoken,
+        offline: machine.interfaces.is_none(),
+        addresses: Addresses { held: BTreeMap::new(), given: vips.given.clone() },
+    };
+    for (address, vip) in &vips.served {
         let IpAddr::V4(address) = address else { continue };
         if !held.has_mover(*address) && vip.from_pool {
             note_unannounced(*address, vip, verdicts);

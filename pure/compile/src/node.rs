@@ -115,6 +115,11 @@ impl Gateways {
         self.all.iter().find(|node| node.owns(address))
     }
 
+    /// Whether no object speaks of gateways, so that this machine is the only one.
+    pub fn alone(&self) -> bool {
+        self.all.iter().any(|node| node.anonymous)
+    }
+
     pub fn names(&self) -> String {
         list(self.all.iter().map(|node| &node.name))
     }

@@ -33,11 +33,13 @@ enum Wish {
     Everywhere,
 }
 
-/// Gives every Gateway its places. `reserved` are addresses that other objects name, which no pool gives out.
+/// Gives every Gateway its places. `reserved` are addresses that other objects name, which no pool gives out;
+/// `remembered` is what pools gave before, unless other machines could remember otherwise.
 pub(crate) fn assign(
     gateways: &mut [OurGateway<'_>],
     pools: &Pools<'_>,
     reserved: &BTreeSet<Ipv4Addr>,
+    remembered: Option<&BTreeMap<Key, Ipv4Addr>>,
     verdicts: &mut Verdicts,
 ) {
     let wishes: Vec<Wish> = gateways.iter().map(|gateway| wish(gateway, pools, verdicts)).collect();
@@ -54,7 +56,12 @@ pub(crate) fn assign(
         })
         .collect();
     let ipam: Vec<_> = pools.iter().map(|pool| pool.ipam.clone()).collect();
-    let given = allocate(&ipam, &requests, &taken, &BTreeMap::new());
+    let previous = gateways.iter().filter_map(|gateway| {
+        let key = gateway.resource.key();
+        let before = listened_on(gateway, pools).or_else(|| remembered?.get(key).copied())?;
+        Some((Name(key.clone()), before))
+    });
+    let given = allocate(&ipam, &requests, &taken, &previous.collect());
     for (gateway, wish) in gateways.iter_mut().zip(wishes) {
         gateway.places = match wish {
             Wish::Everywhere => vec![Place { address: Ipv4Addr::UNSPECIFIED.into(), from_pool: false }],
@@ -63,6 +70,7 @@ pub(crate) fn assign(
             }
             Wish::Pool(_) => {
                 let assigned = given.get(&Name(gateway.resource.key().clone()));
+                gateway.given = assigned.and_then(|found| Some(found.as_ref().ok()?.address));
                 assigned.map_or(Vec::new(), |assigned| pool_place(gateway, assigned, pools, verdicts))
             }
         };
@@ -78,6 +86,15 @@ impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The address of a pool that its status names.
+fn listened_on(gateway: &OurGateway<'_>, pools: &Pools<'_>) -> Option<Ipv4Addr> {
+    let v4 = gateway.resource.spec.listened_on.iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    v4.into_iter().find(|address| pools.holding(*address).is_some())
 }
 
 fn exact_v4(wish: &Wish) -> Vec<Ipv4Addr> {

@@ -398,3 +398,79 @@ fn elections_never_share_a_name() {
         assert!(compiled.model.speaker.groups.contains_key(name), "{name}");
     }
 }
+
+/// A Gateway without an address of its own, as old as its number.
+fn pooled_gateway(number: u32, status: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g{number}, namespace: ns, \
+         creationTimestamp: \"2026-01-01T00:00:{number:02}Z\"}}\nspec: {{gatewayClassName: tidegate, listeners: [{{name: http, \
+         port: 80, protocol: HTTP}}]}}\n{status}"
+    )
+}
+
+/// A pool that is almost full of the Gateways with these numbers, so that most do not get the address they would have alone.
+fn pooled(numbers: impl IntoIterator<Item = u32>) -> String {
+    let pool = "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: p, namespace: m}\nspec: {addresses: \
+                [192.0.2.1-192.0.2.10]}\n";
+    numbers.into_iter().fold(pool.to_owned(), |text, number| text + &pooled_gateway(number, ""))
+}
+
+fn given(compiled: &Compiled) -> BTreeMap<String, String> {
+    let given = compiled.model.addresses.given.iter();
+    given.map(|(key, address)| (key.name.to_string(), address.to_string())).collect()
+}
+
+/// What a pool gave stays where it is when another Gateway goes, and when an older one comes.
+#[test]
+fn an_address_of_a_pool_stays() {
+    let first = compiled(&snapshot(&pooled(2..10)), &machine(""));
+    let before = given(&first);
+    assert_eq!(before.len(), 8);
+    for gone in 2..10 {
+        let left = (1..10).filter(|number| *number != gone);
+        let mut after = given(&compile(&snapshot(&pooled(left)), &machine(""), &first.model));
+        assert!(after.remove("g1").is_some(), "the older one that came has an address");
+        let mut expected = before.clone();
+        expected.remove(&format!("g{gone}"));
+        assert_eq!(after, expected, "without g{gone}");
+    }
+}
+
+/// Machines that are several go by what is written, never by what one of them remembers.
+#[test]
+fn gateways_of_a_set_remember_no_address() {
+    let node = "---\napiVersion: tidegate.dev/v1alpha1\nkind: GatewayNode\nmetadata: {name: gw1}\nspec: {addresses: [198.51.100.1]}\n";
+    let before = compiled(&snapshot(&(pooled(2..10) + node)), &machine("# machine gw1"));
+    for gone in 2..10 {
+        let left = snapshot(&(pooled((2..10).filter(|number| *number != gone)) + node));
+        assert_eq!(
+            given(&compile(&left, &machine("# machine gw1"), &before.model)),
+            given(&compiled(&left, &machine("# machine gw1"))),
+            "without g{gone}"
+        );
+    }
+}
+
+/// The address in a Gateway's status is given again after a restart, to the elder where two name it, and never one that no
+/// pool may give.
+#[test]
+fn an_address_in_a_status_is_given_again() {
+    let status = |address: &str| format!("status: {{addresses: [{{type: IPAddress, value: {address}}}]}}\n");
+    let text = pooled([])
+        + &pooled_gateway(1, "")
+        + &pooled_gateway(2, &status("192.0.2.9"))
+        + &pooled_gateway(3, &status("192.0.2.9"))
+        + &pooled_gateway(4, &status("198.51.100.7"))
+        + &pooled_gateway(
+            5,
+            "status: {addresses: [{type: Hostname, value: a.example}, {value: 192.0.2.4}]}\n",
+        );
+    let given = given(&compiled(&snapshot(&text), &machine("")));
+    assert_eq!(given["g2"], "192.0.2.9");
+    assert_eq!(given["g5"], "192.0.2.4");
+    let others = [&given["g1"], &given["g3"], &given["g4"]];
+    assert!(
+        others.iter().all(|address| address.starts_with("192.0.2.") && *address != "192.0.2.9"),
+        "{given:?}"
+    );
+}

@@ -16,6 +16,9 @@ use crate::{Document, Lines, Outcome, core, metadata, secret};
 /// Fields that every object may have beside its own; `status` is what others report and is never looked at for mistakes.
 const COMMON: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
+/// How many addresses a Gateway's status may list (Gateway API).
+const STATUS_ADDRESSES_MAX: usize = 16;
+
 /// Decodes one object of a text.
 pub(crate) fn decode(source: &str, raw: Raw) -> Document {
     let Raw { lines, value, list } = raw;
@@ -118,7 +121,7 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
         Kind::Secret => secret::secret(meta, &value),
         Kind::ConfigMap => secret::config_map(meta, &value),
         Kind::GatewayClass => with_spec::<gateway::GatewayClass>(kind, meta, &value, unknown),
-        Kind::Gateway => with_spec::<gateway::Gateway>(kind, meta, &value, unknown),
+        Kind::Gateway => a_gateway(meta, &value, unknown),
         Kind::HTTPRoute => with_spec::<route::HttpRoute>(kind, meta, &value, unknown),
         Kind::ListenerSet => with_spec::<gateway::ListenerSet>(kind, meta, &value, unknown),
         Kind::GRPCRoute => with_spec::<route::GrpcRoute>(kind, meta, &value, unknown),
@@ -164,14 +167,27 @@ where
     T: DeserializeOwned,
     Object: From<Resource<T>>,
 {
+    let spec = spec(kind, value, unknown)?;
+    Ok(Resource::<T> { metadata, spec }.into())
+}
+
+/// A Gateway: its spec, and the addresses in its status.
+fn a_gateway(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
+    let mut spec: gateway::Gateway = spec(Kind::Gateway, value, unknown)?;
+    let listed = value.pointer("/status/addresses").and_then(Value::as_array);
+    let texts = listed.into_iter().flatten().filter_map(|address| address.get("value")?.as_str());
+    spec.listened_on = texts.filter_map(|text| text.parse().ok()).take(STATUS_ADDRESSES_MAX).collect();
+    Ok(Resource { metadata, spec }.into())
+}
+
+fn spec<T: DeserializeOwned>(kind: Kind, value: &Value, unknown: &mut Vec<Fault>) -> Result<T, Fault> {
     let empty = Value::Object(Map::new());
     // MetalLB's BGPAdvertisement without a spec announces every pool, and is usual.
     let spec = match value.get("spec") {
         None if kind == Kind::BGPAdvertisement => &empty,
         _ => required_spec(kind, value)?,
     };
-    let spec = read::read(spec, &Path::default().key("spec"), unknown)?;
-    Ok(Resource::<T> { metadata, spec }.into())
+    read::read(spec, &Path::default().key("spec"), unknown)
 }
 
 fn required_spec(kind: Kind, value: &Value) -> Result<&Value, Fault> {

@@ -1,16 +1,20 @@
 //! Which addresses are ours to hold, what for, and what moves them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
-use tidegate_objects::ObjectRef;
+use tidegate_objects::{Key, ObjectRef};
 
 /// Every address that this gateway may come to hold, or serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Addresses {
     /// By address.
     pub held: BTreeMap<IpAddr, HeldAddress>,
+    /// What pools gave to Gateways that name no address, refused ones included: the memory of the next compile, where
+    /// this machine is the only gateway.
+    #[serde(skip)]
+    pub given: BTreeMap<Key, Ipv4Addr>,
 }
 
 /// An address, what it is for, and what moves it.

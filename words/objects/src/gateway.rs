@@ -1,6 +1,7 @@
 //! Gateway API v1.6, standard and experimental channel: GatewayClass, Gateway, ListenerSet, ReferenceGrant.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,10 @@ pub struct Gateway {
     /// Whether routes without a parent attach here (experimental channel).
     #[serde(default)]
     pub default_scope: Option<DefaultScope>,
+    /// `status.addresses`, IP addresses alone: where it listened when its status was last written. A pool that may still give
+    /// one of them gives it again, so every gateway that reads the status agrees, and so does the same one after a restart.
+    #[serde(skip)]
+    pub listened_on: Vec<IpAddr>,
 }
 
 /// What every object made for a Gateway carries.
