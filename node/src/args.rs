@@ -44,6 +44,9 @@ pub struct Run {
     /// A directory of Kubernetes YAML or JSON; may be given several times.
     #[arg(long, value_name = "DIR")]
     pub manifests: Vec<PathBuf>,
+    /// A kubeconfig: the objects of its cluster; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Vec<PathBuf>,
     /// The GatewayNode or Node that this process is [default: the host name].
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,

@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod run;
 mod settings;
+mod sources;
 mod status;
 mod table;
 

@@ -20,8 +20,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::registry::Registry;
 use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
-use tidegate_decode::SourceState;
-use tidegate_files::FileSource;
 use tidegate_handover::Manager;
 use tidegate_kernel::{Applied, Keeper};
 use tidegate_model::{Machine, Model, Verdict};
@@ -46,6 +44,7 @@ use crate::memory::Leftovers;
 use crate::run::parting::Parting;
 use crate::run::succession::{Before, Closed, Event, Succession, secret_of};
 use crate::settings::Settings;
+use crate::sources::Sources;
 
 /// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
 /// answered.
@@ -78,7 +77,7 @@ pub fn run(admin: Option<SocketAddr>, arguments: &args::Run) -> Result<()> {
 
 /// Everything that runs, and what each said last.
 struct Daemon {
-    sources: Vec<watch::Receiver<Arc<SourceState>>>,
+    sources: Sources,
     machine: MachineWatch,
     intent: Intent,
     board: Board,
@@ -196,12 +195,8 @@ impl Daemon {
             socket: handover::socket(&settings.state_dir),
             _locks: (lock, kernel_lock),
         };
-        let sources = settings
-            .sources
-            .into_iter()
-            .map(|(name, directory)| FileSource::open(&name, directory).watch().0);
         Ok(Daemon {
-            sources: sources.collect(),
+            sources: Sources::follow(settings.sources),
             machine: MachineWatch::start(settings.node).await,
             intent: Intent::default(),
             board,
@@ -241,7 +236,7 @@ impl Daemon {
                 continue;
             }
             tokio::select! {
-                () = any_changed(&mut self.sources) => {}
+                () = self.sources.changed() => {}
                 () = self.machine.changed() => {}
                 Ok(()) = self.learned.changed() => {}
                 Ok(()) = self.proxied.changed() => {}
@@ -267,8 +262,7 @@ impl Daemon {
 
     /// One round: whatever changed is decided, and handed to whom it concerns.
     async fn decide(&mut self) {
-        let states: Vec<Arc<SourceState>> =
-            self.sources.iter_mut().map(|source| source.borrow_and_update().clone()).collect();
+        let states = self.sources.states();
         let machine = self.machine.machine().clone();
         // Before every source was read once, nothing is known to be absent.
         let known = states.iter().all(|state| state.status.synced) || self.generations.is_some();
@@ -491,16 +485,6 @@ fn die_of_panics() {
 fn is_worker(thread: &str) -> bool {
     let number = thread.strip_prefix("proxy-").unwrap_or_default();
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Waits until one of the sources says something new. One whose task has ended says nothing any more.
-async fn any_changed(sources: &mut [watch::Receiver<Arc<SourceState>>]) {
-    let live = sources.iter_mut().filter(|source| source.has_changed().is_ok());
-    let changes: Vec<_> = live.map(|source| Box::pin(source.changed())).collect();
-    if changes.is_empty() {
-        return std::future::pending().await;
-    }
-    futures_util::future::select_all(changes).await.0.unwrap_or_default();
 }
 
 #[cfg(test)]

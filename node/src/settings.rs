@@ -1,8 +1,8 @@
 //! The bootstrap file and the flags of `run`, settled: one value for each setting, checked once, here.
 
 mod peers;
+mod sources;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 use tidegate_spans::Endpoint;
 
 use self::peers::{Peers, Secret};
+pub use self::sources::{Origin, Source};
 use crate::args;
 
 /// Where the daemon answers when nothing else is said.
@@ -36,8 +37,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Worker threads.
     pub workers: usize,
-    /// Directories of manifests, by name of the source.
-    pub sources: Vec<(String, PathBuf)>,
+    /// Where objects are read from.
+    pub sources: Vec<Source>,
     /// Where the access log goes.
     pub access_log: AccessLog,
     /// Who is sent spans.
@@ -190,7 +191,7 @@ struct Bootstrap {
     admin: Admin,
     state_dir: Option<PathBuf>,
     workers: usize,
-    sources: Vec<Source>,
+    sources: Vec<sources::Written>,
     access_log: AccessLog,
     peers: Peers,
     tracing: Tracing,
@@ -222,15 +223,6 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Source {
-    name: String,
-    #[serde(default)]
-    manifests: Option<PathBuf>,
-    #[serde(default)]
-    kubernetes: Option<Value>,
-}
-
 impl Settings {
     /// Settles flags over the bootstrap file over defaults. `warn` is told of what has no effect.
     pub fn settle(
@@ -245,12 +237,8 @@ impl Settings {
         // Only a file that was written can be refused, so there is a name whenever it is asked for.
         let name = || run.config.as_deref().unwrap_or(Path::new("")).display().to_string();
         file.refuse_unserved(warn).with_context(name)?;
-        let mut sources = file.sources().with_context(name)?;
-        for (at, directory) in run.manifests.iter().enumerate() {
-            let name = if at == 0 { "manifests".to_owned() } else { format!("manifests-{}", at + 1) };
-            sources.push((name, directory.clone()));
-        }
-        check_sources(&sources)?;
+        let sources = sources::settle(&file.sources, run).with_context(name)?;
+        sources::check(&sources)?;
         let node = run.node.clone().or(file.node);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {
@@ -268,19 +256,6 @@ impl Settings {
 }
 
 impl Bootstrap {
-    fn sources(&self) -> Result<Vec<(String, PathBuf)>> {
-        self.sources
-            .iter()
-            .map(|source| match (&source.manifests, &source.kubernetes) {
-                (Some(directory), None) => Ok((source.name.clone(), directory.clone())),
-                (None, Some(_)) => {
-                    bail!("source {}: this version reads directories only; use manifests", source.name)
-                }
-                _ => bail!("source {}: give either manifests or kubernetes", source.name),
-            })
-            .collect()
-    }
-
     /// Security settings that would not be honoured stop the start; others are warned of.
     fn refuse_unserved(&self, warn: &mut dyn FnMut(String)) -> Result<()> {
         let admin = &self.admin;
@@ -357,24 +332,6 @@ fn read(path: &Path, warn: &mut dyn FnMut(String)) -> Result<Bootstrap> {
         }
         Err(problem) => bail!(place(&problem)),
     }
-}
-
-fn check_sources(sources: &[(String, PathBuf)]) -> Result<()> {
-    if sources.is_empty() {
-        bail!("there is nothing to read: give --manifests DIR, or sources in the file of --config");
-    }
-    let mut names = BTreeSet::new();
-    for (name, directory) in sources {
-        if !names.insert(name) {
-            bail!("two sources are named {name}; names must be unique");
-        }
-        let shown = directory.display();
-        let metadata = std::fs::metadata(directory);
-        if !metadata.with_context(|| format!("source {name}: cannot read {shown}"))?.is_dir() {
-            bail!("source {name}: {shown} is not a directory");
-        }
-    }
-    Ok(())
 }
 
 fn host_name() -> Result<String> {

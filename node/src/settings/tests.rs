@@ -70,10 +70,11 @@ fn flags_over_file_over_defaults() {
     assert_eq!(written.state_dir, Path::new("/s"));
     run.node = Some("gw2".into());
     run.manifests = vec![folder.path().into(), folder.path().into()];
+    run.kubeconfig = vec!["/blue".into()];
     let typed = settle(Some(([127, 0, 0, 1], 2).into()), &run);
     assert_eq!((typed.node.as_str(), typed.admin.port(), typed.workers), ("gw2", 2, 3));
-    let names: Vec<&str> = typed.sources.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["local", "manifests", "manifests-2"]);
+    let names: Vec<&str> = typed.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["local", "manifests", "manifests-2", "kubernetes"]);
 }
 
 /// A value that cannot be is named with file, line and field.
@@ -115,7 +116,10 @@ fn unserved_settings() {
             "c.yaml: accessLog.format: `%{hots}`: there is no field `hots`;",
         ),
         ("workers: 1025\n", "c.yaml: workers: 1025 is more than 1024"),
-        ("sources: [{name: x, kubernetes: {}}]\n", "c.yaml: source x: this version reads directories only"),
+        (
+            "sources: [{name: x, kubernetes: {endpointMode: NodePort}}]\n",
+            "c.yaml: source x: endpointMode: NodePort is not served by this version",
+        ),
         ("sources: [{name: x}]\n", "c.yaml: source x: give either manifests or kubernetes"),
         ("sources: [{name: x, manifests: HERE/b, kubernetes: {}}]\n", "c.yaml: source x: give either"),
     ] {
@@ -193,4 +197,16 @@ fn access_log_outputs() {
         assert!(refusal.starts_with("c.yaml:1: accessLog.output: ") && refusal.contains(meant), "{refusal}");
     }
     assert_eq!(output("off").fields, ["host", "time"]);
+}
+
+/// A cluster is named by its kubeconfig, and without one it is that of the pod; a kubeconfig need not be there yet.
+#[test]
+fn clusters() {
+    let text = "sources:\n- {name: blue, kubernetes: {kubeconfig: /none, endpointMode: Pod}}\n- {name: here, kubernetes: {}}\n";
+    let (settings, warnings) = settle(text, &[]);
+    let origins: Vec<Origin> = settings.unwrap().sources.into_iter().map(|source| source.origin).collect();
+    assert_eq!(origins, [Origin::Kubernetes(Some("/none".into())), Origin::Kubernetes(None)]);
+    assert_eq!(warnings, Vec::<String>::new());
+    let slip = refusal("sources:\n- name: blue\n  kubernetes: {endpointMode: Nodeport}\n");
+    assert!(slip.contains("did you mean `NodePort`?"), "{slip}");
 }

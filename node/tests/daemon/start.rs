@@ -13,7 +13,7 @@ fn no_source() {
     let answer = Place::new().refused(&["--config", "tidegate.yaml"]);
     answer
         .exits(2)
-        .complains("there is nothing to read: give --manifests DIR, or sources in the file of --config");
+        .complains("there is nothing to read: give --manifests DIR, --kubeconfig FILE, or sources in the file of --config");
 }
 
 /// A directory that is missing, or is none, is named.
@@ -109,8 +109,8 @@ fn mistakes_in_settings() {
             "tidegate.yaml:3: sources[0].name: `name` is missing; it is required",
         ),
         (
-            "sources: [{name: blue, kubernetes: {}}]\n",
-            "tidegate.yaml: source blue: this version reads directories only; use manifests",
+            "sources: [{name: blue, kubernetes: {endpointMode: NodePort}}]\n",
+            "tidegate.yaml: source blue: endpointMode: NodePort is not served by this version; leave it out, which is Pod",
         ),
     ] {
         place.settings(more);

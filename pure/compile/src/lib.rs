@@ -43,6 +43,7 @@ mod place;
 mod policy_target;
 mod pool;
 pub mod readiness;
+mod referenced;
 mod report;
 mod route_advertisement;
 mod rule;
@@ -55,3 +56,4 @@ mod words;
 
 pub use compile::{Compiled, compile};
 pub use membership::{Membership, changed_services, membership};
+pub use referenced::{referenced, same_references};

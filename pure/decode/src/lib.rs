@@ -32,7 +32,8 @@ pub use settings::settings;
 pub use source::{Place, SourceState, bounded};
 pub use yaml::{BYTES_MAX, DOCUMENTS_MAX};
 
-use tidegate_objects::{Object, ObjectRef};
+use serde_json::Value;
+use tidegate_objects::{Kind, Object, ObjectRef, Role};
 
 /// One object of a text, decoded or not.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,4 +82,35 @@ pub enum Outcome {
 pub fn decode(source: &str, text: &str) -> Result<Vec<Document>, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Ok(yaml::read(text)?.into_iter().map(|raw| object::decode(source, raw)).collect())
+}
+
+/// Decodes an object that an API server gave when it was asked for this kind in this version. Items of its lists do not say
+/// what they are. There are no lines.
+///
+/// What Tidegate never reads is dropped first, so that nothing of it is kept: who manages which field, what `kubectl` wrote
+/// down, and all annotations of what comes by the hundred thousand. Fields of Kubernetes' own kinds that nothing knows give no
+/// warning: a newer server has them, and nobody wrote them.
+pub fn value(source: &str, kind: Kind, version: &str, value: Value) -> Document {
+    let group = kind.group();
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let value = slimmed(kind, yaml::without_nulls(value));
+    let list = Some((api_version, kind.name().to_owned()));
+    let raw = yaml::Raw { lines: Lines::default(), value: Ok(value), list };
+    let mut document = object::decode(source, raw);
+    if group.is_empty() || !kind.states_intent() {
+        document.warnings.clear();
+    }
+    document
+}
+
+fn slimmed(kind: Kind, mut value: Value) -> Value {
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        if kind.role() == Role::Membership {
+            metadata.remove("annotations");
+        } else if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(secret::LAST_APPLIED);
+        }
+    }
+    value
 }

@@ -13,7 +13,7 @@ use crate::problem::Fault;
 use crate::read;
 
 /// What `kubectl apply` writes down of an object, the values of a Secret included.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The fields that a kind has at the top, beside those of every object.
 pub(crate) fn top_level(kind: Kind) -> &'static [&'static str] {

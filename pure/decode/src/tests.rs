@@ -341,3 +341,44 @@ proptest! {
         }
     }
 }
+
+/// A value from an API server reads as the text of a file does, in the same words; what a list leaves out and what nobody
+/// reads makes no difference, nor does a field of a newer Kubernetes.
+#[test]
+fn values_of_an_api_server() {
+    let text = r#"{"metadata": {"name": "web", "namespace": "shop", "annotations": {"a": "b"}},
+                   "spec": {"ports": [{"port": 80}], "selector": null, "clusterIPs": ["10.0.0.1"]}}"#;
+    let file = text.replacen('{', r#"{"apiVersion": "v1", "kind": "Service", "#, 1);
+    let mut value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    value["metadata"]["managedFields"] = serde_json::json!([{"manager": "x"}]);
+    value["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}".into();
+    value["spec"]["fieldOfTomorrow"] = 1.into();
+    let read = |value: serde_json::Value| crate::value("files", Kind::Service, "v1", value);
+    let document = read(value.clone());
+    assert_eq!(document.warnings, []);
+    match document.outcome {
+        Outcome::Object { object: found, .. } => assert_eq!(found, object(&file)),
+        other => panic!("{other:?}"),
+    }
+    value["spec"]["ports"][0]["port"] = "http".into();
+    let file = file.replace("\"port\": 80", "\"port\": \"http\"");
+    let told = |outcome| match outcome {
+        Outcome::Refused { problem, .. } => (problem.object, problem.field, problem.message),
+        other => panic!("{other:?}"),
+    };
+    let of_file = decode("files", &file).expect("YAML").remove(0).outcome;
+    assert_eq!(told(read(value).outcome), told(of_file));
+}
+
+/// Of what comes by the hundred thousand no annotation is kept, and no field of a newer server is told of.
+#[test]
+fn members_are_kept_small() {
+    let value = serde_json::json!({"metadata": {"name": "p", "namespace": "shop", "annotations": {"a": "b"}},
+        "spec": {"nodeName": "n1", "fieldOfTomorrow": 1}, "status": {"podIP": "10.0.0.1"}});
+    let document = crate::value("files", Kind::Pod, "v1", value);
+    assert_eq!(document.warnings, []);
+    match document.outcome {
+        Outcome::Object { object, .. } => assert!(object.metadata().annotations.is_empty()),
+        other => panic!("{other:?}"),
+    }
+}

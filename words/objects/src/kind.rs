@@ -124,6 +124,11 @@ macro_rules! kinds {
                 all.into_iter().flatten()
             }
 
+            /// The identities of all objects of a kind.
+            pub fn keys(&self, kind: Kind) -> Box<dyn Iterator<Item = &crate::Key> + '_> {
+                match kind { $(Kind::$kind => Box::new(self.$map.keys())),+ }
+            }
+
             /// How many objects there are.
             pub fn len(&self) -> usize {
                 0 $(+ self.$map.len())+

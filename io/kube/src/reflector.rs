@@ -1,0 +1,284 @@
+//! A reflector: one scope listed in pages, then watched; whatever ends that is told, and it goes on from where it was.
+//!
+//! ```text
+//!   list ──► Listed ──► watch from its version ──► Changed, Gone …
+//!    ▲ 410: too old           │ ended by the server, cut, or a new client: again from the last version
+//!    └────────────────────────┘
+//! ```
+//! It holds one object at a time (of a list, one page), and keeps none. It may be ended anywhere.
+
+use std::sync::Arc;
+
+use kube::Client;
+use serde::Deserialize;
+use serde_json::Value;
+use tidegate_decode::{Document, Outcome};
+use tidegate_objects::ObjectRef;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::body;
+use crate::keeper::News;
+use crate::patience::{Backoff, Pace, cut_short};
+use crate::scope::{Scope, Served};
+use crate::trouble::Trouble;
+
+/// How many objects a page of a list has.
+const PAGE: usize = 500;
+/// How many objects of one kind are read; more are an error, and what was there before stays.
+const OBJECTS_MAX: usize = 500_000;
+/// A kind that goes from so many objects to none in a list is looked at twice.
+const EMPTIED_MIN: usize = 10;
+
+/// What a reflector reads, and whom it tells.
+pub(crate) struct Reflector {
+    pub source: Arc<str>,
+    pub scope: Scope,
+    pub served: Served,
+    pub pace: Pace,
+    pub clients: watch::Receiver<Option<Client>>,
+    pub news: mpsc::Sender<News>,
+    /// How many objects are in force.
+    pub known: usize,
+}
+
+/// A page of a list, as far as it is looked at.
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    /// `null` where there is none.
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMetadata {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(rename = "continue", default)]
+    token: String,
+}
+
+/// A line of a watch.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    what: String,
+    object: Value,
+}
+
+/// The keeper has gone.
+struct Ended;
+
+/// Why a round ended early.
+enum Stop {
+    Trouble(Trouble),
+    Ended,
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Stop::Trouble(trouble)
+    }
+}
+
+impl From<Ended> for Stop {
+    fn from(_: Ended) -> Self {
+        Stop::Ended
+    }
+}
+
+impl Reflector {
+    /// Runs until the keeper, or the scout with its clients, is gone.
+    pub async fn reflect(mut self) {
+        let mut backoff = Backoff::new(self.pace);
+        let (mut version, mut page) = (None, PAGE);
+        loop {
+            let client = match self.clients.wait_for(Option::is_some).await {
+                Ok(client) => client.clone(),
+                Err(_) => return,
+            };
+            let Some(client) = client else { continue };
+            let mut other = self.clients.clone();
+            let began = Instant::now();
+            let round = self.round(&client, &mut version, page);
+            let ended = tokio::select! {
+                ended = round => ended,
+                // Whatever was read goes on from its version with the new client.
+                changed = other.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            };
+            let wait = match ended {
+                Ok(()) if began.elapsed() >= self.pace.retry_most.min(self.pace.watch / 2) => {
+                    backoff.reset();
+                    continue;
+                }
+                // Ended at once: as good as a failure, but nothing to tell.
+                Ok(()) => backoff.next(),
+                Err(Stop::Ended) => return,
+                Err(Stop::Trouble(Trouble::Gone)) => {
+                    version = None;
+                    backoff.next()
+                }
+                Err(Stop::Trouble(Trouble::TooLarge(_))) if page > 1 => {
+                    page = (page / 8).max(1);
+                    continue;
+                }
+                Err(Stop::Trouble(trouble)) => {
+                    let wait = match &trouble {
+                        Trouble::Later(_, wait) => *wait,
+                        Trouble::Forbidden(_) | Trouble::Missing(_) => cut_short(self.pace.look),
+                        _ => backoff.next(),
+                    };
+                    if self.say(News::Failed(self.scope.clone(), trouble)).await.is_err() {
+                        return;
+                    }
+                    wait
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    async fn say(&self, news: News) -> Result<(), Ended> {
+        self.news.send(news).await.map_err(|_| Ended)
+    }
+
+    async fn round(
+        &mut self,
+        client: &Client,
+        version: &mut Option<String>,
+        page: usize,
+    ) -> Result<(), Stop> {
+        if version.is_none() {
+            *version = Some(self.list(client, page).await?);
+        }
+        match version {
+            Some(version) => self.watch(client, version).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lists everything, and tells it; the version that it was listed at.
+    async fn list(&mut self, client: &Client, page: usize) -> Result<String, Stop> {
+        let (mut documents, mut version) = self.pages(client, page).await?;
+        if documents.is_empty() && self.known >= EMPTIED_MIN {
+            // Somebody may have restored an empty store, or pointed a name at another cluster.
+            self.say(News::Emptied(self.scope.clone(), self.known)).await?;
+            sleep(self.pace.emptied).await;
+            (documents, version) = self.pages(client, page).await?;
+        }
+        self.known = documents.len();
+        self.say(News::Listed(self.scope.clone(), documents)).await?;
+        Ok(version)
+    }
+
+    async fn pages(&self, client: &Client, page: usize) -> Result<(Vec<Document>, String), Trouble> {
+        let mut documents = Vec::new();
+        let mut token = String::new();
+        loop {
+            let path = format!("{}limit={page}{token}", self.scope.path(&self.served));
+            let fetched = timeout(self.pace.grace, body::fetch::<Page>(client, &path)).await;
+            let Page { metadata, items } = fetched.map_err(|_| self.silent())??;
+            documents.extend(items.into_iter().flatten().filter_map(|item| self.decode(item)));
+            if documents.len() > OBJECTS_MAX {
+                return Err(Trouble::Other(format!("there are more than {OBJECTS_MAX} objects")));
+            }
+            if metadata.token.is_empty() {
+                return Ok((documents, metadata.resource_version));
+            }
+            token = format!("&continue={}", escaped(&metadata.token));
+        }
+    }
+
+    fn silent(&self) -> Trouble {
+        Trouble::Other(format!("no answer within {} s", self.pace.grace.as_secs()))
+    }
+
+    /// Follows changes until the server ends the watch. `version` is what to go on from.
+    async fn watch(&mut self, client: &Client, version: &mut String) -> Result<(), Stop> {
+        let secs = cut_short(self.pace.watch).as_secs().max(1);
+        let path = format!(
+            "{}watch=1&allowWatchBookmarks=true&timeoutSeconds={secs}&resourceVersion={}",
+            self.scope.path(&self.served),
+            escaped(version)
+        );
+        let asked = timeout(self.pace.grace, body::ask(client, &path)).await;
+        let mut stream = asked.map_err(|_| self.silent())??;
+        self.say(News::Well(self.scope.clone())).await?;
+        let mut line = Vec::new();
+        let patience = self.pace.watch + self.pace.grace;
+        loop {
+            let next = timeout(patience, body::next_line(&mut stream, &mut line)).await;
+            if !next.map_err(|_| self.silent())?? {
+                return Ok(());
+            }
+            if !line.is_empty() {
+                self.event(&line, version).await?;
+            }
+        }
+    }
+
+    async fn event(&mut self, line: &[u8], version: &mut String) -> Result<(), Stop> {
+        let Event { what, object } = serde_json::from_slice(line)
+            .map_err(|error| Trouble::Other(format!("an event cannot be read: {error}")))?;
+        if what == "ERROR" {
+            let code = object["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+            let after = object["details"]["retryAfterSeconds"].as_u64();
+            let message = object["message"].as_str().unwrap_or_default();
+            return Err(Trouble::of_status(code, message, after).into());
+        }
+        let now_at = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        if what != "BOOKMARK"
+            && let Some(document) = self.decode(object)
+        {
+            let scope = self.scope.clone();
+            match (what.as_str(), identity(&document)) {
+                ("DELETED", Some(gone)) => {
+                    self.known = self.known.saturating_sub(1);
+                    self.say(News::Gone(scope, gone)).await?;
+                }
+                ("DELETED", None) => {}
+                _ => {
+                    self.known += usize::from(what == "ADDED");
+                    self.say(News::Changed(scope, Box::new(document))).await?;
+                }
+            }
+        }
+        // Last, so that what was not told is asked for again.
+        if !now_at.is_empty() {
+            *version = now_at;
+        }
+        Ok(())
+    }
+
+    /// An object, decoded; none where nothing names it.
+    fn decode(&self, value: Value) -> Option<Document> {
+        let document = tidegate_decode::value(&self.source, self.scope.kind, self.served.version, value);
+        let covered = |object: ObjectRef| self.scope.covers(object.kind, &object.key);
+        identity(&document).is_none_or(covered).then_some(document)
+    }
+}
+
+/// Which object a document is, or was meant to be.
+pub(crate) fn identity(document: &Document) -> Option<ObjectRef> {
+    match &document.outcome {
+        Outcome::Object { object, .. } => Some(object.reference()),
+        Outcome::Refused { reference, .. } => reference.clone(),
+        Outcome::Ignored { .. } => None,
+    }
+}
+
+/// As a value of a query: tokens and versions are opaque, and go back as they came.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,145 @@
+//! [`Scope`]: what one list and watch covers, and how it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_objects::{Key, Kind, ObjectRef};
+
+/// How many Secrets (or ConfigMaps) of a namespace are watched one by one; if more are named, the namespace is watched,
+/// and what nobody names is dropped as it comes.
+const SINGLY_MAX: usize = 8;
+
+/// A kind as the cluster serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// One of the versions that the kind is read in.
+    pub version: &'static str,
+    /// Its name in paths.
+    pub plural: String,
+}
+
+/// What one reflector reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Scope {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace; empty: all.
+    pub namespace: Arc<str>,
+    /// The names that count; empty: all.
+    pub names: BTreeSet<Arc<str>>,
+}
+
+impl Scope {
+    /// All objects of a kind.
+    pub fn all(kind: Kind) -> Self {
+        Scope { kind, namespace: "".into(), names: BTreeSet::new() }
+    }
+
+    /// Whether an object is read by it.
+    pub fn covers(&self, kind: Kind, key: &Key) -> bool {
+        self.kind == kind
+            && (self.namespace.is_empty() || self.namespace == key.namespace)
+            && (self.names.is_empty() || self.names.contains(&key.name))
+    }
+
+    /// The path and query that ask for it, without what lists and watches add. Names are those of objects that were
+    /// checked when they were decoded, so nothing in them needs an escape.
+    pub fn path(&self, served: &Served) -> String {
+        let Served { version, plural } = served;
+        let root = match self.kind.group() {
+            "" => format!("/api/{version}"),
+            group => format!("/apis/{group}/{version}"),
+        };
+        let path = match &*self.namespace {
+            "" => format!("{root}/{plural}"),
+            namespace => format!("{root}/namespaces/{namespace}/{plural}"),
+        };
+        match (self.names.len(), self.names.first()) {
+            (1, Some(name)) => format!("{path}?fieldSelector=metadata.name%3D{name}&"),
+            _ => format!("{path}?"),
+        }
+    }
+
+    /// For people: `Secret shop/web`, `Pod`.
+    pub fn shown(&self) -> String {
+        match (&*self.namespace, self.names.first(), self.names.len()) {
+            ("", ..) => self.kind.to_string(),
+            (namespace, Some(name), 1) => format!("{} {namespace}/{name}", self.kind),
+            (namespace, ..) => format!("{} of {namespace}", self.kind),
+        }
+    }
+}
+
+/// Whether a kind is only read where something names it.
+pub(crate) fn is_named(kind: Kind) -> bool {
+    matches!(kind, Kind::Secret | Kind::ConfigMap)
+}
+
+/// Everything that is to be read: all of the kinds served, but of Secrets and ConfigMaps those that are named.
+pub(crate) fn wanted(served: &BTreeMap<Kind, Served>, named: &BTreeSet<ObjectRef>) -> BTreeSet<Scope> {
+    let whole = served.keys().filter(|kind| !is_named(**kind)).map(|kind| Scope::all(*kind));
+    let mut wanted: BTreeSet<Scope> = whole.collect();
+    let mut places: BTreeMap<(Kind, &Arc<str>), BTreeSet<Arc<str>>> = BTreeMap::new();
+    for object in named.iter().filter(|object| is_sound(&object.key)) {
+        let place = (object.kind, &object.key.namespace);
+        places.entry(place).or_default().insert(object.key.name.clone());
+    }
+    for ((kind, namespace), names) in places {
+        let scope = |names| Scope { kind, namespace: namespace.clone(), names };
+        if names.len() <= SINGLY_MAX {
+            wanted.extend(names.into_iter().map(|name| scope(BTreeSet::from([name]))));
+        } else {
+            wanted.insert(scope(names));
+        }
+    }
+    wanted
+}
+
+/// Whether namespace and name could be those of an object: a reference holds whatever was written there, and it goes into
+/// a path.
+fn is_sound(key: &Key) -> bool {
+    let part = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 253
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+            && text.split('.').all(|label| !label.is_empty())
+    };
+    part(&key.namespace) && part(&key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(namespace: &str, name: &str) -> ObjectRef {
+        ObjectRef { kind: Kind::Secret, key: Key::new("a", namespace, name) }
+    }
+
+    fn served() -> BTreeMap<Kind, Served> {
+        let of = |plural: &str| Served { version: "v1", plural: plural.into() };
+        BTreeMap::from([
+            (Kind::Secret, of("secrets")),
+            (Kind::Pod, of("pods")),
+            (Kind::Gateway, of("gateways")),
+        ])
+    }
+
+    /// Few Secrets of a namespace are asked for one by one, many by their namespace, and none that nobody names; what could
+    /// not be a name is not asked for.
+    #[test]
+    fn secrets_by_name() {
+        let few = BTreeSet::from([secret("shop", "web"), secret("shop", "x&limit=1"), secret("..", "web")]);
+        let scopes = wanted(&served(), &few);
+        let shown: Vec<String> = scopes.iter().map(Scope::shown).collect();
+        assert_eq!(shown, ["Secret shop/web", "Pod", "Gateway"]);
+        let paths: Vec<String> = scopes.iter().map(|scope| scope.path(&served()[&scope.kind])).collect();
+        let secrets = "/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dweb&";
+        let gateways = "/apis/gateway.networking.k8s.io/v1/gateways?";
+        assert_eq!(paths, [secrets, "/api/v1/pods?", gateways]);
+        let many = (0..20).map(|n| secret("shop", &format!("s{n}"))).collect();
+        let scope = wanted(&served(), &many).into_iter().next().expect("a scope");
+        assert_eq!(scope.path(&served()[&Kind::Secret]), "/api/v1/namespaces/shop/secrets?");
+        assert!(scope.covers(Kind::Secret, &Key::new("a", "shop", "s7")));
+        assert!(!scope.covers(Kind::Secret, &Key::new("a", "shop", "s21")));
+    }
+}

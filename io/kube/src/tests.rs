@@ -1,0 +1,313 @@
+//! What a cluster does to a source: pages, changes, cuts, restarts, kinds that come later, rights that are missing. The API
+//! server here answers as the real one's documentation says ("Kubernetes API Concepts"); it is no proof that the real one
+//! does.
+
+mod cluster;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tidegate_decode::SourceState;
+use tidegate_objects::{Key, Kind, Object, ObjectRef};
+use tokio::sync::watch;
+
+use self::cluster::Cluster;
+use crate::KubeSource;
+use crate::patience::Pace;
+
+type States = watch::Receiver<Arc<SourceState>>;
+
+const GATEWAYS: &str = "gateway.networking.k8s.io";
+
+/// A kubeconfig in a directory of its own.
+struct Config {
+    folder: TempDir,
+}
+
+impl Config {
+    fn new(server: &str, token: &str) -> Self {
+        let config = Config { folder: tempfile::tempdir().expect("a directory") };
+        config.write(server, token);
+        config
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    fn write(&self, server: &str, token: &str) {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "c", "user": {"token": token}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        });
+        std::fs::write(self.path(), config.to_string()).expect("written");
+    }
+}
+
+fn follow(config: &Config) -> States {
+    let pace = Pace {
+        look: Duration::from_millis(100),
+        retry_first: Duration::from_millis(10),
+        retry_most: Duration::from_millis(100),
+        watch: Duration::from_secs(20),
+        grace: Duration::from_secs(5),
+        emptied: Duration::from_millis(400),
+        complain: Duration::from_secs(60),
+    };
+    KubeSource { pace, ..KubeSource::open("blue", Some(config.path())) }.watch().0
+}
+
+/// Waits for a state that fulfils the condition.
+async fn until(
+    states: &mut States,
+    what: &str,
+    condition: impl Fn(&SourceState) -> bool,
+) -> Arc<SourceState> {
+    let wait = states.wait_for(|state| condition(state));
+    let found = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    let found = found.map(|found| found.expect("the task lives").clone());
+    found.unwrap_or_else(|_| panic!("within 60 s: {what}; it is {:?}", states.borrow().status))
+}
+
+async fn synced(states: &mut States) -> Arc<SourceState> {
+    until(states, "synced", |state| state.status.synced).await
+}
+
+fn service(name: &str, port: u16) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop", "managedFields": [{"manager": "x"}]},
+           "spec": {"ports": [{"port": port}]}})
+}
+
+fn gateway(name: &str, secret: &str) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+           "metadata": {"name": name, "namespace": "shop"},
+           "spec": {"gatewayClassName": "tidegate", "listeners": [
+               {"name": "a", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": secret}]}}]}})
+}
+
+fn secret(name: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop"}, "type": "Opaque", "data": {"a": "YQ=="}})
+}
+
+fn reference(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef { kind, key: Key::new("blue", "shop", name) }
+}
+
+fn port(state: &SourceState, name: &str) -> Option<u16> {
+    state.objects.services.get(&reference(Kind::Service, name).key).map(|service| service.spec.ports[0].port)
+}
+
+fn told(state: &SourceState) -> String {
+    state.status.errors.iter().map(|error| format!("{} {}\n", error.object, error.message)).collect()
+}
+
+/// A list comes in pages, and then every change; what does not change stays the same pointer.
+#[tokio::test]
+async fn pages_and_changes() {
+    let cluster = Cluster::start().await;
+    (0..1_200).for_each(|n| cluster.set("services", service(&format!("s{n}"), 80)));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let first = synced(&mut states).await;
+    assert_eq!((first.objects.services.len(), first.status.objects), (1_200, 1_200));
+    assert_eq!((first.status.source_type.as_str(), first.status.errors.len()), ("kubernetes", 0));
+    let pages = cluster.asked("/api/v1/services?limit=");
+    assert_eq!(pages.len(), 3, "{pages:?}");
+    cluster.set("services", service("s7", 81));
+    cluster.set("services", service("new", 82));
+    cluster.remove("services", "shop", "s8");
+    let changed = |state: &SourceState| {
+        (port(state, "s7"), port(state, "new"), port(state, "s8")) == (Some(81), Some(82), None)
+    };
+    let now = until(&mut states, "changed", changed).await;
+    let pointer = |state: &SourceState| match state.objects.get(&reference(Kind::Service, "s9")) {
+        Some(Object::Service(service)) => Arc::as_ptr(&service),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(pointer(&first), pointer(&now));
+}
+
+/// A watch that is cut goes on from its last version, a bookmark's too, without a list.
+#[tokio::test]
+async fn a_cut_watch_is_resumed() {
+    let cluster = Cluster::start().await;
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    cluster.set("services", service("web", 81));
+    until(&mut states, "changed", |state| port(state, "web") == Some(81)).await;
+    cluster.set("pods", json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": {}}));
+    let at = cluster.bookmark("services");
+    until(&mut states, "the pod", |state| state.objects.pods.len() == 1).await;
+    let lists = cluster.asked("/api/v1/services?limit=").len();
+    let resumed = format!("resourceVersion={at}");
+    let is_resumed = || cluster.asked("/api/v1/services?watch=1").iter().any(|path| path.ends_with(&resumed));
+    for _ in 0..1_200 {
+        if is_resumed() {
+            break;
+        }
+        // A bookmark may still be on its way when the watch is cut: then the version before it is asked for.
+        cluster.cut();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(is_resumed());
+    cluster.set("services", service("web", 82));
+    until(&mut states, "changed again", |state| port(state, "web") == Some(82)).await;
+    assert_eq!(cluster.asked("/api/v1/services?limit=").len(), lists);
+}
+
+/// Where the history has been dropped (410 Gone), everything is listed anew: what went meanwhile goes, and nothing else.
+#[tokio::test]
+async fn gone_is_listed_anew() {
+    let cluster = Cluster::start().await;
+    ["web", "old", "api"].iter().for_each(|name| cluster.set("services", service(name, 80)));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    cluster.silently(|cluster| {
+        cluster.remove("services", "shop", "old");
+        cluster.set("services", service("web", 81));
+    });
+    let state = until(&mut states, "listed anew", |state| port(state, "web") == Some(81)).await;
+    assert_eq!((port(&state, "old"), port(&state, "api")), (None, Some(80)));
+}
+
+/// While the server is away the last state stays and the status says since when; another set on return is taken over.
+#[tokio::test]
+async fn away_and_back() {
+    let mut cluster = Cluster::start().await;
+    ["web", "old"].iter().for_each(|name| cluster.set("services", service(name, 80)));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    cluster.stop();
+    let away = until(&mut states, "away", |state| told(state).contains("(since 2")).await;
+    assert_eq!((port(&away, "web"), port(&away, "old"), away.status.synced), (Some(80), Some(80), true));
+    cluster.set("services", service("web", 81));
+    cluster.remove("services", "shop", "old");
+    cluster.restart().await;
+    let back = |state: &SourceState| port(state, "web") == Some(81) && state.status.errors.is_empty();
+    let state = until(&mut states, "back", back).await;
+    assert_eq!(port(&state, "old"), None);
+}
+
+/// A kind that is installed later is read then, in a version that we read; one that is taken away takes its objects along.
+#[tokio::test]
+async fn kinds_come_and_go() {
+    let cluster = Cluster::start().await;
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    cluster.install(GATEWAYS, "v1beta1", "gateways", "Gateway");
+    cluster.set("gateways", gateway("main", "web"));
+    until(&mut states, "the Gateway", |state| state.objects.gateways.len() == 1).await;
+    cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+    cluster.until_asked(&format!("/apis/{GATEWAYS}/v1/gateways?watch=1")).await;
+    assert_eq!(states.borrow().objects.gateways.len(), 1);
+    cluster.uninstall(GATEWAYS);
+    until(&mut states, "no Gateway", |state| state.objects.gateways.is_empty()).await;
+}
+
+/// Only Secrets that something names are asked for, by name; and no longer when nothing does.
+#[tokio::test]
+async fn secrets_that_are_named() {
+    let cluster = Cluster::start().await;
+    cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+    ["web", "other", "third"].iter().for_each(|name| cluster.set("secrets", secret(name)));
+    cluster.set("gateways", gateway("main", "web"));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let names = |state: &SourceState| -> Vec<String> {
+        state.objects.secrets.keys().map(|key| key.name.to_string()).collect()
+    };
+    let state = until(&mut states, "its Secret", |state| !state.objects.secrets.is_empty()).await;
+    assert_eq!(names(&state), ["web"]);
+    cluster.set("gateways", gateway("main", "third"));
+    // The state that names the other Secret has it already.
+    let renamed = |state: &SourceState| {
+        let gateway = state.objects.gateways.values().next().expect("the Gateway");
+        gateway.spec.listeners[0].tls.as_ref().expect("TLS").certificate_refs[0].name == "third"
+    };
+    let state = until(&mut states, "renamed", renamed).await;
+    assert_eq!(names(&state), ["third"]);
+    let asked = cluster.asked("/api/v1/");
+    let broad: Vec<_> = asked.iter().filter(|path| path.contains("/secrets?")).collect();
+    assert!(broad.iter().all(|path| path.contains("fieldSelector=metadata.name%3D")), "{broad:?}");
+}
+
+/// A list that would take many objects to none is believed at the second look only.
+#[tokio::test]
+async fn emptied_is_looked_at_twice() {
+    let cluster = Cluster::start().await;
+    (0..12).for_each(|n| cluster.set("services", service(&format!("s{n}"), 80)));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    cluster.silently(|cluster| (0..12).for_each(|n| cluster.remove("services", "shop", &format!("s{n}"))));
+    let held = until(&mut states, "held", |state| told(state).contains("second look")).await;
+    assert_eq!(held.objects.services.len(), 12);
+    let state = until(&mut states, "believed", |state| state.objects.services.is_empty()).await;
+    assert!(state.status.errors.is_empty(), "{}", told(&state));
+}
+
+/// An object that makes no sense keeps its last good version and is named, and the others are not disturbed.
+#[tokio::test]
+async fn one_bad_object() {
+    let cluster = Cluster::start().await;
+    ["web", "api"].iter().for_each(|name| cluster.set("services", service(name, 80)));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    let mut bad = service("web", 1);
+    bad["spec"]["ports"] = json!([{"port": 70_000}]);
+    cluster.set("services", bad);
+    cluster.set("services", service("api", 81));
+    let state = until(&mut states, "the error", |state| told(state).contains("1 to 65535")).await;
+    assert!(told(&state).contains("Service shop/web"), "{}", told(&state));
+    assert_eq!(port(&state, "web"), Some(80));
+    until(&mut states, "the other", |state| port(state, "api") == Some(81)).await;
+    cluster.set("services", service("web", 82));
+    let mended = |state: &SourceState| port(state, "web") == Some(82) && state.status.errors.is_empty();
+    until(&mut states, "mended", mended).await;
+}
+
+/// A kubeconfig that is wrong is told of, and read again when it is mended; so is one whose token was renewed.
+#[tokio::test]
+async fn kubeconfig_is_read_again() {
+    let cluster = Cluster::start().await;
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    std::fs::write(config.path(), "clusters: 7").expect("written");
+    let mut states = follow(&config);
+    let state = until(&mut states, "told", |state| told(state).contains("kubeconfig")).await;
+    assert!(!state.status.synced);
+    config.write(&cluster.url(), "t");
+    synced(&mut states).await;
+    cluster.accept("renewed");
+    cluster.cut();
+    until(&mut states, "refused", |state| told(state).contains("Unauthorized")).await;
+    config.write(&cluster.url(), "renewed");
+    cluster.set("services", service("web", 81));
+    let well = |state: &SourceState| port(state, "web") == Some(81) && state.status.errors.is_empty();
+    until(&mut states, "well", well).await;
+}
+
+/// A kind that may not be read is named, and keeps nothing else back.
+#[tokio::test]
+async fn a_right_that_is_missing() {
+    let cluster = Cluster::start().await;
+    cluster.forbid("pods");
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let state =
+        until(&mut states, "synced", |state| state.status.synced && !state.status.errors.is_empty()).await;
+    assert!(told(&state).contains("Pod: pods is forbidden"), "{}", told(&state));
+    assert_eq!(port(&state, "web"), Some(80));
+}

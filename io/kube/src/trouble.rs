@@ -1,0 +1,94 @@
+//! What goes wrong between us and an API server, told apart by what is to be done.
+
+use std::time::Duration;
+
+/// Why a list or a watch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// 410 Gone: the version is too old, and everything is listed anew.
+    Gone,
+    /// 401, 403: asking again changes nothing until somebody gives the right; the kind counts as empty meanwhile if it was
+    /// never read.
+    Forbidden(String),
+    /// 404: the kind is not served (any more), which the scout will find too.
+    Missing(String),
+    /// 429 or 503 with a time: not before that.
+    Later(String, Duration),
+    /// The answer is larger than is taken at once.
+    TooLarge(String),
+    /// Anything else; tried again.
+    Other(String),
+}
+
+/// The longest time that a server may tell us to stay away.
+const LATER_MAX: Duration = Duration::from_secs(60);
+
+impl Trouble {
+    /// From a status that the server gave.
+    pub fn of_status(code: u16, message: &str, retry_after_secs: Option<u64>) -> Self {
+        let text = if message.is_empty() { format!("HTTP {code}") } else { shortened(message) };
+        match (code, retry_after_secs) {
+            (410, _) => Trouble::Gone,
+            (401 | 403, _) => Trouble::Forbidden(text),
+            (404, _) => Trouble::Missing(text),
+            (429 | 503, Some(secs)) if secs > 0 => {
+                Trouble::Later(text, Duration::from_secs(secs).min(LATER_MAX))
+            }
+            _ => Trouble::Other(text),
+        }
+    }
+
+    /// As a sentence.
+    pub fn text(&self) -> &str {
+        match self {
+            Trouble::Gone => "the version asked for is gone",
+            Trouble::Forbidden(text)
+            | Trouble::Missing(text)
+            | Trouble::Later(text, _)
+            | Trouble::TooLarge(text)
+            | Trouble::Other(text) => text,
+        }
+    }
+}
+
+impl From<kube::Error> for Trouble {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => {
+                let after = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+                Trouble::of_status(status.code, &status.message, after)
+            }
+            _ => Trouble::Other(sentence(&error)),
+        }
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        Trouble::Other(sentence(&error))
+    }
+}
+
+/// An error and what caused it, on one line; a cause that the error already tells is left out.
+pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        source = cause.source();
+    }
+    shortened(&text)
+}
+
+/// The beginning of a text of others, on one line.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 400;
+    let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push('…');
+    }
+    short
+}

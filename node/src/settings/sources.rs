@@ -1,0 +1,115 @@
+//! `sources` of the bootstrap file, and the flags that name more: where objects are read from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::args;
+
+/// Where objects are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name, which no other has.
+    pub name: String,
+    /// What it is.
+    pub origin: Origin,
+}
+
+/// What a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A directory of manifests.
+    Manifests(PathBuf),
+    /// A Kubernetes API server, reached by this kubeconfig; without one, the cluster that this process is a pod of.
+    Kubernetes(Option<PathBuf>),
+}
+
+/// A source as written.
+#[derive(Debug, Deserialize)]
+pub(super) struct Written {
+    name: String,
+    #[serde(default)]
+    manifests: Option<PathBuf>,
+    #[serde(default)]
+    kubernetes: Option<Kubernetes>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Kubernetes {
+    kubeconfig: Option<PathBuf>,
+    endpoint_mode: EndpointMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+enum EndpointMode {
+    #[default]
+    Pod,
+    NodePort,
+}
+
+/// The sources of the file, in its order, then those of the flags.
+pub(super) fn settle(written: &[Written], run: &args::Run) -> Result<Vec<Source>> {
+    let mut sources = written.iter().map(Written::settled).collect::<Result<Vec<_>>>()?;
+    let named = |kind: &str, at: usize| if at == 0 { kind.to_owned() } else { format!("{kind}-{}", at + 1) };
+    sources.extend(run.manifests.iter().enumerate().map(|(at, directory)| Source {
+        name: named("manifests", at),
+        origin: Origin::Manifests(directory.clone()),
+    }));
+    sources.extend(run.kubeconfig.iter().enumerate().map(|(at, file)| Source {
+        name: named("kubernetes", at),
+        origin: Origin::Kubernetes(Some(file.clone())),
+    }));
+    Ok(sources)
+}
+
+impl Written {
+    fn settled(&self) -> Result<Source> {
+        let name = self.name.clone();
+        let origin = match (&self.manifests, &self.kubernetes) {
+            (Some(directory), None) => Origin::Manifests(directory.clone()),
+            (None, Some(Kubernetes { endpoint_mode: EndpointMode::NodePort, .. })) => {
+                bail!(
+                    "source {name}: endpointMode: NodePort is not served by this version; leave it out, which is Pod"
+                )
+            }
+            (None, Some(cluster)) => {
+                let file = cluster.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty());
+                Origin::Kubernetes(file)
+            }
+            _ => bail!("source {name}: give either manifests or kubernetes"),
+        };
+        Ok(Source { name, origin })
+    }
+}
+
+/// What can be said before anything is read. A kubeconfig may be mended while we run, so that a bad one only stops its own
+/// source; a directory is looked at, because a slip there would look like an empty one.
+pub(super) fn check(sources: &[Source]) -> Result<()> {
+    if sources.is_empty() {
+        bail!(
+            "there is nothing to read: give --manifests DIR, --kubeconfig FILE, or sources in the file of --config"
+        );
+    }
+    let mut names = BTreeSet::new();
+    for Source { name, origin } in sources {
+        if !names.insert(name) {
+            bail!("two sources are named {name}; names must be unique");
+        }
+        if let Origin::Manifests(directory) = origin {
+            check_directory(name, directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_directory(name: &str, directory: &Path) -> Result<()> {
+    let shown = directory.display();
+    let metadata = std::fs::metadata(directory);
+    if !metadata.with_context(|| format!("source {name}: cannot read {shown}"))?.is_dir() {
+        bail!("source {name}: {shown} is not a directory");
+    }
+    Ok(())
+}
