@@ -17,6 +17,7 @@ mod server;
 mod session;
 mod sessions;
 mod stream;
+mod waiting;
 mod websocket;
 
 pub use call::Call;

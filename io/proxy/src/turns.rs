@@ -116,11 +116,21 @@ impl Turns {
         if place.is_waiting(self) {
             return false;
         }
-        if place.leave() || is_early() {
+        if place.leave() || self.are_open() {
             return true;
         }
         self.queue(place, context);
         false
+    }
+
+    /// Whether nobody has to queue yet: those that ran since the sockets were looked at have left some of the time.
+    pub fn are_open(&self) -> bool {
+        let now = Instant::now();
+        let since = RUNNING_SINCE.get().unwrap_or_else(|| {
+            RUNNING_SINCE.set(Some(now));
+            now
+        });
+        now.duration_since(since) < AT_ONCE
     }
 
     /// Waits for a turn.
@@ -145,16 +155,6 @@ impl Turns {
         })
         .await;
     }
-}
-
-/// Whether those that ran since the sockets were looked at have left some of the time.
-fn is_early() -> bool {
-    let now = Instant::now();
-    let since = RUNNING_SINCE.get().unwrap_or_else(|| {
-        RUNNING_SINCE.set(Some(now));
-        now
-    });
-    now.duration_since(since) < AT_ONCE
 }
 
 /// Calls those who wait for as long as the worker lives.

@@ -24,8 +24,13 @@ pub struct Job {
     pub stream: Stream,
     pub fields: Box<Fields>,
     pub end: bool,
-    /// It is one of many that came in together.
-    pub waits: bool,
+}
+
+impl Job {
+    /// Lets it go unserved, and keeps the memory of its header list.
+    pub fn forget(self) {
+        self.caller.worker.http2.keep_fields(self.fields);
+    }
 }
 
 /// Tasks that rest, the last used on top.
@@ -40,16 +45,8 @@ struct Runner {
 }
 
 impl Runners {
-    /// Serves a request, in a task that rests or a new one; one of many when its turn comes, and until then it costs little.
+    /// Serves a request, in a task that rests or a new one.
     pub fn run(&self, job: Job) {
-        if job.waits {
-            drop(spawn_local(wait(job)));
-        } else {
-            self.serve(job);
-        }
-    }
-
-    fn serve(&self, job: Job) {
         let resting = self.0.borrow_mut().pop();
         match resting {
             Some(runner) => {
@@ -78,13 +75,6 @@ impl Runners {
     }
 }
 
-/// A request's time until its turn.
-async fn wait(job: Job) {
-    let worker = job.caller.worker.clone();
-    worker.turns.next().await;
-    worker.http2.runners.serve(job);
-}
-
 /// A task's life. A panic ends it, and resets the stream that it served.
 async fn serve(worker: Rc<Worker>, first: Job) {
     let watch = worker.clock.watch();
@@ -106,8 +96,10 @@ async fn serve(worker: Rc<Worker>, first: Job) {
         };
         {
             let mut serving = pin!(super::server::serve(job, &watch));
+            let mut begins = true;
             // A client has as many requests under way as its connections have streams: all may become ready in one moment.
-            poll_fn(|context| match worker.turns.admit(&place, context) {
+            // That it may begin was decided before.
+            poll_fn(|context| match std::mem::take(&mut begins) || worker.turns.admit(&place, context) {
                 true => serving.as_mut().poll(context),
                 false => Poll::Pending,
             })

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Fault, Fields, Role};
+use tidegate_http2::{Fault, Fields, Role, StreamId};
 use tokio::task::spawn_local;
 
 use super::session::{End, Host, Patience, Session};
@@ -26,6 +26,7 @@ use crate::wire::Wire;
 use super::TAG;
 use super::message::Receiver;
 use super::runner::Job;
+use super::waiting::Waiting;
 use super::websocket;
 
 /// What the connection preface is to an HTTP/1 parser: a head (RFC 9113 section 3.4).
@@ -74,7 +75,7 @@ impl Newcomer {
             (worker.http2.limits(policy), patience)
         };
         let session = Session::new(worker.clone(), wire, Role::Server, limits);
-        let front = Front { caller: Rc::new(caller) };
+        let front = Front { caller: Rc::new(caller), waiting: Rc::default() };
         let end = {
             let bytes = first.as_ref().map_or(&[][..], Buffer::filled);
             session.begin(bytes, &front, &patience)
@@ -87,6 +88,7 @@ impl Newcomer {
 /// What a session asks of its client's side.
 struct Front {
     caller: Rc<Caller>,
+    waiting: Rc<Waiting>,
 }
 
 impl Front {
@@ -132,8 +134,13 @@ impl Front {
 
 impl Host for Front {
     fn serve(&self, stream: Stream, head: Box<Fields>, end: bool) {
-        let (caller, waits) = (self.caller.clone(), stream.session().is_crowded());
-        self.caller.worker.http2.runners.run(Job { caller, stream, fields: head, end, waits });
+        let worker = &self.caller.worker;
+        let waits = stream.session().is_crowded() || !worker.turns.are_open();
+        let job = Job { caller: self.caller.clone(), stream, fields: head, end };
+        match waits {
+            true => self.waiting.add(job),
+            false => worker.http2.runners.run(job),
+        }
     }
 
     fn refused(&self, fault: Fault) {
@@ -145,8 +152,15 @@ impl Host for Front {
         }
     }
 
+    fn lost(&self, stream: StreamId) {
+        if self.waiting.leave(stream) {
+            self.caller.worker.metrics.http2_taken_back.inc();
+        }
+    }
+
     fn ended(&self, end: End, resets: u32) {
         self.account(end);
+        self.caller.worker.metrics.http2_taken_back.inc_by(self.waiting.clear() as u64);
         // Who stopped reading may only have lost its network.
         let cut = matches!(end, End::Fault(Fault::Flood(_)));
         if cut || resets > 0 {

@@ -52,6 +52,9 @@ pub trait Host {
     /// A stream that was turned away by the machine, for the metrics; a head too large was answered with 431.
     fn refused(&self, fault: Fault);
 
+    /// A stream that was served, or is about to be, was reset.
+    fn lost(&self, stream: StreamId);
+
     /// The session is over, and why; so many streams were reset by the peer, or because of it.
     fn ended(&self, end: End, resets: u32);
 
@@ -328,7 +331,9 @@ impl Session {
         };
         drop(seat);
         self.over.set(Some(end));
-        host.ended(end, self.machine.borrow().resets());
+        // Not borrowed while the host lets go of streams.
+        let resets = self.machine.borrow().resets();
+        host.ended(end, resets);
         self.introduced.notify_waiters();
         let left: Vec<_> = self.streams.borrow().iter().flatten().cloned().collect();
         for (count, shared) in left.into_iter().enumerate() {
@@ -511,7 +516,10 @@ impl Session {
             Event::Reset { stream, by } => {
                 // Whose exchange is under way tells its own story.
                 match (self.find(stream), by) {
-                    (Some(shared), _) => shared.lose(Gone::Reset(by)),
+                    (Some(shared), _) => {
+                        shared.lose(Gone::Reset(by));
+                        host.lost(stream);
+                    }
                     (None, ResetBy::Us(fault)) => host.refused(fault),
                     (None, ResetBy::Peer(_) | ResetBy::GoAway) => {}
                 }

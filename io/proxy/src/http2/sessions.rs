@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidegate_http2::{Fault, Fields, Limits, Role};
+use tidegate_http2::{Fault, Fields, Limits, Role, StreamId};
 use tidegate_traffic::hash::Quick;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -80,6 +80,8 @@ impl Host for Origin {
     fn serve(&self, _: Stream, _: Box<Fields>, _: bool) {}
 
     fn refused(&self, _: Fault) {}
+
+    fn lost(&self, _: StreamId) {}
 
     fn ended(&self, _: End, _: u32) {}
 

@@ -158,6 +158,11 @@ impl Stream {
         self.shared.state.borrow_mut().ended = end;
     }
 
+    /// Which one it is.
+    pub fn id(&self) -> StreamId {
+        self.shared.id
+    }
+
     /// Its connection.
     pub fn session(&self) -> &Rc<Session> {
         &self.session

@@ -106,6 +106,45 @@ fn streams_beyond_the_limit() {
     gateway.counts("tidegate_http2_refused_streams_total", 30);
 }
 
+/// Of many requests that come together, those that are taken back leave the line at once, and the others are served, whether
+/// they wait before or behind them.
+#[test]
+fn requests_taken_back_leave_the_line() {
+    let origin = Origin::text("fine");
+    let gateway = Gateway::before(&origin);
+    let mut client = Peer::connect(gateway.address);
+    client.turn();
+    let ids: Vec<_> = (0..90).map(|_| client.ask("GET", "/", &[], None)).collect();
+    let (kept, taken_back): (Vec<_>, Vec<_>) = ids.into_iter().enumerate().partition(|(at, _)| at % 3 == 0);
+    for (_, id) in taken_back {
+        client.machine.reset(id, ErrorCode::CANCEL);
+    }
+    for (_, id) in kept {
+        assert_eq!(client.response(id).status(), 200);
+    }
+    // Some may have begun before their reset came: bytes written together are not always read together.
+    until("most of them never began", || gateway.metric("tidegate_http2_taken_back_requests_total") >= 40);
+}
+
+/// A connection that is cut while requests wait on it takes nothing down with it.
+#[test]
+fn a_connection_cut_with_requests_in_line() {
+    let origin = Origin::text("fine");
+    let limits = Limits { cuts_per_client: 0, ..Limits::default() };
+    let gateway = Gateway::with_limits(&[(1, &backend("web", &[origin.address]))], limits);
+    let mut client = Peer::connect(gateway.address);
+    client.turn();
+    let requests = (0..90).flat_map(|at| frame(1, 5, at * 2 + 1, &get()));
+    // A frame on stream 0 that belongs to a stream.
+    let wrong = frame(0, 0, 0, b"x");
+    client.raw(&requests.chain(wrong).collect::<Vec<_>>());
+    client.until_closed();
+    let mut other = Peer::connect(gateway.address);
+    let id = other.ask("GET", "/", &[], None);
+    assert_eq!(other.response(id).status(), 200);
+    until("most of them never began", || gateway.metric("tidegate_http2_taken_back_requests_total") >= 40);
+}
+
 /// Answers with more than the kernel takes for one who does not read.
 fn large_origin() -> Origin {
     Origin::start(|head, wire| {
