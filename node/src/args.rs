@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_model::DrainedEndpoint;
 
 /// One program that carries, protects and explains everything that enters and leaves Kubernetes.
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ pub enum Command {
     /// Why a packet goes where it goes.
     #[command(subcommand)]
     Explain(Explain),
+    /// Leave an endpoint out: it gets nothing new, and what is under way to it ends by itself.
+    Drain(Drain),
     /// Remove every kernel trace of Tidegate and nothing else, and restore sysctls.
     Cleanup(Cleanup),
     /// Print the version.
@@ -142,6 +145,18 @@ pub struct ExplainEgress {
     /// An address, with a port or without.
     #[arg(long, value_name = "IP[:PORT]")]
     pub to: String,
+}
+
+/// `tidegate drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The endpoint, as `status services` names it; without a port, all of that address. It stays drained whatever its
+    /// Service says, until --undo or until this daemon is restarted; a hand-over keeps it.
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub endpoint: DrainedEndpoint,
+    /// Let it take part again.
+    #[arg(long)]
+    pub undo: bool,
 }
 
 /// `tidegate cleanup`.

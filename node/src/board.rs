@@ -2,6 +2,7 @@
 //!
 //! Owns nothing but references; every answer is made when asked for.
 
+mod drain;
 mod explain;
 mod metrics;
 mod observe;
@@ -11,14 +12,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tidegate_console::{EgressQuery, Explained, HttpQuery, Statuses, View};
+use tidegate_console::{DrainWish, Drained, EgressQuery, Explained, HttpQuery, Statuses, View};
 use tidegate_decode::SourceState;
 use tidegate_egress::Table;
 use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
 use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::{ObjectRef, Snapshot};
-use tidegate_proxy::{EndpointView, ProxyObserved};
+use tidegate_proxy::{EndpointView, HandDrain, ProxyObserved};
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
 
@@ -71,6 +72,7 @@ struct Shared {
     pods: Mutex<Table>,
     proxy: watch::Receiver<ProxyObserved>,
     endpoints: EndpointView,
+    drain: HandDrain,
     speaker: Arc<Speaker>,
     kernel: KernelView,
     draining: Draining,
@@ -82,13 +84,24 @@ impl Board {
         node: String,
         ready: watch::Receiver<bool>,
         proxy: watch::Receiver<ProxyObserved>,
-        endpoints: EndpointView,
+        (endpoints, drain): (EndpointView, HandDrain),
         speaker: Arc<Speaker>,
         kernel: KernelView,
         draining: Draining,
     ) -> Self {
         let (decided, pods) = (RwLock::default(), Mutex::default());
-        Board(Arc::new(Shared { node, ready, decided, pods, proxy, endpoints, speaker, kernel, draining }))
+        Board(Arc::new(Shared {
+            node,
+            ready,
+            decided,
+            pods,
+            proxy,
+            endpoints,
+            drain,
+            speaker,
+            kernel,
+            draining,
+        }))
     }
 
     /// Shows what was decided now.
@@ -126,6 +139,10 @@ impl View for Board {
 
     fn explain_egress(&self, query: &EgressQuery) -> Explained {
         self.egress(query)
+    }
+
+    fn drain_endpoint(&self, wish: &DrainWish) -> Result<Drained, String> {
+        self.drain(wish)
     }
 
     async fn explain_route(&self, prefix: &str) -> Explained {

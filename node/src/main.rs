@@ -6,6 +6,7 @@ mod board;
 mod check;
 mod cleanup;
 mod client;
+mod drain;
 mod explain;
 mod handover;
 mod intent;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Check(check) => (check::run(check), 2),
         Command::Status(status) => (status::run(admin, status), 1),
         Command::Explain(question) => (explain::run(admin, question), 1),
+        Command::Drain(drain) => (drain::run(admin, drain), 1),
         Command::Cleanup(cleanup) => (cleanup::run(cleanup), 2),
         Command::Version => {
             println!("tidegate {}", env!("CARGO_PKG_VERSION"));

@@ -170,7 +170,7 @@ impl Daemon {
             settings.node.clone(),
             is_ready,
             proxied.clone(),
-            proxy.endpoint_view(),
+            (proxy.endpoint_view(), proxy.hand_drain()),
             speaker.clone(),
             kernel,
             drained.clone(),

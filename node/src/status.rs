@@ -26,7 +26,9 @@ fn json(status: &Status, part: Option<StatusPart>) -> Result<serde_json::Value> 
         Some(StatusPart::Bfd) => serde_json::json!({ "bfd": status.bfd }),
         Some(StatusPart::Vrrp) => serde_json::json!({ "vrrp": status.vrrp, "addresses": status.addresses }),
         Some(StatusPart::Egress) => serde_json::json!({ "egress": status.egress }),
-        Some(StatusPart::Services) => serde_json::json!({ "services": status.services }),
+        Some(StatusPart::Services) => {
+            serde_json::json!({ "services": status.services, "drained": status.drained })
+        }
     })
 }
 
@@ -229,13 +231,17 @@ fn services(status: &Status) {
         })
         .collect();
     table::print("Services", &["service", "endpoints", ""], &rows);
+    if !status.drained.is_empty() {
+        let all: Vec<String> = status.drained.iter().map(ToString::to_string).collect();
+        println!("  drained by hand: {}\n", all.join(" "));
+    }
 }
 
 /// Why an endpoint does not get its share.
 fn endpoint(status: &EndpointStatus) -> String {
     let mut reasons = Vec::new();
     if status.draining {
-        reasons.push("drained".to_owned());
+        reasons.push(format!("drained, {} under way", status.under_way));
     }
     if !status.healthy {
         reasons.push("unhealthy".to_owned());

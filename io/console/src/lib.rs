@@ -8,4 +8,4 @@ mod server;
 mod view;
 
 pub use server::{Console, ConsoleError, Serving};
-pub use view::{EgressQuery, Explained, HttpQuery, Statuses, View};
+pub use view::{DrainWish, Drained, DrainedFrom, EgressQuery, Explained, HttpQuery, Statuses, View};

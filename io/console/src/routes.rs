@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
-use crate::view::{EgressQuery, HttpQuery, View};
+use crate::view::{DrainWish, EgressQuery, HttpQuery, View};
+
+/// Bytes of what is asked for.
+const WISH_BYTES_MAX: usize = 4 * 1024;
 
 /// What every handler may use.
 pub(crate) struct Shared<V> {
@@ -30,6 +33,8 @@ pub(crate) fn router<V: View>(shared: Arc<Shared<V>>) -> Router {
         .route("/api/v1/explain/http", get(explain_http::<V>))
         .route("/api/v1/explain/egress", get(explain_egress::<V>))
         .route("/api/v1/explain/route", get(explain_route::<V>))
+        .route("/api/v1/drain/endpoint", post(drain_endpoint::<V>))
+        .layer(DefaultBodyLimit::max(WISH_BYTES_MAX))
         .layer(middleware::from_fn(refuse_foreign_hosts))
         .with_state(shared)
 }
@@ -74,6 +79,18 @@ async fn explain_egress<V: View>(
     Query(query): Query<EgressQuery>,
 ) -> Response {
     Json(shared.view.explain_egress(&query)).into_response()
+}
+
+/// A page elsewhere cannot ask for this: the body must be said to be JSON, for which a browser asks leave first, and gets
+/// none.
+async fn drain_endpoint<V: View>(
+    State(shared): State<Arc<Shared<V>>>,
+    Json(wish): Json<DrainWish>,
+) -> Response {
+    match shared.view.drain_endpoint(&wish) {
+        Ok(drained) => Json(drained).into_response(),
+        Err(reason) => (StatusCode::CONFLICT, reason).into_response(),
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,14 @@
 //! What the console asks of the program it shows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_model::StatusOf;
 use tidegate_model::observed::Status;
+use tidegate_model::{DrainedEndpoint, DrainedEndpoints, StatusOf};
 
-/// The program, seen from the console. Every call is cheap and takes no lock that traffic needs.
+/// The program, seen from the console. Every call is cheap, and none but [`drain_endpoint`](View::drain_endpoint) changes
+/// anything.
 pub trait View: Send + Sync + 'static {
     /// What this node serves now.
     fn status(&self) -> impl Future<Output = Status> + Send;
@@ -24,6 +25,12 @@ pub trait View: Send + Sync + 'static {
     /// With which address a connection would leave.
     fn explain_egress(&self, query: &EgressQuery) -> Explained;
 
+    /// Drains an endpoint by hand, or takes it back; what is drained then.
+    ///
+    /// # Errors
+    /// Why not, as a sentence.
+    fn drain_endpoint(&self, wish: &DrainWish) -> Result<Drained, String>;
+
     /// Every path to a prefix, the best one, and why each other lost.
     fn explain_route(&self, prefix: &str) -> impl Future<Output = Explained> + Send;
 }
@@ -35,6 +42,37 @@ pub struct Statuses {
     pub statuses: Vec<StatusOf>,
     /// Objects that belong to our Gateways, whole: what is missing is to be made, what is too much to be deleted.
     pub infrastructure: Vec<Value>,
+}
+
+/// What `tidegate drain --endpoint` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainWish {
+    /// The endpoint, or an address with all of its ports.
+    pub endpoint: DrainedEndpoint,
+    /// Take it back.
+    #[serde(default)]
+    pub undo: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Endpoints that routes lead to now and that the wish is about.
+    pub endpoints: Vec<DrainedFrom>,
+    /// All that are drained by hand, as they were named.
+    pub drained: DrainedEndpoints,
+}
+
+/// An endpoint of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainedFrom {
+    /// `namespace/name:port`.
+    pub service: String,
+    /// Where.
+    pub address: SocketAddr,
+    /// Requests, connections and UDP sessions under way to it.
+    pub under_way: u32,
 }
 
 /// An answer of `explain`: lines for people, the same as data, and whether the question has a positive answer.

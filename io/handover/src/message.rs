@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use tidegate_model::DrainedEndpoints;
 use tidegate_model::handover::{Election, Listening, UdpSession};
 
 /// What this version speaks; a process that speaks another is not handed over to.
@@ -55,6 +56,8 @@ pub enum Message {
     Elections(Vec<Election>),
     /// UDP sessions, a descriptor for each.
     Sessions(Vec<UdpSession>),
+    /// Endpoints that are drained by hand; only if there are any, so that a version that does not know of it is not disturbed.
+    Drained(DrainedEndpoints),
     /// Everything was told.
     Complete,
     /// The new one has it all: from here on it is responsible.
@@ -120,6 +123,7 @@ impl Message {
             Message::TakeOver => "TakeOver",
             Message::Elections(_) => "Elections",
             Message::Sessions(_) => "Sessions",
+            Message::Drained(_) => "Drained",
             Message::Complete => "Complete",
             Message::Taken => "Taken",
             Message::Released { .. } => "Released",
@@ -130,6 +134,8 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
     use tidegate_model::traffic::Transport;
 
@@ -152,15 +158,18 @@ mod tests {
         }
     }
 
-    /// What was written is read as it was, and a full batch of sessions fits a message.
+    /// What was written is read as it was, and a full batch of sessions fits a message, as do all endpoints that may be drained.
     #[test]
     fn round_trips() {
         let listening =
             Listening { transport: Transport::Udp, address: ([0, 0, 0, 0], 53).into(), number: 3 };
+        let longest: IpAddr = "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
+        let drained = (0..DrainedEndpoints::MAX).map(|port| SocketAddr::new(longest, 60_000 + port as u16));
         for message in [
             Message::Hello { protocol: PROTOCOL, version: "1".into() },
             Message::Sockets(vec![listening; DESCRIPTORS_MAX]),
             Message::Sessions((0..DESCRIPTORS_MAX as u64).map(session).collect()),
+            Message::Drained(drained.collect()),
             Message::Prepared,
             Message::Draining { connections: 7 },
         ] {

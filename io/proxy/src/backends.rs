@@ -10,24 +10,25 @@
 //! nothing before its first request. Which endpoint is chosen is decided in `tidegate_traffic::balance`, never here.
 
 mod budget;
+mod drain;
 mod facts;
 mod gate;
 mod line;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
-use tidegate_model::Traffic;
 use tidegate_model::traffic::{Backend, BackendId, BackendPolicy, Balancing, Breaker, Home};
+use tidegate_model::{DrainedEndpoints, Traffic};
 use tidegate_traffic::balance::{EndpointFacts, Shared};
 use tidegate_traffic::hash::Quick;
 use tidegate_traffic::session::SessionKey;
 use tokio::sync::{Notify, watch};
 
 pub use budget::Budget;
+pub use drain::HandDrain;
 pub use facts::{EndpointView, Gauges};
 pub use gate::Gate;
 pub use line::Passage;
@@ -38,7 +39,8 @@ use line::Lines;
 /// The backends of the process.
 pub struct Backends {
     roll: watch::Sender<Arc<Roll>>,
-    drained: Mutex<BTreeSet<SocketAddr>>,
+    /// Left out by hand.
+    drained: Mutex<Arc<DrainedEndpoints>>,
     /// Somebody has changed endpoints in their cells.
     touched: Notify,
     /// Requests and connections that a backend's limits turned away.
@@ -119,19 +121,29 @@ impl Backends {
         self.touched.notified().await;
     }
 
-    /// Leaves exactly these endpoints out, of every backend, now and later.
-    pub fn drain(&self, addresses: BTreeSet<SocketAddr>) {
+    /// Changes which endpoints are left out by hand, of every backend, now and later.
+    pub fn drain<T>(&self, change: impl FnOnce(&mut DrainedEndpoints) -> T) -> T {
         let mut drained = self.drained();
-        for shared in self.roll.borrow().slots().filter_map(|slot| slot.shared.get()) {
-            shared.drain(addresses.clone());
+        let mut changed = DrainedEndpoints::clone(&drained);
+        let answer = change(&mut changed);
+        if **drained != changed {
+            *drained = Arc::new(changed);
+            for shared in self.roll.borrow().slots().filter_map(|slot| slot.shared.get()) {
+                shared.drain(drained.clone());
+            }
         }
-        *drained = addresses;
+        answer
+    }
+
+    /// Which are.
+    pub fn drained_by_hand(&self) -> Arc<DrainedEndpoints> {
+        self.drained().clone()
     }
 
     /// What is known of the endpoints of every backend; a backend is there once for each of its settings.
     pub fn facts(&self) -> Vec<(BackendId, Vec<EndpointFacts>)> {
         let (roll, now) = (self.roll.borrow().clone(), now());
-        let drained = self.drained().clone();
+        let drained = self.drained_by_hand();
         roll.slots().map(|slot| (slot.backend.id.clone(), slot.facts(&drained, now))).collect()
     }
 
@@ -145,7 +157,7 @@ impl Backends {
         slot.shared.get_or_init(|| slot.make(&drained)).clone()
     }
 
-    fn drained(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
+    fn drained(&self) -> MutexGuard<'_, Arc<DrainedEndpoints>> {
         self.drained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -228,7 +240,7 @@ impl Slot {
     }
 
     /// Takes over from a slot that is gone, if there is one of the same backend.
-    fn begin(&self, gone: &mut Vec<&Arc<Slot>>, drained: &BTreeSet<SocketAddr>, now: Duration) {
+    fn begin(&self, gone: &mut Vec<&Arc<Slot>>, drained: &Arc<DrainedEndpoints>, now: Duration) {
         let Backend { policy, endpoints, .. } = &*self.backend;
         let near = |slot: &&Arc<Slot>| {
             slot.backend.id == self.backend.id
@@ -250,7 +262,7 @@ impl Slot {
         let _ = self.shared.set(Arc::new(shared));
     }
 
-    fn make(&self, drained: &BTreeSet<SocketAddr>) -> Arc<Shared> {
+    fn make(&self, drained: &Arc<DrainedEndpoints>) -> Arc<Shared> {
         let Backend { policy, endpoints, .. } = &*self.backend;
         let shared = Shared::new(policy.clone(), endpoints.clone(), self.home.clone());
         if !drained.is_empty() {

@@ -57,7 +57,7 @@ mod worker;
 mod tests;
 
 pub use access_log::{ACCESS_LOG_FIELDS, AccessLog, AccessLogOutput, SyslogReceiver};
-pub use backends::EndpointView;
+pub use backends::{EndpointView, HandDrain};
 pub use exchange::recording::Tracing;
 pub use handover::{Handover, ListeningSocket, SessionSocket};
 pub use limits::Limits;

@@ -1,6 +1,6 @@
 //! The door of the proxy: start, update, observe, drain. Nothing of HTTP shows here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -18,8 +18,7 @@ use tidegate_traffic::balance::EndpointFacts;
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log::{AccessLog, Logger};
-use crate::backends::EndpointView;
-use crate::backends::Gauges;
+use crate::backends::{EndpointView, Gauges, HandDrain};
 use crate::control::{Control, Wish};
 use crate::exchange::recording::Tracing;
 use crate::handover::{Errand, Handover};
@@ -229,10 +228,9 @@ impl Proxy {
         EndpointView::new(self.shared.backends.clone())
     }
 
-    /// Leaves exactly these endpoints out, of every backend, until the next call: none leaves out nobody. What is under
-    /// way to them goes on.
-    pub fn drain_endpoints(&self, addresses: BTreeSet<SocketAddr>) {
-        self.shared.backends.drain(addresses);
+    /// Drains endpoints by hand.
+    pub fn hand_drain(&self) -> HandDrain {
+        HandDrain::new(self.shared.backends.clone())
     }
 
     /// Says that endpoints have changed in their cells. Requests follow without it; health checks begin sooner, and hash

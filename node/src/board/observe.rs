@@ -46,6 +46,7 @@ impl Board {
                 .into_iter()
                 .map(|(pid, connections)| DrainingStatus { pid, connections })
                 .collect(),
+            drained: (*self.0.drain.drained()).clone(),
         }
     }
 
@@ -255,8 +256,10 @@ fn impaired(
                 healthy: true,
                 ejected_secs: None,
                 draining: false,
+                under_way: 0,
                 slow_percent: None,
             });
+            status.under_way = status.under_way.saturating_add(facts.in_flight);
             status.healthy &= facts.healthy;
             status.draining |= facts.draining;
             status.ejected_secs = status.ejected_secs.max(facts.ejected_secs);
@@ -283,7 +286,7 @@ mod tests {
             ejected_secs: None,
             draining: false,
             slow_percent: None,
-            in_flight: 0,
+            in_flight: 1,
             latency_micros: None,
         };
         let id = BackendId::tcp(Key::new("test", "shop", "web"), 80);
@@ -299,12 +302,20 @@ mod tests {
         assert_eq!(
             told,
             [
-                EndpointStatus { address: address(2), healthy, ejected_secs, draining: false, slow_percent },
+                EndpointStatus {
+                    address: address(2),
+                    healthy,
+                    ejected_secs,
+                    draining: false,
+                    under_way: 2,
+                    slow_percent
+                },
                 EndpointStatus {
                     address: address(3),
                     healthy: false,
                     ejected_secs: None,
                     draining: true,
+                    under_way: 1,
                     slow_percent: None
                 },
             ]

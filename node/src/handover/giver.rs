@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_handover::{Channel, ChannelError, Listener, Message, PROTOCOL};
 use tidegate_model::handover::Listening;
-use tidegate_proxy::{Handover, ListeningSocket};
+use tidegate_proxy::{HandDrain, Handover, ListeningSocket};
 use tidegate_speaker::Speaker;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -40,6 +40,8 @@ pub struct Giver {
     pub legacy: Legacy,
     /// The proxy's sockets.
     pub proxy: Handover,
+    /// Endpoints drained by hand.
+    pub drained: HandDrain,
     /// The elections.
     pub speaker: Arc<Speaker>,
     /// Who drains already.
@@ -95,6 +97,11 @@ impl Giver {
         self.tell_sockets(channel, runtime, &mut known)?;
         for elections in runtime.block_on(self.speaker.remember()).chunks(ELECTIONS) {
             channel.send(&Message::Elections(elections.to_vec()), &[], SOON)?;
+        }
+        // Who drains another one from here on tells a process that has nothing more to say; the next command shows it.
+        let drained = self.drained.drained();
+        if !drained.is_empty() {
+            channel.send(&Message::Drained((*drained).clone()), &[], SOON)?;
         }
         let sessions = runtime.block_on(self.proxy.suspend());
         let sessions: Vec<_> = sessions.into_iter().map(|session| (session.session, session.fd)).collect();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tidegate_handover::{Channel, ChannelError, Listener, Message, PROTOCOL};
+use tidegate_model::DrainedEndpoints;
 use tidegate_model::handover::Election;
 use tidegate_proxy::{ListeningSocket, SessionSocket};
 
@@ -63,6 +64,8 @@ pub struct Estate {
     pub elections: Vec<Election>,
     /// Its UDP sessions.
     pub sessions: Vec<SessionSocket>,
+    /// Endpoints that were drained by hand there.
+    pub drained: DrainedEndpoints,
 }
 
 /// The channel to the process before.
@@ -149,6 +152,7 @@ impl Taker {
                     let each = sessions.into_iter().zip(fds);
                     estate.sessions.extend(each.map(|(session, fd)| SessionSocket { session, fd }));
                 }
+                Message::Drained(drained) => estate.drained = drained,
                 Message::Elections(elections) => estate.elections.extend(elections),
                 message if message == *end => return Ok(estate),
                 other => {

@@ -129,6 +129,7 @@ impl Daemon {
                     listener,
                     legacy,
                     proxy: self.proxy.handover(),
+                    drained: self.proxy.hand_drain(),
                     speaker: self.speaker.clone(),
                     draining: self.succession.draining.clone(),
                     ending: self.succession.ending.clone(),
@@ -161,12 +162,13 @@ impl Daemon {
         })
         .await?;
         let pid = taker.pid;
-        let Estate { sockets, elections, sessions } =
+        let Estate { sockets, elections, sessions, drained } =
             estate.context("the process that ran before did not hand over, and runs on")?;
         self.succession.metrics.sockets.inc_by(i64::try_from(sockets.len()).unwrap_or(i64::MAX));
         self.succession.metrics.sessions.set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
         let (groups, udp_sessions) = (elections.len(), sessions.len());
         self.proxy.handover().inherit(sockets).await;
+        self.proxy.hand_drain().change(|own| *own = drained);
         // Both speak for a moment, so that nobody on the wire misses one of them.
         self.speaker.inherit(elections, &self.intent.model.speaker.groups);
         // Answered once the elections have begun.

@@ -23,7 +23,7 @@ fn gateway(port: u16) -> String {
 }
 
 /// The slice of a Service with these servers; they differ in port only, so each has a port of its own in the slice.
-fn slices(origins: &[&Origin]) -> String {
+pub fn slices(origins: &[&Origin]) -> String {
     let slice = |origin: &&Origin| {
         format!(
             "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
@@ -36,7 +36,7 @@ fn slices(origins: &[&Origin]) -> String {
     origins.iter().map(slice).collect::<Vec<_>>().join("---\n")
 }
 
-fn start(origins: &[&Origin]) -> Daemon {
+pub fn start(origins: &[&Origin]) -> Daemon {
     let place = Place::new();
     place.put("gateway.yaml", &gateway(place.port));
     place.put("route.yaml", ROUTE);

@@ -8,6 +8,7 @@
 mod admin;
 mod bad_input;
 mod change;
+mod drain;
 mod hello;
 mod http;
 mod node_name;

@@ -5,6 +5,7 @@
 //! is an [`EndpointCell`](traffic::EndpointCell), so that an endpoint's coming and going rebuilds nothing else.
 
 pub mod address;
+pub mod drain;
 pub mod egress;
 pub mod handover;
 pub mod machine;
@@ -20,6 +21,7 @@ pub mod verdict;
 use std::sync::Arc;
 
 pub use address::Addresses;
+pub use drain::{DrainedEndpoint, DrainedEndpoints};
 pub use egress::Egress;
 pub use machine::Machine;
 pub use seldom::{Seldom, Usual};

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::DrainedEndpoints;
+
 /// `tidegate status -o json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -36,6 +38,9 @@ pub struct Status {
     /// Processes that this one, or one before it, took over from, and that still hold connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingStatus>,
+    /// Endpoints that somebody drained by hand, whether a Service has them now or not.
+    #[serde(default, skip_serializing_if = "DrainedEndpoints::is_empty")]
+    pub drained: DrainedEndpoints,
 }
 
 /// A process that was taken over from.
@@ -239,6 +244,9 @@ pub struct EndpointStatus {
     pub ejected_secs: Option<u64>,
     /// It is left out by hand.
     pub draining: bool,
+    /// Requests, connections and UDP sessions under way to it.
+    #[serde(default)]
+    pub under_way: u32,
     /// It is new, and gets so much of a hundred of its share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_percent: Option<u32>,

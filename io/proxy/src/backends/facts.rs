@@ -1,8 +1,7 @@
 //! What can be seen of backends from outside: facts for status and console, gauges for a scrape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use tidegate_model::DrainedEndpoints;
 use tidegate_model::traffic::{BackendId, Breaker};
 use tidegate_traffic::balance::EndpointFacts;
 
@@ -18,7 +18,7 @@ use super::{Backends, Slot, now};
 
 impl Slot {
     /// What is known of its endpoints.
-    pub fn facts(&self, drained: &BTreeSet<SocketAddr>, now: Duration) -> Vec<EndpointFacts> {
+    pub fn facts(&self, drained: &DrainedEndpoints, now: Duration) -> Vec<EndpointFacts> {
         if let Some(shared) = self.shared.get() {
             return shared.facts(now);
         }
@@ -28,7 +28,7 @@ impl Slot {
             zone: endpoint.zone.clone(),
             healthy: true,
             ejected_secs: None,
-            draining: drained.contains(&endpoint.address),
+            draining: drained.contains(endpoint.address),
             slow_percent: None,
             in_flight: 0,
             latency_micros: None,
@@ -77,11 +77,29 @@ impl Gauges {
         let (roll, now) = (self.0.roll.borrow().clone(), now());
         let mut counts = BTreeMap::new();
         for slot in roll.slots().filter(|slot| slot.is_watched()) {
-            let facts = slot.facts(&BTreeSet::new(), now);
+            let facts = slot.facts(&DrainedEndpoints::default(), now);
             let healthy = facts.iter().filter(|endpoint| endpoint.healthy).count() as i64;
             let ejected = facts.iter().filter(|endpoint| endpoint.ejected_secs.is_some()).count() as i64;
             let count = counts.entry(slot.backend.id.to_string()).or_insert((healthy, ejected));
             *count = (count.0.min(healthy), count.1.max(ejected));
+        }
+        counts
+    }
+
+    /// Endpoints drained by hand, by backend, of those that have any.
+    fn drained(&self) -> BTreeMap<String, i64> {
+        let mut counts = BTreeMap::new();
+        let drained = self.0.drained_by_hand();
+        if drained.is_empty() {
+            return counts;
+        }
+        let roll = self.0.roll.borrow().clone();
+        for slot in roll.slots() {
+            let endpoints = slot.backend.endpoints.load();
+            let count = endpoints.addresses().filter(|&address| drained.contains(address)).count();
+            if count > 0 {
+                counts.insert(slot.backend.id.to_string(), count as i64);
+            }
         }
         counts
     }
@@ -114,6 +132,10 @@ impl Collector for Gauges {
         let help = "Endpoints left out for a while because requests to them failed, of the same backends.";
         let ejected = endpoints.iter().map(|(backend, (_, count))| (backend.as_str(), *count));
         family(&mut encoder, "tidegate_backend_ejected", help, &unit, ejected)?;
+        let drained = self.drained();
+        let help = "Endpoints left out because somebody drained them by hand, of backends that have any.";
+        let drained = drained.iter().map(|(backend, count)| (backend.as_str(), *count));
+        family(&mut encoder, "tidegate_backend_drained", help, &unit, drained)?;
         let waiting = self.waiting();
         let help = "Requests that wait for a place, of backends with limits.";
         let waiting = waiting.iter().map(|(backend, count)| (backend.as_str(), *count));

@@ -48,6 +48,7 @@ pub fn watched() -> Backends {
     let policy = BackendPolicy { ejection: Some(ejection), breaker, ..BackendPolicy::default() };
     let all = backends();
     all.follow(&traffic(&[&backend(policy, &cell())]));
+    all.drain(|drained| drained.drain("10.0.0.1:80".parse().unwrap())).unwrap();
     all
 }
 
@@ -87,7 +88,7 @@ async fn successors() {
     let before = backend(limited(1), &cell);
     all.follow(&traffic(&[&before]));
     let _held = all.gate(&before).admit().await.unwrap();
-    all.drain(BTreeSet::from(["10.0.0.1:80".parse().unwrap()]));
+    all.drain(|drained| drained.drain("10.0.0.1:80".parse().unwrap())).unwrap();
     let after = backend(limited(2), &cell);
     all.follow(&traffic(&[&after]));
     let gate = all.gate(&after);
@@ -106,7 +107,7 @@ fn plain_backends_cost_nothing_unused() {
     let plain = backend(BackendPolicy::default(), &cell);
     let roll = all.follow(&traffic(&[&plain]));
     assert!(roll.slots().all(|slot| slot.known().is_none()));
-    all.drain(BTreeSet::from(["10.0.0.1:80".parse().unwrap()]));
+    all.drain(|drained| drained.drain("10.0.0.1:80".parse().unwrap())).unwrap();
     assert!(all.facts()[0].1[0].draining);
     assert!(all.gate(&plain).shared().facts(now())[0].draining);
     assert!(roll.slots().all(|slot| slot.known().is_some()));

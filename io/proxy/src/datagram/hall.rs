@@ -197,7 +197,7 @@ impl Hall {
         let now = since_start(Instant::now());
         let random = self.worker.random();
         let service = self.worker.pool.service(&backend, &self.worker.shared.backends, random, now);
-        let pick = service.balancer.stay(session.endpoint, now)?;
+        let pick = service.balancer.go_on(session.endpoint, now)?;
         Some(Opened { backend, pick, socket: UdpSocket::from_std(socket).ok()? })
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use tidegate_model::DrainedEndpoint;
 use tidegate_model::traffic::*;
 use tidegate_traffic::balance::EndpointFacts;
 
@@ -323,7 +324,9 @@ fn drained_by_hand() {
     let origins = [Origin::text("a"), Origin::text("b")];
     let backend = backend("web", &addresses(&origins));
     let gateway = gateway(&backend);
-    gateway.proxy.drain_endpoints(BTreeSet::from([origins[1].address]));
+    let drain = gateway.proxy.hand_drain();
+    let second = DrainedEndpoint::Port(origins[1].address);
+    drain.change(|drained| drained.drain(second)).unwrap();
     assert!(facts(&gateway, origins[1].address).draining, "before the first request too");
     assert_eq!(ask(&gateway, 20), [200; 20]);
     assert_eq!(requests(&origins), [20, 0]);
@@ -333,7 +336,9 @@ fn drained_by_hand() {
     gateway.apply(traffic(&[gateway.address], &[(1, &changed)]));
     assert_eq!(ask(&gateway, 20), [200; 20]);
     assert_eq!(requests(&origins), [40, 0]);
-    gateway.proxy.drain_endpoints(BTreeSet::new());
+    gateway.counts("tidegate_backend_drained_endpoints{backend=\"shop/web:80\"}", 1);
+    drain.change(|drained| drained.undo(second)).unwrap();
+    assert!(!gateway.has_metric("tidegate_backend_drained_endpoints"));
     assert_eq!(ask(&gateway, 20), [200; 20]);
     assert_eq!(requests(&origins), [50, 10]);
 }

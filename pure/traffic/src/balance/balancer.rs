@@ -90,6 +90,14 @@ impl Balancer {
         Some(Pick::new(local.seats.clone(), place))
     }
 
+    /// The endpoint to which something under way belongs, which goes on there whatever becomes of the endpoint; nothing if
+    /// it is gone.
+    pub fn go_on(&self, address: SocketAddr, now: Duration) -> Option<Pick> {
+        let local = self.current(now);
+        let place = local.seats.roster.place(address)?;
+        Some(Pick::new(local.seats.clone(), place))
+    }
+
     /// Whether a repeat is within the budget; if so it is counted ([`RetryBudget::take`](super::RetryBudget::take)).
     pub fn may_repeat(&self, percent: Option<u32>, min_per_sec: u32, now: Duration) -> bool {
         self.shared.budget().take(percent, min_per_sec, now)

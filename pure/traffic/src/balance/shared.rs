@@ -1,11 +1,11 @@
 //! What the process knows of one backend: its endpoints, their health, its limits.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use tidegate_model::DrainedEndpoints;
 use tidegate_model::traffic::{BackendPolicy, Balancing, EndpointCell, Endpoints, Home};
 
 use super::breaker::Circuit;
@@ -35,7 +35,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub roster: Arc<Roster>,
-    drained: BTreeSet<SocketAddr>,
+    drained: Arc<DrainedEndpoints>,
     /// It has a successor, which the members belong to now.
     retired: bool,
     /// When ejections are looked at again; MAX: there are none.
@@ -58,7 +58,7 @@ impl Shared {
         let endpoints = cell.load().clone();
         let members = endpoints.usable.iter().map(|_| Arc::default()).collect();
         let roster = Arc::new(Roster::new(endpoints, members, &policy.balancing));
-        let state = State { roster, drained: BTreeSet::new(), retired: false, sweep_at: Duration::MAX };
+        let state = State { roster, drained: Arc::default(), retired: false, sweep_at: Duration::MAX };
         let circuit = Circuit::new(policy.breaker);
         Shared {
             policy,
@@ -122,12 +122,12 @@ impl Shared {
     }
 
     /// Leaves exactly these endpoints out, whether they are there now or come later.
-    pub fn drain(&self, addresses: BTreeSet<SocketAddr>) {
+    pub fn drain(&self, drained: Arc<DrainedEndpoints>) {
         let mut state = self.lock();
         for (endpoint, member) in state.roster.endpoints.usable.iter().zip(&state.roster.members) {
-            member.drained.store(addresses.contains(&endpoint.address), Ordering::Relaxed);
+            member.drained.store(drained.contains(endpoint.address), Ordering::Relaxed);
         }
-        state.drained = addresses;
+        state.drained = drained;
         self.changed();
     }
 
@@ -257,7 +257,7 @@ impl State {
             Some(place) => self.roster.members[place].clone(),
             None => {
                 let member = Member::fresh(now);
-                member.drained.store(self.drained.contains(&address), Ordering::Relaxed);
+                member.drained.store(self.drained.contains(address), Ordering::Relaxed);
                 Arc::new(member)
             }
         };

@@ -122,7 +122,7 @@ fn checked() {
 fn drained() {
     let mut rig = Rig::new(2, |_| {});
     let under_way: Vec<_> = (0..4).map(|_| rig.pick().unwrap()).collect();
-    rig.shared.drain(BTreeSet::from([address(1), address(2)]));
+    rig.drain([1, 2]);
     assert_eq!(rig.counts(10).keys().collect::<Vec<_>>(), [&0]);
     assert_eq!((rig.facts(1).draining, rig.facts(1).in_flight), (true, 2));
     assert!(rig.balancer.stay(address(1), rig.now).is_none());
@@ -131,9 +131,9 @@ fn drained() {
     assert_eq!(rig.facts(1).in_flight, 0);
     rig.store((0..3).map(|port| endpoint(port, 1, None)).collect());
     assert_eq!(rig.counts(10).keys().collect::<Vec<_>>(), [&0]);
-    rig.shared.drain(BTreeSet::new());
+    rig.drain([]);
     assert_eq!(rig.counts(9).len(), 3);
-    rig.shared.drain((0..3).map(address).collect());
+    rig.drain(0..3);
     assert_eq!(rig.pick().unwrap_err(), Refusal::NO_ENDPOINT);
 }
 
@@ -256,7 +256,7 @@ proptest! {
                 }
                 _ => {
                     if !drained.remove(&port) { drained.insert(port); }
-                    rig.shared.drain(drained.iter().map(|&port| address(port)).collect());
+                    rig.drain(drained.iter().copied());
                 }
             }
         }

@@ -52,6 +52,11 @@ impl Rig {
         Balancer::new(self.shared.clone(), random, self.now)
     }
 
+    /// Leaves exactly these out.
+    pub fn drain(&self, ports: impl IntoIterator<Item = u16>) {
+        self.shared.drain(Arc::new(ports.into_iter().map(address).collect()));
+    }
+
     pub fn random(&mut self) -> u64 {
         self.step += 1;
         further(0x7157, self.step)

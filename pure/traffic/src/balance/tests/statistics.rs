@@ -132,8 +132,7 @@ fn keys_stay() {
     };
     let before = homes(&rig);
     assert_eq!(before, homes(&gateway));
-    let drained =
-        |rig: &Rig, ports: &[u16]| rig.shared.drain(ports.iter().map(|&port| address(port)).collect());
+    let drained = |rig: &Rig, ports: &[u16]| rig.drain(ports.iter().copied());
     drained(&rig, &[3]);
     rig.passes(1);
     let without = homes(&rig);
