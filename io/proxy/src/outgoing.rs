@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use tidegate_model::traffic::{HeaderChanges, PathMatch};
-use tidegate_traffic::headers::{appended_by, drops, drops_any};
+use tidegate_traffic::headers::{appended_by, drops, drops_any, names};
 use tidegate_traffic::rewrite::{Rewritten, write_path};
 
 use crate::framing::BodyLength;
@@ -21,6 +21,9 @@ pub const REQUEST_ID: &str = "x-request-id";
 
 /// By which browsers are told to come by TLS only (RFC 6797 section 6.1).
 pub const TRANSPORT_SECURITY: &str = "strict-transport-security";
+
+/// When an answer came to be.
+const DATE: &str = "date";
 
 /// A head on its way out.
 pub enum HeadWriter<'w> {
@@ -366,7 +369,7 @@ pub fn response(head: &ResponseHead, plan: &ResponsePlan<'_>, out: &mut HeadWrit
     // A response without body may state the length that another one would have (RFC 9110 section 8.6).
     let hints = plan.body == BodyLength::None && !matches!(status, 100..=199 | 204);
     let untouched = plan.changes.iter().all(|changes| changes.set.is_empty() && changes.remove.is_empty());
-    let mut hinted = false;
+    let (mut hinted, mut dated) = (false, false);
     // Lines that follow one another and stay as they are leave in one piece.
     let fields = head.fields();
     let mut run = 0..0;
@@ -374,6 +377,7 @@ pub fn response(head: &ResponseHead, plan: &ResponsePlan<'_>, out: &mut HeadWrit
         let Some((kind, name, value)) = fields.entry(index) else { break };
         let hint = hints && !hinted && kind == Kind::Length;
         hinted |= hint;
+        dated |= name.len() == DATE.len() && name.eq_ignore_ascii_case(DATE);
         let protocol = plan.persistence == Persistence::Upgrade && kind == Kind::Upgrade;
         let stays = kind.ends_here()
             || (head.names_headers && stays_there(head, name))
@@ -391,6 +395,10 @@ pub fn response(head: &ResponseHead, plan: &ResponsePlan<'_>, out: &mut HeadWrit
         }
     }
     out.run(fields, run);
+    // Who passes on an answer without a date says when it came (RFC 9110 section 6.6.1), unless a filter means otherwise.
+    if !dated && status >= 200 && !plan.changes.iter().any(|changes| names(changes, DATE)) {
+        out.line(DATE, &crate::date::now());
+    }
     changed(&plan.changes, |name| !is_hop_by_hop(name), out);
     plan.added.iter().for_each(|lines| out.text(lines));
     out.end(&Ending { body: plan.body, persistence: plan.persistence, upgrade: None });
@@ -491,10 +499,40 @@ mod tests {
         );
     }
 
+    /// An answer without a date is given one, once, unless a filter says what becomes of it; an interim one is not (RFC 9110
+    /// section 6.6.1).
+    #[test]
+    fn answers_are_dated() {
+        let none = HeaderChanges::default();
+        let removed = HeaderChanges { remove: vec![DATE.into()], ..HeaderChanges::default() };
+        for (head, changes, dates) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", &none, 1),
+            ("HTTP/1.1 200 OK\r\nDATE: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", &none, 1),
+            ("HTTP/1.1 103 Early Hints\r\n\r\n", &none, 0),
+            ("HTTP/1.1 200 OK\r\n\r\n", &set(DATE, "then"), 1),
+            ("HTTP/1.1 200 OK\r\nDate: now\r\n\r\n", &removed, 0),
+            ("HTTP/1.1 200 OK\r\n\r\n", &removed, 0),
+        ] {
+            let head = ResponseHead::parse(head.as_bytes(), true).unwrap();
+            let plan = ResponsePlan {
+                changes: [&none, changes, &none],
+                status: None,
+                left_out: [|_| false; 2],
+                added: [b""; 2],
+                body: head.body,
+                persistence: Persistence::Silent,
+            };
+            let mut out = Vec::new();
+            response(&head, &plan, &mut HeadWriter::Http1(&mut out));
+            let text = String::from_utf8(out).unwrap().to_lowercase();
+            assert_eq!(text.matches("date: ").count(), dates, "{text}");
+        }
+    }
+
     /// Names that a server takes for framing do not pass to the client.
     #[test]
     fn aliases_of_framing_end_here() {
-        let text = b"HTTP/1.1 200 OK\r\nContent_Length: 9\r\nTransfer_Encoding: x\r\nX-1: v\r\nContent-Length: 3\r\n\r\n";
+        let text = b"HTTP/1.1 200 OK\r\nContent_Length: 9\r\nTransfer_Encoding: x\r\nX-1: v\r\nDate: now\r\nContent-Length: 3\r\n\r\n";
         let head = ResponseHead::parse(text, false).unwrap();
         let none = HeaderChanges::default();
         let plan = ResponsePlan {
@@ -507,6 +545,6 @@ mod tests {
         };
         let mut out = Vec::new();
         response(&head, &plan, &mut HeadWriter::Http1(&mut out));
-        assert_eq!(out, b"HTTP/1.1 200 OK\r\nX-1: v\r\ncontent-length: 3\r\n\r\n");
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nX-1: v\r\nDate: now\r\ncontent-length: 3\r\n\r\n");
     }
 }

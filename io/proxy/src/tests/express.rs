@@ -70,7 +70,10 @@ fn kept_connections_make_no_difference() {
         let ask = || {
             let mut client = gateway.client();
             client.send(&case);
-            client.rest()
+            let answer = client.rest();
+            // A second may have passed.
+            let lines = answer.split_inclusive("\r\n").filter(|line| !line.starts_with("date: "));
+            lines.collect::<String>()
         };
         let fresh = ask();
         let warm = GET.replace("GET / ", "GET /warm ");
