@@ -215,7 +215,15 @@ impl Connection {
                     .get_or_insert_with(|| RequestReader::new(worker.buffers.fields(), bytes_max, lines_max));
                 // What is no head stays: the answer depends on its method.
                 let head = reader.advance(inbox.filled());
-                if let Some(head) = head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))? {
+                if let Some(mut head) =
+                    head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))?
+                {
+                    if let Some(host) = &table.default_host
+                        && head.http_1_0
+                        && head.authority().is_empty()
+                    {
+                        head.suppose_authority(host);
+                    }
                     if !head.scheme.is_none_or(|scheme| caller.may_be_asked_for(scheme, policy)) {
                         return Err(NoHead::Malformed(Malformed::SCHEME));
                     }
@@ -258,6 +266,7 @@ impl Connection {
             let idle = if closing { limits.close_grace } else { idle.unwrap_or(limits.keep_alive) };
             // Who connects comes with a request.
             let head = table.entrance.client.timeouts.head.map_or(limits.request_head, unless_zero);
+            let idle = idle.min(self.caller.life_left());
             if self.caller.is_new() { idle.min(head) } else { idle }
         };
         self.seat.rest(self.watch.clock().now());
@@ -265,7 +274,7 @@ impl Connection {
         match self.watch.within(self.wire.readable()).await {
             Ok(readable) => readable.is_ok(),
             Err(Expired) => {
-                if !closing && !self.watch.is_capped() {
+                if !closing && !self.watch.is_capped() && !self.caller.is_old() {
                     self.caller.worker.metrics.slow("idle");
                 }
                 false

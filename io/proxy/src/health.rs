@@ -7,7 +7,8 @@
 //! One thread of its own for the process, so that neither a busy worker nor a large update makes endpoints look dead.
 //! Questions have a timeout and are never more than [`PROBES_MAX`] at once; what is due then waits and is not judged for
 //! it. When and how often is asked, and what follows from answers, is decided by
-//! [`Checker`](tidegate_traffic::balance::Checker). UDP ports are not asked: a connection says nothing about them.
+//! [`Checker`](tidegate_traffic::balance::Checker). UDP ports are not asked: a connection says nothing about them, and no policy has a question
+//! for them.
 
 mod grpc;
 mod http;

@@ -180,13 +180,21 @@ pub struct Lease {
     /// Whether it has served a request before.
     pub is_used: bool,
     requests: u32,
+    /// The tick from which on it takes no new request; a shared one has its own.
+    old_at: u64,
     /// None: the connection is shared, and has its own.
     place: Option<Passage>,
 }
 
 impl Lease {
     fn of(session: Rc<Session>, is_used: bool) -> Lease {
-        Lease { upstream: Upstream::Http2(Box::new(Call::new(session))), is_used, requests: 0, place: None }
+        Lease {
+            upstream: Upstream::Http2(Box::new(Call::new(session))),
+            is_used,
+            requests: 0,
+            old_at: u64::MAX,
+            place: None,
+        }
     }
 
     /// Whether somebody, perhaps in another worker, waits for its place.
@@ -234,10 +242,13 @@ impl Service {
 
     /// How long connections may be used.
     fn wear(&self, worker: &Worker) -> Wear {
-        let idle = self.backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
+        let policy = &self.backend.policy;
+        let idle = policy.idle_timeout.filter(|idle| !idle.is_zero());
         Wear {
             idle: idle.unwrap_or(worker.limits.upstream_idle),
-            requests: self.backend.policy.breaker.requests_per_connection,
+            life: policy.connection_max,
+            requests: policy.breaker.requests_per_connection,
+            http2: policy.http2,
         }
     }
 
@@ -328,18 +339,22 @@ impl Service {
                 false,
             ));
         }
-        Ok(Lease { upstream: Upstream::Http1(wire), is_used: false, requests: 0, place: Some(place) })
+        let life = self.backend.policy.connection_max;
+        let old_at = life.map_or(u64::MAX, |life| worker.clock.after(life));
+        Ok(Lease { upstream: Upstream::Http1(wire), is_used: false, requests: 0, old_at, place: Some(place) })
     }
 
     /// Keeps a connection that has served a request, unless its endpoint is gone or enough are kept: then it is closed.
-    pub fn put(&self, pool: &Pool, endpoint: SocketAddr, mut lease: Lease, until_tick: u64) {
+    pub fn put(&self, worker: &Worker, endpoint: SocketAddr, mut lease: Lease) {
         if !lease.upstream.is_http1() {
             return;
         }
         lease.requests += 1;
         lease.is_used = true;
+        let (pool, wear) = (&worker.pool, self.wear(worker));
         let worn =
-            self.backend.policy.breaker.requests_per_connection.is_some_and(|max| lease.requests >= max);
+            wear.requests.is_some_and(|max| lease.requests >= max) || lease.old_at <= worker.clock.now();
+        let until_tick = worker.clock.after(wear.idle).min(lease.old_at);
         if let Some(place) = &mut lease.place {
             place.settle();
         }

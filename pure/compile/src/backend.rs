@@ -12,9 +12,10 @@ use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, Serv
 use tidegate_objects::route::BackendObjectRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
-use crate::backend_policy::Policies;
+use crate::backend_policy::{Policies, Through};
 use crate::backend_tls::BackendTlsPolicies;
 use crate::filter::Extensions;
+use crate::gateway::OurGateway;
 use crate::grants::{self, Grants};
 use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
@@ -51,7 +52,8 @@ pub(crate) struct From<'r> {
 /// backends may differ.
 #[derive(Clone)]
 pub(crate) struct Context<'c> {
-    pub gateway: &'c Key,
+    /// It, and the listener where a policy is for it alone.
+    pub through: Through<'c>,
     /// What this Gateway shows to backends (`spec.tls.backend`).
     pub certificate: Option<Arc<Certificate>>,
     /// Whether what is carried is TLS already, so that none is added (TLSRoute, passed through).
@@ -134,7 +136,7 @@ impl<'a> Backends<'a> {
         context: &Context<'_>,
     ) -> Result<Target, Broken> {
         let (key, service) = self.service(from, to)?;
-        self.led_to.entry(key.clone()).or_default().insert(context.gateway.clone());
+        self.led_to.entry(key.clone()).or_default().insert(context.through.gateway.clone());
         let port = port(&key, service, to.port, from, transport)?;
         let tls = match self.tls(&key, port, transport, context) {
             Some(Ok(tls)) => Some(tls),
@@ -164,12 +166,20 @@ impl<'a> Backends<'a> {
             }
             _ => None,
         };
-        self.policies.responses(from, port, context.gateway)
+        self.policies.responses(from, port, context.through)
     }
 
-    /// What becomes of a Gateway's own answers where no rule holds.
-    pub fn responses_of_gateway(&mut self, gateway: &Key) -> Arc<ResponsePolicy> {
-        self.policies.responses_of_gateway(gateway)
+    /// What becomes of a listener's own answers where no rule holds.
+    pub fn responses_of_listener(&mut self, through: Through<'_>) -> Arc<ResponsePolicy> {
+        self.policies.responses_of_listener(through)
+    }
+
+    /// What traffic of a listener comes through. Those that come through the same are served alike.
+    pub fn through<'g>(&self, gateway: &'g OurGateway<'_>, listener: usize) -> Through<'g> {
+        let key = gateway.resource.key();
+        let listener = gateway.listeners.get(listener).filter(|listener| listener.owner.0 == Kind::Gateway);
+        let section = listener.and_then(|listener| self.policies.section(key, &listener.spec.name));
+        Through { gateway: key, listener: section }
     }
 
     fn service(
@@ -242,7 +252,7 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
         context: &Context<'_>,
     ) -> Arc<BackendPolicy> {
-        let policy = self.policies.of(from, key, &port.name, context.gateway);
+        let policy = self.policies.of(from, key, &port.name, context.through);
         match service.traffic_distribution {
             // A gateway runs on no node of the pods', so "the same node" comes down to the same zone.
             Some(_) if policy.zone_aware.is_none() => {

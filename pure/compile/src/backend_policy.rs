@@ -1,7 +1,7 @@
 //! BackendTrafficPolicy: which one holds where (GEP-713), and what it says.
 //!
 //! The most specific policy holds, as a whole: a rule's before its route's, then the Service port's, the Service's, the
-//! Gateway's. Among equals the oldest does. What cannot be used in it is left out and named; the rest holds.
+//! listener's, the Gateway's. Among equals the oldest does. What cannot be used in it is left out and named; the rest holds.
 
 mod balance;
 mod health;
@@ -22,6 +22,7 @@ use tidegate_objects::{Key, Kind, Snapshot};
 
 use crate::backend::From;
 use crate::duration;
+use crate::http2;
 use crate::policy_target::{self, Target};
 use crate::report::Report;
 use crate::verdicts::Verdicts;
@@ -68,7 +69,6 @@ impl Policies {
         let mut read = BTreeMap::new();
         for (key, policy) in &snapshot.backend_traffic_policies {
             let mut report = Report::new(Kind::BackendTrafficPolicy, key, "spec", verdicts);
-            note_listeners(&policy.spec, &mut report);
             let backend = Arc::new(self::read(&policy.spec, &mut report));
             let responses = Arc::new(response::read(key, &policy.spec, snapshot, &mut report));
             read.insert(key.clone(), Read { backend, responses });
@@ -77,8 +77,14 @@ impl Policies {
     }
 
     /// What holds for traffic of a rule, through a Gateway, to a port of a Service.
-    pub fn of(&mut self, from: &From<'_>, service: &Key, port: &str, gateway: &Key) -> Arc<BackendPolicy> {
-        let Some(key) = self.find(from, Some((service, port)), gateway) else {
+    pub fn of(
+        &mut self,
+        from: &From<'_>,
+        service: &Key,
+        port: &str,
+        through: Through<'_>,
+    ) -> Arc<BackendPolicy> {
+        let Some(key) = self.find(from, Some((service, port)), through) else {
             return Arc::clone(&self.none.backend);
         };
         self.used.insert(key.clone());
@@ -91,17 +97,18 @@ impl Policies {
         &mut self,
         from: &From<'_>,
         port: Option<(&Key, &str)>,
-        gateway: &Key,
+        through: Through<'_>,
     ) -> Arc<ResponsePolicy> {
-        match self.find(from, port, gateway) {
+        match self.find(from, port, through) {
             Some(key) => self.use_responses(key),
             None => Arc::clone(&self.none.responses),
         }
     }
 
-    /// What becomes of a Gateway's own answers where no rule holds.
-    pub fn responses_of_gateway(&mut self, gateway: &Key) -> Arc<ResponsePolicy> {
-        match self.by_target.get(&target(Kind::Gateway, gateway, None)).cloned() {
+    /// What becomes of a listener's own answers where no rule holds.
+    pub fn responses_of_listener(&mut self, through: Through<'_>) -> Arc<ResponsePolicy> {
+        let places = through.places();
+        match places.iter().flatten().find_map(|place| self.by_target.get(place)).cloned() {
             Some(key) => self.use_responses(key),
             None => Arc::clone(&self.none.responses),
         }
@@ -115,8 +122,15 @@ impl Policies {
         responses
     }
 
+    /// The listener's name where a policy is for it alone: what goes through it may differ from what goes through others.
+    pub fn section<'l>(&self, gateway: &Key, listener: &'l str) -> Option<&'l str> {
+        let has_own = !self.by_target.is_empty()
+            && self.by_target.contains_key(&target(Kind::Gateway, gateway, Some(listener)));
+        has_own.then_some(listener)
+    }
+
     /// The most specific policy.
-    fn find(&self, from: &From<'_>, port: Option<(&Key, &str)>, gateway: &Key) -> Option<Key> {
+    fn find(&self, from: &From<'_>, port: Option<(&Key, &str)>, through: Through<'_>) -> Option<Key> {
         if self.by_target.is_empty() {
             return None;
         }
@@ -125,9 +139,9 @@ impl Policies {
             Some(target(from.kind, from.key, None)),
             port.map(|(service, port)| target(Kind::Service, service, Some(port))),
             port.map(|(service, _)| target(Kind::Service, service, None)),
-            Some(target(Kind::Gateway, gateway, None)),
         ];
-        places.iter().flatten().find_map(|place| self.by_target.get(place)).cloned()
+        let places = places.into_iter().chain(through.places());
+        places.collect::<Vec<_>>().iter().flatten().find_map(|place| self.by_target.get(place)).cloned()
     }
 
     /// Says of the policies what has no effect: all of one that no backend has asked for, and settings that mean nothing
@@ -150,18 +164,22 @@ impl Policies {
     }
 }
 
-fn target(kind: Kind, key: &Key, section: Option<&str>) -> Target {
-    Target { kind, key: key.clone(), section: section.map(str::to_owned) }
+/// What traffic comes through: a Gateway, and the listener where a policy is for it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Through<'g> {
+    pub gateway: &'g Key,
+    pub listener: Option<&'g str>,
 }
 
-fn note_listeners(policy: &BackendTrafficPolicy, report: &mut Report<'_>) {
-    for (index, target) in policy.target_refs.iter().enumerate() {
-        if target.kind == Kind::Gateway.name() && target.section_name.is_some() {
-            let consequence =
-                "a policy for one listener has no effect; target the whole Gateway, or its routes";
-            report.not_served(&format!("targetRefs[{index}].sectionName"), consequence);
-        }
+impl Through<'_> {
+    fn places(&self) -> [Option<Target>; 2] {
+        let own = self.listener.map(|listener| target(Kind::Gateway, self.gateway, Some(listener)));
+        [own, Some(target(Kind::Gateway, self.gateway, None))]
     }
+}
+
+fn target(kind: Kind, key: &Key, section: Option<&str>) -> Target {
+    Target { kind, key: key.clone(), section: section.map(str::to_owned) }
 }
 
 fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy {
@@ -186,15 +204,12 @@ fn read(policy: &BackendTrafficPolicy, report: &mut Report<'_>) -> BackendPolicy
         ProxyProtocolVersion::V2 => ProxyProtocolOut::V2,
     });
     read.client_source = policy.source_address == SourceAddress::Client;
-    if let Some(http2) = &policy.http2 {
-        let fields = [
-            ("maxConcurrentStreams", http2.max_concurrent_streams.is_some()),
-            ("initialStreamWindowSize", http2.initial_stream_window_size.is_some()),
-            ("initialConnectionWindowSize", http2.initial_connection_window_size.is_some()),
-        ];
-        for (field, _) in fields.iter().filter(|(_, asked)| *asked) {
-            report.at("http2").not_served(field, "our own value holds");
-        }
+    if let Some(asked) = &policy.http2 {
+        read.http2 = http2::read(
+            asked.max_concurrent_streams,
+            [asked.initial_stream_window_size, asked.initial_connection_window_size],
+            &mut report.at("http2"),
+        );
     }
     read
 }
@@ -235,7 +250,8 @@ fn timeouts(limits: &BackendTimeout, read: &mut BackendPolicy, report: &mut Repo
     read.idle_timeout = idle
         .and_then(|text| report.sound("connectionIdleTimeout", duration::gep2257(text)))
         .map(|time| if time.is_zero() { IDLE_MAX } else { time });
-    if max_connection_duration.is_some() {
-        report.not_served("maxConnectionDuration", "connections live as long as they are used");
-    }
+    let longest = max_connection_duration.as_deref();
+    read.connection_max = longest
+        .and_then(|text| report.sound("maxConnectionDuration", duration::gep2257(text)))
+        .filter(|longest| !longest.is_zero());
 }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::traffic::{
-    ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, RequestIds, ServerTls,
+    ClientLimits, ClientPolicy, ClientTimeouts, HostPattern, ProxyProtocolIn, RequestIds, ServerTls,
     TlsVersion, Trust,
 };
 use tidegate_objects::policy::{
-    self, ClientConnection, ClientHttp2, ClientTimeout, ClientTls, ClientTrafficPolicy, RequestIdAction,
+    self, ClientConnection, ClientTimeout, ClientTls, ClientTrafficPolicy, RequestIdAction,
     StrictTransportSecurity, XForwardedFor,
 };
 use tidegate_objects::{Key, Kind, Quantity, Snapshot};
 
 use crate::duration;
 use crate::gateway::OurGateway;
+use crate::http2;
 use crate::listener::{Listener, Protocol};
 use crate::policy_target::{Policies, Target};
 use crate::report::Report;
@@ -32,12 +33,6 @@ const HEADER_LINES_MAX: u64 = 256;
 
 /// What browsers' own lists want to be promised (hstspreload.org).
 const PRELOAD_AGE_MIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// The largest window and number of streams of HTTP/2 (RFC 9113 section 6.5.2).
-const HTTP2_MAX: u64 = (1 << 31) - 1;
-
-/// The smallest window, which every connection begins with (RFC 9113 section 6.9.2).
-const WINDOW_MIN: u64 = 65_535;
 
 /// Cipher suites of TLS 1.2: OpenSSL's name, and what IANA's has behind `TLS_`.
 const OPENSSL_NAMES: [(&str, &str); 6] = [
@@ -73,7 +68,7 @@ pub(crate) fn apply(gateways: &mut [OurGateway<'_>], snapshot: &Snapshot, verdic
             if let Some((key, settings)) = found.and_then(|key| policies.get_key_value(key)) {
                 used.insert(*key);
                 settings.apply(key, listener);
-                note_datagrams(key, listener, verdicts);
+                note_strangers(key, listener, verdicts);
             }
         }
     }
@@ -85,13 +80,26 @@ pub(crate) fn apply(gateways: &mut [OurGateway<'_>], snapshot: &Snapshot, verdic
     }
 }
 
-fn note_datagrams(key: &Key, listener: &Listener<'_>, verdicts: &mut Verdicts) {
-    let asked = listener.client.as_ref().is_some_and(|(_, client)| client.timeouts.tcp_idle.is_some());
-    if asked && listener.protocol == Some(Protocol::Udp) {
-        let message =
-            format!("listener {} is UDP, whose sessions end by the gateway's own limit", listener.section());
-        let field = "spec.timeout.tcp.idleTimeout";
+/// Says of settings that they mean nothing to a listener of that protocol, or without a hostname.
+fn note_strangers(key: &Key, listener: &Listener<'_>, verdicts: &mut Verdicts) {
+    let Some((_, client)) = &listener.client else { return };
+    let (section, protocol) = (listener.section(), listener.protocol);
+    let mut tell = |field: &str, message: String| {
         verdicts.warn(Kind::ClientTrafficPolicy, key, "NoEffect", field, message);
+    };
+    if client.timeouts.tcp_idle.is_some() && protocol == Some(Protocol::Udp) {
+        let message = format!("listener {section} is UDP, whose sessions end by the gateway's own limit");
+        tell("spec.timeout.tcp.idleTimeout", message);
+    }
+    let is_http = matches!(protocol, Some(Protocol::Http | Protocol::Https));
+    if client.timeouts.connection_max.is_some() && protocol.is_some() && !is_http {
+        let message = format!("listener {section} passes connections on, which nobody can be asked to end");
+        tell("spec.connection.connectionLimit.maxConnectionDuration", message);
+    }
+    let is_named = matches!(listener.hostname, Some(HostPattern::Exact(_)));
+    if client.default_host && is_http && !is_named {
+        let message = format!("listener {section} has no hostname, or a wildcard: there is none to be meant");
+        tell("spec.http1.http10.useDefaultHost", message);
     }
 }
 
@@ -171,23 +179,22 @@ fn read(policy: &ClientTrafficPolicy, report: &mut Report<'_>) -> Settings {
         client.timeouts = timeouts(asked, &mut report.at("timeout"));
     }
     if let Some(asked) = &policy.connection {
-        connections(asked, &mut client.limits, &mut report.at("connection"));
+        connections(asked, &mut client, &mut report.at("connection"));
     }
     if let Some(asked) = &policy.limits {
         sizes(asked, &mut client.limits, &mut report.at("limits"));
     }
     if let Some(asked) = &policy.http2 {
-        client.http2 = http2(asked, &mut report.at("http2"));
+        client.http2 = http2::read(
+            asked.max_concurrent_streams,
+            [asked.initial_stream_window_size, asked.initial_connection_window_size],
+            &mut report.at("http2"),
+        );
     }
-    note_unserved(policy, report);
+    let http10 = policy.http1.as_ref().and_then(|http1| http1.http10.as_ref());
+    client.default_host = http10.is_some_and(|http10| http10.use_default_host);
     let tls = policy.tls.as_ref().map(|asked| tls(asked, &mut report.at("tls"))).unwrap_or_default();
     Settings { client: Arc::new(client), tls }
-}
-
-fn note_unserved(policy: &ClientTrafficPolicy, report: &mut Report<'_>) {
-    if policy.http1.as_ref().is_some_and(|http1| http1.http10.is_some()) {
-        report.not_served("http1.http10", "HTTP/1.0 is served with or without it");
-    }
 }
 
 fn request_ids(asked: Option<RequestIdAction>) -> RequestIds {
@@ -246,7 +253,8 @@ fn timeouts(asked: &ClientTimeout, report: &mut Report<'_>) -> ClientTimeouts {
     timeouts
 }
 
-fn connections(asked: &ClientConnection, limits: &mut ClientLimits, report: &mut Report<'_>) {
+fn connections(asked: &ClientConnection, client: &mut ClientPolicy, report: &mut Report<'_>) {
+    let limits = &mut client.limits;
     let small = 1..=u64::from(u32::MAX);
     let mut number = |below: &str, value: Option<u64>| {
         report.sound(below, within(value?, &small)).and_then(|value| u32::try_from(value).ok())
@@ -257,10 +265,10 @@ fn connections(asked: &ClientConnection, limits: &mut ClientLimits, report: &mut
     limits.connections = number("connectionLimit.value", limit.value);
     let requests = limit.max_requests_per_connection.map(u64::from);
     limits.requests_per_connection = number("connectionLimit.maxRequestsPerConnection", requests);
-    if limit.max_connection_duration.is_some() {
-        let consequence = "a connection lives as long as it is used";
-        report.not_served("connectionLimit.maxConnectionDuration", consequence);
-    }
+    let longest = limit.max_connection_duration.as_deref();
+    client.timeouts.connection_max = longest
+        .and_then(|text| report.sound("connectionLimit.maxConnectionDuration", duration::gep2257(text)))
+        .filter(|longest| !longest.is_zero());
 }
 
 fn sizes(asked: &policy::ClientLimits, limits: &mut ClientLimits, report: &mut Report<'_>) {
@@ -276,21 +284,8 @@ fn sizes(asked: &policy::ClientLimits, limits: &mut ClientLimits, report: &mut R
     limits.body_bytes = number("maxRequestBodyBytes", body, u64::MAX);
 }
 
-fn http2(asked: &ClientHttp2, report: &mut Report<'_>) -> Http2Settings {
-    let mut number = |below: &str, value: Option<u64>, min: u64| {
-        report.sound(below, within(value?, &(min..=HTTP2_MAX))).and_then(|value| u32::try_from(value).ok())
-    };
-    let streams = asked.max_concurrent_streams.map(u64::from);
-    let stream = asked.initial_stream_window_size.map(|Quantity(bytes)| bytes);
-    let connection = asked.initial_connection_window_size.map(|Quantity(bytes)| bytes);
-    Http2Settings {
-        streams: number("maxConcurrentStreams", streams, 1),
-        stream_window_bytes: number("initialStreamWindowSize", stream, WINDOW_MIN),
-        connection_window_bytes: number("initialConnectionWindowSize", connection, WINDOW_MIN),
-    }
-}
-
-fn within(value: u64, range: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+/// The value, if it lies there.
+pub(crate) fn within(value: u64, range: &std::ops::RangeInclusive<u64>) -> Result<u64, String> {
     match range.contains(&value) {
         true => Ok(value),
         false => Err(format!("{value} is not within {} to {}", range.start(), range.end())),

@@ -231,7 +231,7 @@ pub(crate) fn build(
             let Some(gateway) = gateways.get(id.0) else { continue };
             let answers = matches!(gateway.listeners[id.1].protocol, Some(Protocol::Http | Protocol::Https));
             let responses = match answers {
-                true => backends.responses_of_gateway(gateway.resource.key()),
+                true => backends.responses_of_listener(backends.through(gateway, id.1)),
                 false => Arc::default(),
             };
             let make = || Arc::new(listener(*id, gateway, attached, responses));

@@ -10,6 +10,7 @@ use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
 use crate::attach::{Parents, Reach, Route};
 use crate::backend::{Backends, Context};
+use crate::backend_policy::Through;
 use crate::entrance::{Attached, ListenerId};
 use crate::gateway::OurGateway;
 use crate::verdicts::Verdicts;
@@ -33,29 +34,34 @@ pub(crate) fn attach(
         let mut reach = parents.find(&written.route(), verdicts);
         hosts.settle(&written, &mut reach, parents, verdicts);
         if let Some(gateway) = reach.unserved.and_then(|number| parents.gateway(number)) {
-            written.rules(&context(gateway), backends, verdicts);
+            let through = Through { gateway: gateway.resource.key(), listener: None };
+            written.rules(&context(gateway, through), backends, verdicts);
         }
         attached.stand(written.kind(), written.route().key, reach.parents);
-        let mut found = reach.found.into_iter().peekable();
-        while let Some(((number, _), _)) = found.peek() {
-            let number = *number;
-            let Some(gateway) = parents.gateway(number) else { break };
-            // What goes to a backend may differ by Gateway, so rules are built for each.
-            let rules = written.rules(&context(gateway), backends, verdicts);
-            while let Some((id, hostnames)) = found.next_if(|((other, _), _)| *other == number) {
-                if rules.is_empty() {
-                    continue;
+        // What goes to a backend may differ by Gateway and listener, so rules are built for each that differs.
+        let mut built: Vec<(Through<'_>, Vec<Arc<HttpRule>>)> = Vec::new();
+        for (id, hostnames) in reach.found {
+            let Some(gateway) = parents.gateway(id.0) else { continue };
+            let through = backends.through(gateway, id.1);
+            let rules = match built.iter().find(|(known, _)| *known == through) {
+                Some((_, rules)) => rules.clone(),
+                None => {
+                    let rules = written.rules(&context(gateway, through), backends, verdicts);
+                    built.push((through, rules.clone()));
+                    rules
                 }
+            };
+            if !rules.is_empty() {
                 let (name, kind) = (written.route().key.clone(), written.model_kind());
-                let route = HttpRoute { name, kind, hostnames, rules: rules.clone() };
+                let route = HttpRoute { name, kind, hostnames, rules };
                 attached.http.entry(id).or_default().push(Arc::new(route));
             }
         }
     }
 }
 
-fn context<'g>(gateway: &'g OurGateway<'_>) -> Context<'g> {
-    Context { gateway: gateway.resource.key(), certificate: gateway.certificate.clone(), passthrough: false }
+fn context<'g>(gateway: &OurGateway<'_>, through: Through<'g>) -> Context<'g> {
+    Context { through, certificate: gateway.certificate.clone(), passthrough: false }
 }
 
 /// A route of either kind.

@@ -31,6 +31,7 @@ mod gateway;
 mod grants;
 mod grpc_rule;
 mod held;
+mod http2;
 mod http_route;
 mod http_rule;
 pub mod kernel;

@@ -8,6 +8,7 @@ use tidegate_objects::{Key, Kind, Snapshot};
 
 use crate::attach::{Parents, Route};
 use crate::backend::{Backends, Context, From};
+use crate::backend_policy::Through;
 use crate::entrance::{Attached, ListenerId};
 use crate::gateway::OurGateway;
 use crate::report::Report;
@@ -31,7 +32,8 @@ pub(crate) fn attach(
         if let Some(gateway) = reach.unserved.and_then(|number| parents.gateway(number))
             && let Some(rule) = written.rule(verdicts)
         {
-            written.build(rule, &context(gateway, false), backends, verdicts);
+            let through = Through { gateway: gateway.resource.key(), listener: None };
+            written.build(rule, &context(gateway, through, false), backends, verdicts);
         }
         let mut served: Vec<(ListenerId, Vec<_>)> = reach.found.into_iter().collect();
         if served.is_empty() {
@@ -41,16 +43,18 @@ pub(crate) fn attach(
             served = free(&written.route, served, attached, parents, verdicts);
         }
         let Some(rule) = written.rule(verdicts) else { continue };
-        // A Gateway's listeners that pass TLS through and those that end it are served apart.
-        let mut built: Vec<((usize, bool), Arc<StreamRoute>)> = Vec::new();
+        // A Gateway's listeners that pass TLS through and those that end it are served apart, and those with a policy of
+        // their own.
+        let mut built: Vec<((Through<'_>, bool), Arc<StreamRoute>)> = Vec::new();
         for (id, hostnames) in served {
             let passthrough = written.route.kind == Kind::TLSRoute && !parents.ends_tls(id);
-            let place = (id.0, passthrough);
+            let Some(gateway) = parents.gateway(id.0) else { continue };
+            let through = backends.through(gateway, id.1);
+            let place = (through, passthrough);
             let route = match built.iter().find(|(known, _)| *known == place) {
                 Some((_, route)) => Arc::clone(route),
                 None => {
-                    let Some(gateway) = parents.gateway(id.0) else { continue };
-                    let context = context(gateway, passthrough);
+                    let context = context(gateway, through, passthrough);
                     let route = Arc::new(written.build(rule, &context, backends, verdicts));
                     built.push((place, Arc::clone(&route)));
                     route
@@ -65,8 +69,8 @@ pub(crate) fn attach(
     }
 }
 
-fn context<'g>(gateway: &'g OurGateway<'_>, passthrough: bool) -> Context<'g> {
-    Context { gateway: gateway.resource.key(), certificate: gateway.certificate.clone(), passthrough }
+fn context<'g>(gateway: &OurGateway<'_>, through: Through<'g>, passthrough: bool) -> Context<'g> {
+    Context { through, certificate: gateway.certificate.clone(), passthrough }
 }
 
 /// A route of any of the three kinds.

@@ -158,6 +158,12 @@ impl Connection {
         Connection::new(Role::Server, limits)
     }
 
+    /// Whether a header block, or a frame of anything but DATA, has begun and not ended: nothing else can come on the
+    /// connection before its end (RFC 9113 section 4.3).
+    pub fn is_amid_head(&self) -> bool {
+        self.block.is_some() || (matches!(self.reading, Reading::Frame) && !self.partial.is_empty())
+    }
+
     /// A client's side; the preface and SETTINGS stand in the output. Streams may be opened at once.
     pub fn client(limits: Arc<Limits>) -> Connection {
         Connection::new(Role::Client, limits)

@@ -17,6 +17,8 @@ pub const SAFE_REPEATS_MAX: u32 = 1;
 pub enum AttemptEnd {
     /// A response began, with this status.
     Status(u16),
+    /// A gRPC call was answered with nothing but its trailers, and they say this.
+    Grpc(u16),
     /// No connection could be opened: nothing was sent.
     NotConnected,
     /// A connection from the pool was closed before a byte of the response; the backend had not expected a request.
@@ -125,7 +127,7 @@ impl<'r> Attempts<'r> {
         if asked.is_none() && !matches!(outcome, AttemptEnd::NotConnected | AttemptEnd::StaleConnection) {
             return Err(GiveUp::NotAsked);
         }
-        if !request.body || !(is_safe || matches!(outcome, AttemptEnd::Status(_))) {
+        if !request.body || !(is_safe || matches!(outcome, AttemptEnd::Status(_) | AttemptEnd::Grpc(_))) {
             return Err(GiveUp::NotRepeatable);
         }
         let allowed = asked.map_or(0, |settings| settings.attempts);
@@ -141,6 +143,7 @@ impl<'r> Attempts<'r> {
 fn counts(settings: &Retry, outcome: AttemptEnd) -> bool {
     match outcome {
         AttemptEnd::Status(status) => settings.codes.contains(&status),
+        AttemptEnd::Grpc(status) => settings.grpc_codes.contains(&status),
         AttemptEnd::NotConnected | AttemptEnd::StaleConnection | AttemptEnd::Broken => {
             settings.connection_errors
         }
@@ -154,7 +157,8 @@ fn is_safe(outcome: AttemptEnd, request: Repeatable) -> bool {
 }
 
 fn has_answered(outcome: AttemptEnd) -> bool {
-    matches!(outcome, AttemptEnd::Status(_) | AttemptEnd::TimedOut | AttemptEnd::Broken)
+    use AttemptEnd::{Broken, Grpc, Status, TimedOut};
+    matches!(outcome, Status(_) | Grpc(_) | TimedOut | Broken)
 }
 
 /// Never less than asked for; above that anywhere up to a bound that doubles with each repeat, so that requests which

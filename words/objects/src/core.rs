@@ -20,7 +20,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.loadBalancerClass`.
     pub load_balancer_class: Option<String>,
-    /// `spec.sessionAffinity`; routes do not go by it, and the Service's verdict says so.
+    /// `spec.sessionAffinity`; it is about the Service's own address: routes have `sessionPersistence`, do not go by this, and
+    /// the Service's verdict says so.
     pub session_affinity: SessionAffinity,
     /// `spec.trafficDistribution`; absent: endpoints are chosen without regard to where they run.
     pub traffic_distribution: Option<TrafficDistribution>,

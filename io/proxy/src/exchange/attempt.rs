@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tidegate_model::traffic::{HeaderChanges, ResponsePolicy};
 use tidegate_traffic::balance::Ended;
 use tidegate_traffic::client::Believed;
+use tidegate_traffic::retry::AttemptEnd;
 
 use crate::body::{Flow, Framing, RelayError, RequestBody, Sink, Tally, Trail};
 use crate::buffer::Buffer;
@@ -56,8 +57,9 @@ pub struct Attempt<'a> {
     /// Bytes sent to the client.
     pub sent: &'a Cell<u64>,
     pub began: Instant,
-    /// Statuses that may be repeated.
+    /// Statuses that may be repeated, and those of gRPC where a call of it is asked for.
     pub codes: Option<&'a BTreeSet<u16>>,
+    pub grpc_codes: Option<&'a BTreeSet<u16>>,
     /// How long the client is waited for.
     pub times: ClientTimes,
     /// From the end of the request to the end of the response's head.
@@ -166,12 +168,12 @@ fn of_request(error: RelayError) -> Failure {
 }
 
 impl<'a> Attempt<'a> {
-    /// Sends the request and passes its response on. `judge` says whether a status that may be repeated is.
+    /// Sends the request and passes its response on. `judge` says whether an end that may be repeated is.
     pub async fn run(
         &self,
         earlier: Option<Earlier>,
         body: &mut RequestBody<'_>,
-        judge: impl FnOnce(u16) -> bool,
+        judge: impl FnOnce(AttemptEnd) -> bool,
         story: &mut Story<'_>,
     ) -> Outcome {
         let Exchange { caller, client, watch, head } = self.exchange;
@@ -227,8 +229,8 @@ impl<'a> Attempt<'a> {
                 let sent = pump.sent == Some(true);
                 let incoming = upstream.with_head(place, &mut outbox, head.method() == "HEAD", |response| {
                     persistent &= response.is_persistent();
-                    let listed = self.codes.is_some_and(|codes| codes.contains(&response.status));
-                    if listed && judge.take().is_some_and(|judge| judge(response.status)) {
+                    let failed = self.failed(response);
+                    if failed.is_some_and(|end| judge.take().is_some_and(|judge| judge(end))) {
                         return Ok(Incoming::Repeat(response.status));
                     }
                     self.translate(response, sent)
@@ -274,6 +276,18 @@ impl<'a> Attempt<'a> {
         // However a tunnel ends, both connections end with it. In a box: few requests become one.
         let _ = Box::pin(tunnel::run(watch, up, down)).await;
         Outcome::Done(Done { after: After::Close, reuse: false, ended: Ended::Served })
+    }
+
+    /// How the attempt ended, if this head says that it may be repeated. A gRPC call that failed before it had an answer has
+    /// its status there (Trailers-Only).
+    fn failed(&self, response: &ResponseHead) -> Option<AttemptEnd> {
+        if self.codes.is_some_and(|codes| codes.contains(&response.status)) {
+            return Some(AttemptEnd::Status(response.status));
+        }
+        let codes = self.grpc_codes?;
+        let (_, status) = response.lines().find(|(name, _)| name.eq_ignore_ascii_case("grpc-status"))?;
+        let status = std::str::from_utf8(status).ok()?.parse().ok()?;
+        codes.contains(&status).then_some(AttemptEnd::Grpc(status))
     }
 
     /// Whether a request for a WebSocket can be sent on a connection of HTTP/2: only if the endpoint said so (RFC 8441).

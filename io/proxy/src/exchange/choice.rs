@@ -73,9 +73,7 @@ impl<'t> Choice<'t> {
 
     /// Keeps a connection that has served its request.
     pub fn keep(&self, worker: &Worker, endpoint: SocketAddr, lease: Lease) {
-        let idle = self.backend.policy.idle_timeout.filter(|idle| !idle.is_zero());
-        let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
-        self.service.put(&worker.pool, endpoint, lease, until);
+        self.service.put(worker, endpoint, lease);
     }
 
     /// How long its response may take.

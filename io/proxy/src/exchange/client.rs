@@ -38,6 +38,8 @@ pub struct Caller {
     requests: Cell<u32>,
     /// It has had as many as it may.
     worn: Cell<bool>,
+    /// The tick from which on it takes no new request.
+    old_at: u64,
 }
 
 /// What is known of a TLS connection.
@@ -61,7 +63,10 @@ impl Caller {
         asked: Option<SocketAddr>,
         tls: Option<TlsFacts>,
     ) -> Caller {
+        let life = door.table().entrance.client.timeouts.connection_max;
+        let old_at = life.map_or(u64::MAX, |life| worker.clock.after(life));
         Caller {
+            old_at,
             worker,
             door,
             peer,
@@ -97,7 +102,23 @@ impl Caller {
 
     /// Whether the connection is to end with the request at hand.
     pub fn is_closing(&self) -> bool {
-        self.worn.get() || self.door.is_closing()
+        self.worn.get() || self.is_old() || self.door.is_closing()
+    }
+
+    /// Whether the connection has lived as long as it may.
+    pub fn is_old(&self) -> bool {
+        self.worker.clock.now() >= self.old_at
+    }
+
+    /// The tick from which on it takes no new request; MAX: none.
+    pub fn old_at(&self) -> u64 {
+        self.old_at
+    }
+
+    /// How long it may live on.
+    pub fn life_left(&self) -> Duration {
+        let ticks = self.old_at.saturating_sub(self.worker.clock.now());
+        TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 
     /// `http` or `https`.

@@ -4,6 +4,7 @@
 //! out, or may be twice.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -274,14 +275,9 @@ impl<'t> Forward<'_, 't> {
                         recording.connected(lease.upstream.is_http1());
                     }
                     let mut asked_repeat = None;
-                    let judge = |status: u16| {
+                    let judge = |end: AttemptEnd| {
                         let request = Repeatable::of(self.exchange.head.method(), !self.tally.streamed.get());
-                        let next = self.next(
-                            &mut attempts,
-                            AttemptEnd::Status(status),
-                            request,
-                            remaining_of(total, started),
-                        );
+                        let next = self.next(&mut attempts, end, request, remaining_of(total, started));
                         asked_repeat = next;
                         next.is_some()
                     };
@@ -302,6 +298,7 @@ impl<'t> Forward<'_, 't> {
                         sent: &self.sent,
                         began,
                         codes: self.retry.map(|retry| &retry.codes),
+                        grpc_codes: self.grpc_codes(),
                         times,
                         head_limit,
                         cap,
@@ -471,6 +468,12 @@ impl<'t> Forward<'_, 't> {
             }
             Err(Expired) => Err(Unopened::Failed(Reply::connect_timeout())),
         }
+    }
+
+    /// Statuses of gRPC that may be repeated, of a call.
+    fn grpc_codes(&self) -> Option<&'t BTreeSet<u16>> {
+        let codes = self.retry.map(|retry| &retry.grpc_codes).filter(|codes| !codes.is_empty())?;
+        (self.web.is_some() || self.exchange.head.is_grpc()).then_some(codes)
     }
 
     /// The pause before another attempt, if there is to be one.

@@ -159,9 +159,7 @@ impl Duplicate {
         let ended = answered.map_or(Ended::LocalFailure, |answered| Ended::with_status(answered.status));
         pick.finished(ended, started.elapsed(), since_start(Instant::now()));
         if answered?.reusable && !Approach::is_personal(policy) {
-            let idle = policy.idle_timeout.filter(|idle| !idle.is_zero());
-            let until = worker.clock.after(idle.unwrap_or(worker.limits.upstream_idle));
-            service.put(&worker.pool, endpoint, lease, until);
+            service.put(worker, endpoint, lease);
         }
         Some(())
     }

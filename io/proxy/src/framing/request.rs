@@ -151,6 +151,11 @@ impl RequestHead {
         self.fields.text(self.authority)
     }
 
+    /// Takes the request as one for `host`, where it names none (HTTP/1.0).
+    pub fn suppose_authority(&mut self, host: &str) {
+        self.authority = self.fields.push_text(host);
+    }
+
     /// The path that every stage sees; `*` for `OPTIONS *`.
     pub fn path(&self) -> &str {
         self.fields.text(self.path)

@@ -62,8 +62,12 @@ impl Newcomer {
             let table = caller.door.table();
             let policy = &table.entrance.client;
             let idle = policy.timeouts.idle.map(unless_zero);
+            let received = policy.timeouts.request_received.map(unless_zero);
+            let head = policy.timeouts.head.map_or(worker.limits.request_head, unless_zero);
             let patience = Patience {
                 settle: worker.limits.request_head,
+                head: received.map_or(head, |limit| limit.min(head)),
+                until: caller.old_at(),
                 idle: idle.unwrap_or(worker.limits.keep_alive),
                 // As of its streams: else each of them would be given up, and the connection kept.
                 stall: policy.timeouts.stream_idle.map_or(worker.limits.body_stall, unless_zero),
@@ -98,6 +102,7 @@ impl Front {
             End::Fault(Fault::Flood(flood)) => metrics.flood(flood.name()),
             End::Fault(_) | End::Unsettled => drop(metrics.http2_errors.inc()),
             End::Stalled => metrics.flood("slow_read"),
+            End::SlowHead => metrics.slow("head"),
             End::Drained | End::Closed => {}
         }
         let reason = match end {
@@ -105,6 +110,7 @@ impl Front {
             End::Fault(_) => "Http2Error",
             End::Unsettled => "Http2Settings",
             End::Stalled => "SlowRead",
+            End::SlowHead => "RequestTimeout",
             End::Drained | End::Closed => return,
         };
         self.log(reason, 0);

@@ -67,6 +67,10 @@ pub trait Host {
 pub struct Patience {
     /// For the peer's SETTINGS and its word on ours.
     pub settle: Duration,
+    /// For the end of a header block, from its beginning; nothing else can come meanwhile (RFC 9113 section 4.3).
+    pub head: Duration,
+    /// The tick from which on new streams are not taken; MAX: none.
+    pub until: u64,
     /// Without a stream.
     pub idle: Duration,
     /// For the peer to read.
@@ -90,6 +94,8 @@ pub enum End {
     Closed,
     /// The peer did not send or acknowledge SETTINGS in time.
     Unsettled,
+    /// The peer began a header block and did not end it in time.
+    SlowHead,
     /// The peer does not read.
     Stalled,
     /// The peer broke the protocol, or a budget.
@@ -124,6 +130,9 @@ pub struct Session {
     /// The peer's settings have come, or never will.
     introduced: Notify,
     over: Cell<Option<End>>,
+    /// How long a header block may take, and the tick at which one that has begun is to have ended.
+    head_wait: Cell<Duration>,
+    head_by: Cell<u64>,
     settle_by: Cell<u64>,
     stall_by: Cell<u64>,
     idle_by: Cell<u64>,
@@ -155,6 +164,8 @@ impl Session {
             left: Cell::new(usize::MAX),
             introduced: Notify::new(),
             over: Cell::new(None),
+            head_wait: Cell::new(Duration::MAX),
+            head_by: Cell::new(NEVER),
             settle_by: Cell::new(NEVER),
             stall_by: Cell::new(NEVER),
             idle_by: Cell::new(NEVER),
@@ -318,6 +329,7 @@ impl Session {
     /// Begins with what was read already; an end at once is to be passed to `drive`.
     pub fn begin(self: &Rc<Self>, first: &[u8], host: &impl Host, patience: &Patience) -> Option<End> {
         self.settle_by.set(self.worker.clock.after(patience.settle));
+        self.head_wait.set(patience.head);
         self.take_in(first, host).err()
     }
 
@@ -346,7 +358,7 @@ impl Session {
             End::Closed => {}
             // The peer takes nothing, and the kernel would keep for minutes what it was sent.
             End::Stalled => self.wire.cut(),
-            End::Drained | End::Unsettled | End::Fault(_) => {
+            End::Drained | End::Unsettled | End::SlowHead | End::Fault(_) => {
                 watch.set(LINGER);
                 let _ = watch.within(self.say_goodbye()).await;
             }
@@ -471,12 +483,21 @@ impl Session {
             // Borrowed anew for each event: who hears of one may ask the machine.
             let event = self.machine.borrow_mut().receive(&mut input, &mut fields, now);
             match event {
-                Ok(Some(event)) => self.hear(event, &mut fields, host),
+                Ok(Some(event)) => {
+                    // Amid a header block there is nothing to hear of.
+                    self.head_by.set(NEVER);
+                    self.hear(event, &mut fields, host);
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(End::Fault(error.fault)),
             }
         };
         worker.http2.keep_fields(fields);
+        match self.machine.borrow().is_amid_head() {
+            true if self.head_by.get() == NEVER => self.head_by.set(worker.clock.after(self.head_wait.get())),
+            true => {}
+            false => self.head_by.set(NEVER),
+        }
         self.wake_writable();
         if !self.machine.borrow().output().is_empty() && !self.blocked.get() {
             self.nudge();

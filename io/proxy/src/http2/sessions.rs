@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tidegate_http2::{Fault, Fields, Limits, Role, StreamId};
+use tidegate_model::traffic::Http2Settings;
 use tidegate_traffic::hash::Quick;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -61,8 +62,20 @@ impl Held {
 pub struct Wear {
     /// Without a stream.
     pub idle: Duration,
+    /// Since it was opened; then it takes no new stream.
+    pub life: Option<Duration>,
     /// Streams of one connection.
     pub requests: Option<u32>,
+    /// What the backend's policy says of HTTP/2.
+    pub http2: Http2Settings,
+}
+
+impl Wear {
+    /// How many requests a connection that is being opened is good for.
+    fn carries(&self) -> usize {
+        let least = self.requests.into_iter().chain(self.http2.streams).min();
+        least.map_or(usize::MAX, |least| least.max(1) as usize)
+    }
 }
 
 #[derive(Default)]
@@ -108,7 +121,7 @@ impl Sessions {
         place: Passage,
         wear: Wear,
     ) -> Rc<Session> {
-        let session = Session::new(worker.clone(), wire, Role::Client, limits());
+        let session = Session::new(worker.clone(), wire, Role::Client, limits(&wear.http2));
         if let Some(most) = wear.requests {
             session.open_at_most(usize::try_from(most.max(1)).unwrap_or(usize::MAX));
         }
@@ -120,6 +133,9 @@ impl Sessions {
         self.shelf(endpoint).sessions.borrow_mut().push(held);
         let patience = Patience {
             settle: worker.limits.request_head,
+            // Whose response it is has limits of its own.
+            head: Duration::MAX,
+            until: wear.life.map_or(u64::MAX, |life| worker.clock.after(life)),
             idle: wear.idle,
             stall: worker.limits.body_stall,
             grace: worker.limits.close_grace,
@@ -140,7 +156,7 @@ impl Sessions {
     /// None: nobody does, or too many wait; then the caller opens one, and holds the `Dial` meanwhile.
     pub async fn join(&self, endpoint: SocketAddr, wear: Wear) -> Result<Option<Dial>, io::Error> {
         // Who opens a connection uses it, too.
-        let waiting_max = wear.requests.map_or(WAITING_MAX, |most| WAITING_MAX.min(most.max(1) as usize - 1));
+        let waiting_max = WAITING_MAX.min(wear.carries() - 1);
         let shelf = self.shelf(endpoint);
         let failures = {
             let mut dials = shelf.dials.borrow_mut();
@@ -233,8 +249,23 @@ fn give_up_soon(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }
 
-/// What an endpoint may cost us.
-fn limits() -> Arc<Limits> {
+/// What an endpoint may cost us, as its backend's policy has it, or else as is usual.
+fn limits(own: &Http2Settings) -> Arc<Limits> {
+    let usual = usual_limits();
+    if *own == Http2Settings::default() {
+        return usual;
+    }
+    Arc::new(Limits {
+        concurrent_streams_max: own.streams.unwrap_or(usual.concurrent_streams_max),
+        // Who says how large a window is to be means the one that a stream begins with.
+        stream_window_bytes: own.stream_window_bytes.unwrap_or(usual.stream_window_bytes),
+        stream_window_start_bytes: own.stream_window_bytes.unwrap_or(usual.stream_window_start_bytes),
+        connection_window_bytes: own.connection_window_bytes.unwrap_or(usual.connection_window_bytes),
+        ..(*usual).clone()
+    })
+}
+
+fn usual_limits() -> Arc<Limits> {
     thread_local! {
         static LIMITS: Arc<Limits> = Arc::new(Limits {
             header_lines_max: HEADER_LINES_MAX as u32,

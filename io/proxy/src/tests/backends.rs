@@ -302,6 +302,7 @@ fn repeats_stay_within_the_budget() {
     let origin = failing("503 Busy");
     let retry = Retry {
         codes: BTreeSet::from([503]),
+        grpc_codes: BTreeSet::new(),
         attempts: 3,
         connection_errors: true,
         timeouts: false,
@@ -341,6 +342,60 @@ fn drained_by_hand() {
     assert!(!gateway.has_metric("tidegate_backend_drained_endpoints"));
     assert_eq!(ask(&gateway, 20), [200; 20]);
     assert_eq!(requests(&origins), [50, 10]);
+}
+
+/// A connection to an endpoint that has lived as long as the policy says is not used again, however busy it is.
+#[test]
+fn connections_age() {
+    let origin = Origin::text("a");
+    let connection_max = Some(Duration::from_millis(300));
+    let policy = BackendPolicy { connection_max, ..BackendPolicy::default() };
+    let gateway = gateway(&with_policy(&[origin.address], policy));
+    let mut client = gateway.client();
+    until("the third connection", || {
+        assert_eq!(status(&client.ask(GET).0), 200);
+        origin.connections.load(Ordering::SeqCst) == 3
+    });
+    assert!(origin.requests() > 6, "each serves many requests until then");
+}
+
+/// A session with an endpoint that is drained by hand begins anew with another one, and a connection to it goes on.
+#[test]
+fn sessions_leave_a_drained_endpoint() {
+    let origins = [Origin::text("a"), Origin::text("b")];
+    let backend = backend("web", &addresses(&origins));
+    let gateway = Gateway::start(&[(1, &backend)]);
+    let mut traffic = (*traffic(&[gateway.address], &[(1, &backend)])).clone();
+    let listener = Arc::make_mut(&mut Arc::make_mut(&mut traffic.entrances[0]).listeners[0]);
+    let Serves::Http(routes) = &mut listener.serves else { unreachable!("the harness serves HTTP") };
+    let rule = Arc::make_mut(&mut Arc::make_mut(&mut routes[0]).rules[0]);
+    let carrier = SessionCarrier::Cookie { path: "/".into(), permanent: false };
+    rule.session = Some(Arc::new(SessionPersistence {
+        name: "stay".into(),
+        carrier,
+        absolute_timeout: None,
+        idle_timeout: None,
+    }));
+    gateway.apply(Arc::new(traffic));
+    let ask = |cookie: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nCookie: {cookie}\r\n\r\n");
+        let (head, body) = gateway.client().ask(&request);
+        let set = field(&head, "set-cookie").map(|line| line.split(';').next().unwrap().to_owned());
+        (body, set)
+    };
+    let (first, cookie) = ask("x=1");
+    let cookie = cookie.expect("a session");
+    assert!((0..5).all(|_| ask(&cookie).0 == first));
+    let its = origins[usize::from(first == "b")].address;
+    let drain = gateway.proxy.hand_drain();
+    drain.change(|drained| drained.drain(DrainedEndpoint::Host(its.ip()))).unwrap();
+    drain.change(|drained| drained.undo(DrainedEndpoint::Host(its.ip()))).unwrap();
+    drain.change(|drained| drained.drain(DrainedEndpoint::Port(its))).unwrap();
+    let (second, moved) = ask(&cookie);
+    assert_ne!(second, first);
+    let moved = moved.expect("another session");
+    drain.change(|drained| drained.undo(DrainedEndpoint::Port(its))).unwrap();
+    assert!((0..5).all(|_| ask(&moved).0 == second), "it stays where it went");
 }
 
 /// What is known of an endpoint holds when a policy changes under it, and counts are of the backend as a whole.
@@ -386,6 +441,7 @@ fn connections_outlive_the_policy() {
     });
     let retry = Retry {
         codes: BTreeSet::from([503]),
+        grpc_codes: BTreeSet::new(),
         attempts: 3,
         connection_errors: true,
         timeouts: false,

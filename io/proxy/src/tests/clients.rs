@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tidegate_model::traffic::*;
 
@@ -96,6 +97,58 @@ fn requests_of_a_connection() {
     assert_eq!(field(&client.ask(GET).0, "connection"), None);
     assert_eq!(field(&client.ask(GET).0, "connection"), Some("close"));
     assert!(client.is_closed());
+}
+
+fn aging(after: Duration) -> ClientPolicy {
+    let timeouts = ClientTimeouts { connection_max: Some(after), ..ClientTimeouts::default() };
+    ClientPolicy { timeouts, ..ClientPolicy::default() }
+}
+
+/// A connection that has lived as long as it may ends with the answer to what it asks, which says so, and without a word
+/// when it asks nothing; that is not held against it.
+#[test]
+fn connections_age() {
+    let origin = Origin::text("a");
+    let gateway = gateway(&origin, aging(Duration::from_millis(500)));
+    let (mut idle, mut busy) = (gateway.client(), gateway.client());
+    assert_eq!(field(&idle.ask(GET).0, "connection"), None);
+    let mut answered = 0;
+    loop {
+        let (head, body) = busy.ask(GET);
+        assert_eq!((status(&head), body.as_str()), (200, "a"));
+        answered += 1;
+        match field(&head, "connection") {
+            None => std::thread::sleep(Duration::from_millis(5)),
+            said => break assert_eq!(said, Some("close")),
+        }
+    }
+    assert!(answered > 1 && busy.is_closed());
+    assert!(idle.is_closed());
+    until("they are gone", || gateway.proxy.connections() == 0);
+    assert_eq!(gateway.metric("tidegate_http_slow_ends_total"), 0);
+}
+
+/// A request of HTTP/1.0 that names no host is for the listener's hostname where the policy says so, at the origin too; else
+/// it is for nobody.
+#[test]
+fn hosts_of_the_past() {
+    let origin = Origin::text("a");
+    for (default_host, expected) in [(true, 200), (false, 404)] {
+        let web = backend("web", &[origin.address]);
+        let gateway = Gateway::start(&[(1, &web)]);
+        let mut traffic = (*super::harness::traffic(&[gateway.address], &[(1, &web)])).clone();
+        let entrance = Arc::make_mut(&mut traffic.entrances[0]);
+        let listener = Arc::make_mut(&mut entrance.listeners[0]);
+        listener.hostname = Some(HostPattern::Exact("shop.example".into()));
+        listener.client = Arc::new(ClientPolicy { default_host, ..ClientPolicy::default() });
+        gateway.apply(Arc::new(traffic));
+        let head = gateway.client().ask("GET /old HTTP/1.0\r\n\r\n").0;
+        assert_eq!(status(&head), expected);
+        let told = gateway.client().ask("GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n").0;
+        assert_eq!(status(&told), 200);
+    }
+    let heads = origin.heads.lock().unwrap();
+    assert_eq!((heads.len(), field(&heads[0], "host")), (3, Some("shop.example")));
 }
 
 /// A request that is not whole in time is 408, whatever bytes trickle in.

@@ -370,6 +370,7 @@ fn time_limits_end_responses() {
 fn retry(codes: &[u16]) -> Retry {
     Retry {
         codes: codes.iter().copied().collect(),
+        grpc_codes: Default::default(),
         attempts: 2,
         connection_errors: true,
         timeouts: true,

@@ -107,6 +107,7 @@ fn every_attempt() {
     let mut web = (*backend("web", &[nobody, busy.address, fine.address])).clone();
     let retry = Some(Retry {
         codes: BTreeSet::from([503]),
+        grpc_codes: BTreeSet::new(),
         attempts: 2,
         connection_errors: true,
         timeouts: false,

@@ -24,6 +24,7 @@ fn of_datagrams(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
         ("healthCheck.active", policy.health_check.as_ref().is_some_and(|check| check.active.is_some())),
         ("circuitBreaker", policy.circuit_breaker.is_some()),
         ("timeout", policy.timeout.is_some()),
+        ("http2", policy.http2.is_some()),
         ("retry", policy.retry.is_some()),
         ("proxyProtocol", policy.proxy_protocol.is_some()),
         ("compression", !policy.compression.is_empty()),
@@ -41,6 +42,7 @@ fn of_connections(policy: &BackendTrafficPolicy) -> Vec<&'static str> {
         // A limit that was left out reads as its default.
         ("circuitBreaker.maxParallelRequests", limits.max_parallel_requests != usual.max_parallel_requests),
         ("circuitBreaker.maxRequestsPerConnection", limits.max_requests_per_connection.is_some()),
+        ("http2", policy.http2.is_some()),
         ("timeout.http", policy.timeout.as_ref().is_some_and(|timeout| timeout.http.is_some())),
         ("retry", policy.retry.is_some()),
         ("compression", !policy.compression.is_empty()),

@@ -24,6 +24,7 @@ pub(crate) const ATTEMPTS: u32 = 2;
 pub(super) fn read(asked: &Spec, report: &mut Report<'_>) -> Retry {
     let mut retry = Retry {
         codes: BTreeSet::from([503]),
+        grpc_codes: BTreeSet::new(),
         attempts: asked.num_retries,
         connection_errors: true,
         timeouts: false,
@@ -57,7 +58,7 @@ pub(super) fn read(asked: &Spec, report: &mut Report<'_>) -> Retry {
 
 fn triggers(on: &RetryOn, retry: &mut Retry, report: &mut Report<'_>) {
     (retry.codes, retry.connection_errors) = (BTreeSet::new(), false);
-    for (index, trigger) in on.triggers.iter().enumerate() {
+    for trigger in &on.triggers {
         match trigger {
             RetryTrigger::Status5xx => {
                 retry.codes.extend(500..=599);
@@ -76,18 +77,12 @@ fn triggers(on: &RetryOn, retry: &mut Retry, report: &mut Report<'_>) {
             // Nothing was done with such a request, so it is repeated without being asked for.
             RetryTrigger::RefusedStream => {}
             RetryTrigger::RetriableStatusCodes => status_codes(on, retry, report),
-            RetryTrigger::Cancelled
-            | RetryTrigger::DeadlineExceeded
-            | RetryTrigger::Internal
-            | RetryTrigger::ResourceExhausted
-            | RetryTrigger::Unavailable => {
-                let why = format!("{trigger:?} is a status of gRPC, at which this version does not look");
-                report.part(
-                    "UnsupportedValue",
-                    &format!("triggers[{index}]"),
-                    format!("{why}; it is left out"),
-                );
-            }
+            // Their numbers: doc/statuscodes.md of grpc/grpc.
+            RetryTrigger::Cancelled => _ = retry.grpc_codes.insert(1),
+            RetryTrigger::DeadlineExceeded => _ = retry.grpc_codes.insert(4),
+            RetryTrigger::ResourceExhausted => _ = retry.grpc_codes.insert(8),
+            RetryTrigger::Internal => _ = retry.grpc_codes.insert(13),
+            RetryTrigger::Unavailable => _ = retry.grpc_codes.insert(14),
         }
     }
     if !on.triggers.contains(&RetryTrigger::RetriableStatusCodes) && !on.http_status_codes.is_empty() {

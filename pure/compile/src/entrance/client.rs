@@ -109,6 +109,10 @@ fn differences(holds: &ClientPolicy, asked: &ClientPolicy, protocol: Option<Prot
         ("timeout.http.requestReceivedTimeout", times.request_received != other_times.request_received),
         ("timeout.http.requestHeadersReceivedTimeout", times.head != other_times.head),
         ("timeout.http.idleTimeout", times.idle != other_times.idle),
+        (
+            "connection.connectionLimit.maxConnectionDuration",
+            times.connection_max != other_times.connection_max,
+        ),
         ("limits.maxRequestHeaderBytes", limits.header_bytes != others.header_bytes),
         ("limits.maxRequestHeaderCount", limits.header_lines != others.header_lines),
         ("http2.maxConcurrentStreams", http2.streams != other_http2.streams),

@@ -55,6 +55,7 @@ pub(super) fn retry(asked: &HttpRouteRetry, report: &mut Report<'_>) -> Retry {
     let backoff: Duration = backoff.unwrap_or(BACKOFF);
     Retry {
         codes,
+        grpc_codes: BTreeSet::new(),
         attempts: asked.attempts.unwrap_or(ATTEMPTS),
         connection_errors: true,
         timeouts: true,

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 fn settings() -> Retry {
     Retry {
         codes: [500, 503].into(),
+        grpc_codes: [14].into(),
         attempts: 3,
         connection_errors: true,
         timeouts: true,
@@ -28,7 +29,13 @@ fn after(settings: Option<&Retry>, outcome: AttemptEnd, request: Repeatable) -> 
 fn table() {
     use AttemptEnd::*;
     let all = settings();
-    let off = Retry { codes: [].into(), connection_errors: false, timeouts: false, ..settings() };
+    let off = Retry {
+        codes: [].into(),
+        grpc_codes: [].into(),
+        connection_errors: false,
+        timeouts: false,
+        ..settings()
+    };
     let (now, later) = (Next::Repeat(Duration::ZERO), Next::Repeat(Duration::from_millis(100)));
     let (unasked, unsafe_) = (Next::GiveUp(GiveUp::NotAsked), Next::GiveUp(GiveUp::NotRepeatable));
     for (outcome, bare_get, bare_post, get, post) in [
@@ -36,6 +43,8 @@ fn table() {
         (Status(404), unasked, unasked, unasked, unasked),
         (Status(500), unasked, unasked, later, later),
         (Status(502), unasked, unasked, unasked, unasked),
+        (Grpc(0), unasked, unasked, unasked, unasked),
+        (Grpc(14), unasked, unasked, later, later),
         (NotConnected, now, now, later, later),
         (StaleConnection, now, unsafe_, later, unsafe_),
         (Broken, unasked, unasked, later, unsafe_),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Retry;
+use super::{Http2Settings, Retry};
 
 /// A backend's settings; the default is what holds without a policy. A limit that is absent is the proxy's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -27,6 +27,12 @@ pub struct BackendPolicy {
     pub connect_timeout: Option<Duration>,
     /// An unused connection is kept so long.
     pub idle_timeout: Option<Duration>,
+    /// A connection gets no new request after so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_max: Option<Duration>,
+    /// HTTP/2 settings.
+    #[serde(skip_serializing_if = "Http2Settings::is_usual")]
+    pub http2: Http2Settings,
     /// From request to the end of the response, where the route says nothing; zero: without limit.
     pub request_timeout: Option<Duration>,
     /// What is repeated, where the route says nothing.

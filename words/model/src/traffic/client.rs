@@ -21,6 +21,9 @@ pub struct ClientPolicy {
     /// What `Strict-Transport-Security` says (RFC 6797 section 6.1) in every answer to who came by TLS; none: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport_security: Option<String>,
+    /// Whether a request of HTTP/1.0 without Host is for the listener's hostname.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub default_host: bool,
     /// Time limits.
     pub timeouts: ClientTimeouts,
     /// Limits.
@@ -76,7 +79,7 @@ pub struct Trust {
 pub struct ClientTimeouts {
     /// From the first byte of a request to its last.
     pub request_received: Option<Duration>,
-    /// From the first byte of a request to the end of its head; HTTP/1.
+    /// From the first byte of a request, or of a header block of HTTP/2, to the end of its head.
     pub head: Option<Duration>,
     /// From the start of a TLS connection to the end of its handshake.
     pub handshake: Option<Duration>,
@@ -86,6 +89,9 @@ pub struct ClientTimeouts {
     pub stream_idle: Option<Duration>,
     /// A TCP connection without a byte in either direction.
     pub tcp_idle: Option<Duration>,
+    /// A connection of HTTP takes no new request after so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_max: Option<Duration>,
 }
 
 /// Limits towards clients.
@@ -105,13 +111,19 @@ pub struct ClientLimits {
     pub body_bytes: Option<u64>,
 }
 
-/// HTTP/2 settings towards clients.
+/// HTTP/2 settings of one side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Http2Settings {
-    /// Streams at once.
+    /// Streams at once, of one connection.
     pub streams: Option<u32>,
-    /// Bytes that a client may send ahead on one stream.
+    /// Bytes that the peer may send ahead on one stream.
     pub stream_window_bytes: Option<u32>,
-    /// Bytes that a client may send ahead on the connection.
+    /// Bytes that the peer may send ahead on the connection.
     pub connection_window_bytes: Option<u32>,
+}
+
+impl Http2Settings {
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Http2Settings::default()
+    }
 }

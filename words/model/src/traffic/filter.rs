@@ -169,6 +169,9 @@ impl Usual for Timeouts {
 pub struct Retry {
     /// Statuses of a backend that count as failed.
     pub codes: BTreeSet<u16>,
+    /// Statuses of gRPC that count as failed, where they are all there is of an answer.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub grpc_codes: BTreeSet<u16>,
     /// Repeats after the first attempt.
     pub attempts: u32,
     /// Whether connections that cannot be opened, or break before a response, count.

@@ -11,8 +11,7 @@ use crate::reference::TargetRef;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTrafficPolicy {
-    /// Services, routes of every kind, or Gateways; with `sectionName` a port name or a rule. A Gateway's listener has
-    /// no effect.
+    /// Services, routes of every kind, or Gateways; with `sectionName` a port name, a rule, or a listener.
     pub target_refs: Vec<TargetRef>,
     /// How an endpoint is chosen.
     #[serde(default)]
@@ -106,7 +105,8 @@ pub struct BackendHttpTimeout {
     pub request_timeout: Option<String>,
     /// How long a connection may have no request.
     pub connection_idle_timeout: Option<String>,
-    /// How long a connection may live.
+    /// How long a connection may live before it is drained: it gets no new request, and what is under way ends by itself.
+    /// Absent or `0s`: no limit.
     pub max_connection_duration: Option<String>,
 }
 
@@ -137,7 +137,7 @@ pub enum ProxyProtocolVersion {
     V2,
 }
 
-/// HTTP/2 to backends (RFC 9113 section 6.5.2); none of it is served, our own values hold.
+/// HTTP/2 to backends (RFC 9113 section 6.5.2); no effect on a backend to which HTTP/1 is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendHttp2 {

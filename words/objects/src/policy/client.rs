@@ -130,7 +130,8 @@ pub struct ClientTimeout {
 pub struct ClientHttpTimeout {
     /// From a request's first byte to its last.
     pub request_received_timeout: Option<String>,
-    /// From a request's first byte to the end of its headers; HTTP/1. Absent: the gateway's own limit, 10 s.
+    /// From a request's first byte to the end of its headers; HTTP/2: of any header block, after which the connection ends.
+    /// Absent: the gateway's own limit, 10 s.
     pub request_headers_received_timeout: Option<String>,
     /// How long a connection may have no request.
     pub idle_timeout: Option<String>,
@@ -165,7 +166,8 @@ pub struct ClientConnection {
 pub struct ConnectionLimit {
     /// How many a listener of one gateway may have open, at least 1; absent: no limit.
     pub value: Option<u64>,
-    /// How long one may live before it is drained; not served.
+    /// How long one may live before it is drained: an HTTP/1 connection ends with its next response or as soon as it has no
+    /// request, an HTTP/2 one takes no more streams; what is under way ends by itself. HTTP only; absent or `0s`: no limit.
     pub max_connection_duration: Option<String>,
     /// How many requests one may carry before it is drained; absent: no limit.
     pub max_requests_per_connection: Option<u32>,
@@ -175,7 +177,7 @@ pub struct ConnectionLimit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientHttp1 {
-    /// Settings of HTTP/1.0, which is served with or without them; they have no effect.
+    /// HTTP/1.0, which is served with or without this.
     pub http10: Option<Http10>,
 }
 
@@ -183,7 +185,9 @@ pub struct ClientHttp1 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Http10 {
-    /// Whether a request without Host is taken as for the listener's hostname.
+    /// Whether a request of HTTP/1.0 without Host is taken as for the listener's hostname, which must be no wildcard; of
+    /// several listeners that share a socket the first that says so counts. Default: it reaches listeners without a
+    /// hostname only.
     pub use_default_host: bool,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HealthCheck {
-    /// By asking them.
+    /// By asking them; no effect on UDP, which has no question that every server answers.
     pub active: Option<ActiveCheck>,
     /// By how they serve.
     pub passive: Option<PassiveCheck>,

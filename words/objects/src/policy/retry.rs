@@ -32,7 +32,8 @@ pub struct RetryOn {
     pub http_status_codes: Vec<u16>,
 }
 
-/// Something that is tried again. The last five are gRPC status codes, which are not served.
+/// Something that is tried again. The last five are gRPC status codes, of a call that was answered with nothing but its
+/// trailers: then nobody has seen a part of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryTrigger {

@@ -54,6 +54,10 @@ impl Session {
                 self.machine.borrow_mut().go_away(ErrorCode::SETTINGS_TIMEOUT);
                 return Poll::Ready(End::Unsettled);
             }
+            if due(&self.head_by) {
+                self.machine.borrow_mut().go_away(ErrorCode::ENHANCE_YOUR_CALM);
+                return Poll::Ready(End::SlowHead);
+            }
             if due(&self.stall_by) {
                 return Poll::Ready(End::Stalled);
             }
@@ -61,17 +65,24 @@ impl Session {
                 self.finish_by.set(NEVER - 1);
                 self.with(Connection::finish_shutdown);
             }
-            if due(&self.idle_by) {
-                if self.finish_by.get() != NEVER {
+            let goes_on = self.finish_by.get() == NEVER;
+            if goes_on && patience.until <= clock.now() {
+                self.begin_shutdown();
+            } else if due(&self.idle_by) {
+                if !goes_on {
                     return Poll::Ready(End::Drained);
+                }
+                if patience.rests {
+                    self.worker.metrics.slow("idle");
                 }
                 self.idle_by.set(clock.after(patience.grace * 2));
                 self.begin_shutdown();
             }
-            let deadlines =
-                [&self.settle_by, &self.stall_by, &self.idle_by, &self.shrink_by, &self.finish_by];
+            let Session { settle_by, head_by, stall_by, idle_by, shrink_by, finish_by, .. } = self;
+            let deadlines = [settle_by, head_by, stall_by, idle_by, shrink_by, finish_by];
             let next = deadlines.into_iter().map(Cell::get).min().unwrap_or(NEVER);
-            watch.set_at(next, patience.tag);
+            let until = if finish_by.get() == NEVER { patience.until } else { NEVER };
+            watch.set_at(next.min(until), patience.tag);
             if watch.poll_expired(context).is_pending() {
                 return Poll::Pending;
             }

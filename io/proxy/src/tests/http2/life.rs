@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::Limits;
 use tidegate_http2::ErrorCode;
+use tidegate_model::traffic::{ClientPolicy, ClientTimeouts};
 
 /// Draining says GOAWAY and loses nothing: what is under way is answered, and then the connection closes.
 #[test]
@@ -49,6 +50,76 @@ fn idle_connections_close() {
     client.until_closed();
     assert_eq!(client.goaway.map(|(_, code)| code), Some(ErrorCode::NO_ERROR));
     until("its place is free", || gateway.proxy.connections() == 0);
+    gateway.counts("tidegate_http_slow_ends_total{kind=\"idle\"}", 1);
+}
+
+/// A gateway before an origin that answers `/slow` after a while, whose listener has a policy.
+fn with_timeouts(timeouts: ClientTimeouts, slow: Duration) -> Gateway {
+    let origin = Origin::start(move |head, wire| {
+        wire.body(head);
+        if head.starts_with("GET /slow") {
+            std::thread::sleep(slow);
+        }
+        wire.try_send(ok("fine"))
+    });
+    let web = backend("web", &[origin.address]);
+    let gateway = Gateway::start(&[(1, &web)]);
+    let mut traffic = (*traffic(&[gateway.address], &[(1, &web)])).clone();
+    Arc::make_mut(&mut traffic.entrances[0]).client =
+        Arc::new(ClientPolicy { timeouts, ..ClientPolicy::default() });
+    gateway.apply(Arc::new(traffic));
+    gateway
+}
+
+/// A connection that has lived as long as it may says GOAWAY, ends what is under way in good order, and closes.
+#[test]
+fn connections_age() {
+    let connection_max = Some(Duration::from_millis(400));
+    let timeouts = ClientTimeouts { connection_max, ..ClientTimeouts::default() };
+    let gateway = with_timeouts(timeouts, Duration::from_millis(1500));
+    let (mut busy, mut idle) = (Peer::connect(gateway.address), Peer::connect(gateway.address));
+    let id = idle.ask("GET", "/", &[], None);
+    assert_eq!(idle.response(id).text(), "fine");
+    let id = busy.ask("GET", "/slow", &[], None);
+    busy.until("it is told to go", |peer| peer.goaway.is_some());
+    assert!(!busy.messages[&id].ended, "while its request is under way");
+    assert_eq!(busy.response(id).text(), "fine");
+    for mut peer in [busy, idle] {
+        peer.until_closed();
+        assert_eq!(peer.goaway.map(|(_, code)| code), Some(ErrorCode::NO_ERROR));
+    }
+    assert_eq!(gateway.metric("tidegate_http_slow_ends_total"), 0);
+}
+
+/// A header block that is never ended ends its connection in the time for heads, though another stream is under way, whether
+/// its frame is not whole or its last frame never comes; what takes its time within that does not.
+#[test]
+fn endless_heads() {
+    let timeouts = ClientTimeouts { head: Some(Duration::from_millis(500)), ..ClientTimeouts::default() };
+    let gateway = with_timeouts(timeouts, Duration::from_secs(4));
+    // The first byte of a literal field, in a frame that says it is whole, ends, and is longer; in one that is whole and open.
+    for (round, begun) in
+        [&[0, 0, 9, 1, 5, 0, 0, 0, 3, 0][..], &[0, 0, 1, 1, 1, 0, 0, 0, 3, 0]].iter().enumerate()
+    {
+        let mut client = Peer::connect(gateway.address);
+        let slow = client.ask("GET", "/slow", &[], None);
+        client.until("settings", |peer| peer.machine.has_peer_settings());
+        assert_eq!(slow.number(), 1);
+        client.raw(begun);
+        client.until_closed();
+        assert_eq!(client.goaway.map(|(_, code)| code), Some(ErrorCode::ENHANCE_YOUR_CALM), "{round}");
+        gateway.counts("tidegate_http_slow_ends_total{kind=\"head\"}", round as u64 + 1);
+    }
+    let mut client = Peer::connect(gateway.address);
+    let open = client.open("POST", "/", &[], false);
+    client.until("settings", |peer| peer.machine.has_peer_settings());
+    assert_eq!(open.number(), 1);
+    // Trailers, `x: a`, in two frames.
+    client.raw(&[0, 0, 2, 1, 1, 0, 0, 0, 1, 0, 1]);
+    std::thread::sleep(Duration::from_millis(100));
+    client.raw(&[0, 0, 3, 9, 4, 0, 0, 0, 1, b'x', 1, b'a']);
+    assert_eq!(client.response(open).text(), "fine");
+    assert!(client.goaway.is_none());
 }
 
 /// A request that the client resets is cancelled at the origin, and the connection goes on.

@@ -1,12 +1,12 @@
 //! The life of connections to origins that speak HTTP/2: how long they are kept, and what ends them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::Limits;
 use tidegate_http2::ErrorCode;
-use tidegate_model::traffic::BackendPolicy;
+use tidegate_model::traffic::{BackendPolicy, Http2Settings};
 
 fn with_policy(origin: &Http2Origin, change: impl FnOnce(&mut BackendPolicy)) -> Arc<Backend> {
     let mut backend = (*http2_backend(origin)).clone();
@@ -53,6 +53,50 @@ fn connections_wear_out() {
         origin.connections.load(Ordering::SeqCst) - origin.closed.load(Ordering::SeqCst) <= 1
     });
     assert!(origin.connections.load(Ordering::SeqCst) >= 12);
+}
+
+/// A connection that has lived as long as the backend's policy says carries what is under way to its end, and no new request.
+#[test]
+fn connections_age() {
+    let origin = Http2Origin::text("fine");
+    let backend = with_policy(&origin, |policy| policy.connection_max = Some(Duration::from_millis(300)));
+    let gateway = Gateway::start(&[(1, &backend)]);
+    let mut client = Peer::connect(gateway.address);
+    let mut asked = 0;
+    while origin.closed.load(Ordering::SeqCst) < 2 {
+        let id = client.ask("GET", "/", &[], None);
+        assert_eq!(client.response(id).text(), "fine");
+        asked += 1;
+    }
+    assert!(asked > origin.connections.load(Ordering::SeqCst), "they are shared while they last");
+}
+
+/// The origin is told the windows of the backend's policy, and never has more streams of one connection than it says.
+#[test]
+fn settings_of_the_policy() {
+    let most = Arc::new(AtomicUsize::new(0));
+    let (seen, windows) = (most.clone(), Arc::new(AtomicUsize::new(0)));
+    let told = windows.clone();
+    let origin = Http2Origin::start(move |peer, id, _| {
+        seen.fetch_max(peer.messages.len(), Ordering::SeqCst);
+        told.store(peer.machine.peer_settings().stream_window_bytes as usize, Ordering::SeqCst);
+        if peer.messages.get(&id).is_some_and(|message| message.ended) {
+            peer.respond(id, 200, &[], true);
+        }
+    });
+    let http2 = Http2Settings {
+        streams: Some(3),
+        stream_window_bytes: Some(70_000),
+        connection_window_bytes: Some(100_000),
+    };
+    let gateway = Gateway::start(&[(1, &with_policy(&origin, |policy| policy.http2 = http2))]);
+    let mut client = Peer::connect(gateway.address);
+    let ids: Vec<_> = (0..30).map(|_| client.ask("GET", "/", &[], None)).collect();
+    for id in ids {
+        assert_eq!(client.response(id).status(), 200);
+    }
+    assert_eq!(windows.load(Ordering::SeqCst), 70_000);
+    assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
 }
 
 /// The connection to an endpoint that is removed serves what it carries to the end, and then closes.

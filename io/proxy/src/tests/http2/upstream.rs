@@ -1,9 +1,11 @@
 //! HTTP/2 towards origins, from clients of either version.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
 use tidegate_http2::{ErrorCode, ResetBy};
+use tidegate_model::traffic::{BackendPolicy, Retry};
 
 /// Requests share a connection; heads, bodies and gRPC's trailers pass, from HTTP/2 and from HTTP/1.
 #[test]
@@ -55,6 +57,63 @@ fn trailers_only_and_early() {
     let open = client.open("POST", "/a/B", &[("content-type", "application/grpc")], false);
     client.until("the early answer", |peer| peer.messages[&open].ended);
     assert_eq!(client.messages[&open].line("grpc-status"), Some("12"));
+}
+
+/// A gRPC call that fails with a status that the policy names, and with nothing else, is repeated with its message; one that
+/// has said something is not, nor is one with another status, nor what is no gRPC.
+#[test]
+fn calls_are_repeated() {
+    let origin = Http2Origin::start(|peer, id, _| {
+        let Some(message) = peer.messages.get(&id).filter(|message| message.ended).cloned() else { return };
+        let grpc = ("content-type", "application/grpc");
+        match message.path.as_str() {
+            "/a/Once" if id.number() < 3 => {
+                peer.respond(id, 200, &[grpc, ("grpc-status", "14")], true);
+            }
+            "/a/Never" => peer.respond(id, 200, &[grpc, ("grpc-status", "5")], true),
+            "/a/Late" => {
+                peer.respond(id, 200, &[grpc], false);
+                peer.send_trailers(id, &[("grpc-status", "14")]);
+            }
+            "/page" => peer.respond(id, 200, &[("grpc-status", "14")], true),
+            _ => {
+                peer.respond(id, 200, &[grpc], false);
+                peer.send(id, message.body, false);
+                peer.send_trailers(id, &[("grpc-status", "0")]);
+            }
+        }
+    });
+    let retry = Retry {
+        codes: Default::default(),
+        grpc_codes: [14].into(),
+        attempts: 1,
+        connection_errors: false,
+        timeouts: false,
+        backoff: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(1),
+        attempt_timeout: None,
+        budget_percent: None,
+        budget_min_per_sec: 100,
+    };
+    let policy = BackendPolicy { retry: Some(retry), ..BackendPolicy::default() };
+    let backend = Backend { policy: Arc::new(policy), ..(*http2_backend(&origin)).clone() };
+    let gateway = Gateway::start(&[(1, &Arc::new(backend))]);
+    let asked = || origin.requests.lock().unwrap().len();
+    for (path, content_type, status, body, requests) in [
+        ("/a/Once", "application/grpc+proto", "0", "hello", 2),
+        ("/a/Never", "application/grpc", "5", "", 1),
+        ("/a/Late", "application/grpc", "14", "", 1),
+        ("/page", "text/plain", "14", "", 1),
+    ] {
+        let before = asked();
+        let mut client = Peer::connect(gateway.address);
+        let id = client.ask("POST", path, &[("content-type", content_type)], Some(b"hello".to_vec()));
+        let response = client.response(id);
+        let trailer = response.trailers.iter().find(|(name, _)| name == "grpc-status");
+        let told = response.line("grpc-status").or(trailer.map(|(_, value)| value.as_str()));
+        assert_eq!((told, response.text().as_str()), (Some(status), body), "{path}");
+        until("the origin has noted them", || asked() - before == requests);
+    }
 }
 
 /// Streaming both ways: each message is answered before the next is sent.

@@ -246,3 +246,26 @@ fn large_heads_can_be_answered() {
     bench.connection.reset(bench.id(1), ErrorCode::NO_ERROR);
     assert_eq!(bench.feed(&[data(1, b"late", true), get(3)].concat()), Ok(vec![Seen::Head(3, true)]));
 }
+
+/// A header block is amid as long as a part of it is here and its end is not, whether in one frame or in several, and nothing
+/// else is.
+#[test]
+fn amid_a_head() {
+    let mut bench = Bench::server();
+    let amid = |bench: &mut Bench, bytes: &[u8]| {
+        bench.feed(bytes).unwrap();
+        bench.connection.is_amid_head()
+    };
+    let whole = get(1);
+    let (begun, rest) = whole.split_at(HEADER_BYTES + 3);
+    assert!(!bench.connection.is_amid_head());
+    assert!(amid(&mut bench, &begun[..5]), "whatever comes");
+    assert!(amid(&mut bench, &begun[5..]));
+    assert!(!amid(&mut bench, rest));
+    let lines = block(&POST);
+    let (first, second) = lines.split_at(7);
+    assert!(amid(&mut bench, &frame(kind::HEADERS, 0, 3, first)));
+    assert!(amid(&mut bench, &frame(kind::CONTINUATION, 0, 3, &second[..1])));
+    assert!(!amid(&mut bench, &frame(kind::CONTINUATION, flag::END_HEADERS, 3, &second[1..])));
+    assert!(!amid(&mut bench, &data(3, b"hello", false)[..HEADER_BYTES + 2]), "a body may take its time");
+}
