@@ -63,6 +63,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
     let egress = egress::compile(&input, &mut verdicts);
     let addresses = held::compile(&vips, &moved, &spoken, &egress, machine, &mut verdicts);
 
+    let peers = gateways.peers();
     let notice = gateways.notice;
     let model = match notice {
         Some(_) => Model::default(),
@@ -71,6 +72,7 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
             speaker: Arc::new(Speaker { groups: moved.groups, peers: spoken.peers }),
             egress: Arc::new(egress),
             addresses: Arc::new(addresses),
+            peers: Arc::new(peers),
         },
     };
     Compiled { model, verdicts: verdicts.finish(), standing, notice }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use tidegate_model::Machine;
 use tidegate_model::traffic::Home;
+use tidegate_model::{Machine, Peers};
 use tidegate_objects::{Key, Kind, LabelSelector, Snapshot};
 
 use crate::verdicts::Verdicts;
@@ -89,6 +89,19 @@ impl Gateways {
             *gateways.entry(zone).or_default() += 1;
         }
         Some(Home { zone: zone(self.here()?)?, gateways })
+    }
+
+    /// This gateway and those beside it. One that no GatewayNode made stands alone.
+    pub fn peers(&self) -> Peers {
+        let mut peers = Peers::default();
+        for (at, node) in self.all.iter().enumerate().filter(|(_, node)| !node.anonymous) {
+            if Some(at) == self.here {
+                peers.here.clone_from(&node.addresses);
+            } else {
+                peers.others.insert(node.name.clone(), node.addresses.clone());
+            }
+        }
+        peers
     }
 
     /// Its place among all, sorted by name.

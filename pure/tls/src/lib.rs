@@ -4,10 +4,11 @@
 //!  Secret ── certificate() ──► Certificate ─┐
 //!  ConfigMap ── roots() ──► Roots ──────────┴► ServerTls ── ListenerTls::new ──► rustls::ServerConfig
 //!                                              BackendTls ─ UpstreamTls::new ──► rustls::ClientConfig
-//!  peers.keyFile ── TicketKeys::new ──► one ticketer for each way of checking clients
+//!  Ring: which keys seal and open tickets ── TicketKeys ──► one ticketer for each way of checking clients
 //! ```
 //!
-//! Nothing here touches a socket. Clock and dice of tickets are given as a [`World`]; rustls itself looks at the system's
+//! Nothing here touches a socket. The dice of tickets are given as [`Dice`], their clock
+//! as an argument; rustls itself looks at the system's
 //! clock when it checks a certificate, and takes the randomness of a handshake from aws-lc.
 
 mod certificate;
@@ -17,6 +18,7 @@ mod hello;
 mod judge;
 mod listener;
 mod provider;
+mod ring;
 mod roots;
 mod ticket;
 mod upstream;
@@ -30,6 +32,7 @@ pub use hello::{ClientHello, HELLO_BYTES_MAX, HelloError, HelloScan, RAW_HELLO_B
 pub use judge::ClientCertificate;
 pub use listener::{ListenerTls, ServerTlsError};
 pub use provider::{CIPHER_SUITES, is_cipher_suite};
+pub use ring::{Input, ROTATION_MAX, ROTATION_MIN, Ring};
 pub use roots::{ROOTS_MAX, RootsError, roots, store};
-pub use ticket::{EPOCH_SECS, TicketKeys, Ticketer, World};
+pub use ticket::{Dice, TicketKeys, Ticketer};
 pub use upstream::{UpstreamTls, UpstreamTlsError, UpstreamTlsFault};

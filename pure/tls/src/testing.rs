@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
@@ -9,7 +11,7 @@ use rcgen::{
 use tidegate_model::traffic::Certificate;
 use tidegate_objects::Key;
 
-use crate::ticket::World;
+use crate::ticket::Dice;
 
 /// One who signs certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -101,28 +103,35 @@ fn named(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A clock that stands, and dice that count.
-pub struct TestWorld {
-    /// What the clock shows.
-    pub now_secs: u64,
-    /// Whether there are dice.
-    pub dice: bool,
-}
+/// Dice that count: what they show once they never show again.
+#[derive(Debug)]
+pub struct TestDice(Option<AtomicU64>);
 
-impl TestWorld {
-    /// A world of this time.
-    pub fn at(now_secs: u64) -> TestWorld {
-        TestWorld { now_secs, dice: true }
+impl TestDice {
+    /// Dice that begin with this number; two that begin far apart never show the same.
+    pub fn from(first: u64) -> TestDice {
+        TestDice(Some(AtomicU64::new(first)))
+    }
+
+    /// There are none.
+    pub fn none() -> TestDice {
+        TestDice(None)
     }
 }
 
-impl World for TestWorld {
-    fn now_secs(&self) -> u64 {
-        self.now_secs
+impl Default for TestDice {
+    fn default() -> TestDice {
+        TestDice::from(0)
     }
+}
 
+impl Dice for TestDice {
     fn fill(&self, bytes: &mut [u8]) -> bool {
-        bytes.fill(7);
-        self.dice
+        let Some(next) = &self.0 else { return false };
+        for bytes in bytes.chunks_mut(8) {
+            let shown = next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            bytes.copy_from_slice(&shown[8 - bytes.len()..]);
+        }
+        true
     }
 }

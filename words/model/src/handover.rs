@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::peers::TicketKey;
 use crate::traffic::Transport;
 
 /// A listening socket; its descriptor travels beside it.
@@ -87,4 +88,17 @@ pub struct HeardMaster {
     pub interval_ms: u64,
     /// Since the last one.
     pub silent_ms: u64,
+}
+
+/// The keys of session tickets, as the successor must go on with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tickets {
+    /// Until the next key becomes the current one.
+    pub turns_in_secs: u32,
+    /// The key that comes next; the other gateways know it already.
+    pub next: TicketKey,
+    /// The key that tickets are sealed with now.
+    pub current: TicketKey,
+    /// Keys whose tickets are accepted: older ones, and those of other gateways.
+    pub accepted: Vec<TicketKey>,
 }

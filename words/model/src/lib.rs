@@ -1,4 +1,4 @@
-//! What the objects mean: the [`Model`], in four parts that change apart, one [`Verdict`] per object that states an
+//! What the objects mean: the [`Model`], in five parts that change apart, one [`Verdict`] per object that states an
 //! intent, and what really is ([`observed`]).
 //!
 //! Data only. `pure/compile` makes the Model; the shells in `io/` follow it. The one thing in it that changes in place
@@ -10,6 +10,7 @@ pub mod egress;
 pub mod handover;
 pub mod machine;
 pub mod observed;
+pub mod peers;
 pub mod seldom;
 pub mod spans;
 pub mod speaker;
@@ -24,6 +25,7 @@ pub use address::Addresses;
 pub use drain::{DrainedEndpoint, DrainedEndpoints};
 pub use egress::Egress;
 pub use machine::Machine;
+pub use peers::Peers;
 pub use seldom::{Seldom, Usual};
 pub use speaker::Speaker;
 pub use standing::Standing;
@@ -42,4 +44,7 @@ pub struct Model {
     pub egress: Arc<Egress>,
     /// Which addresses are ours to hold, and for what.
     pub addresses: Arc<Addresses>,
+    /// Which gateways stand beside this one.
+    #[serde(skip_serializing_if = "Peers::is_alone")]
+    pub peers: Arc<Peers>,
 }

@@ -7,7 +7,7 @@ use tidegate_model::traffic::TlsVersion;
 use super::*;
 use crate::provider::provider;
 use crate::roots::store;
-use crate::testing::{Authority, Leaf, TestWorld};
+use crate::testing::{Authority, Leaf, TestDice};
 
 /// A client that believes this authority, with a certificate or without.
 pub(crate) fn client_config(ca: &Authority, own: Option<&Leaf>) -> ClientConfig {
@@ -41,7 +41,7 @@ fn validation(ca: &Authority, optional: bool) -> Option<Arc<ClientValidation>> {
 }
 
 fn keys(secret: &str) -> TicketKeys {
-    TicketKeys::new(secret.as_bytes(), Arc::new(TestWorld::at(1_000_000)))
+    TicketKeys::fixed(secret.as_bytes(), Arc::new(TestDice::default()))
 }
 
 fn listener(settings: &ServerTls) -> ListenerTls {

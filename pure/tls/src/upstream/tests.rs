@@ -1,7 +1,7 @@
 use super::*;
 use crate::listener::ListenerTls;
 use crate::listener::tests::{settings, shake};
-use crate::testing::{Authority, Leaf, TestWorld};
+use crate::testing::{Authority, Leaf, TestDice};
 use crate::ticket::TicketKeys;
 
 fn backend(roots: &[Vec<u8>], server_name: &str) -> BackendTls {
@@ -17,7 +17,7 @@ fn backend(roots: &[Vec<u8>], server_name: &str) -> BackendTls {
 fn meet(tls: &BackendTls, leaf: &Leaf) -> Result<(), UpstreamTlsFault> {
     let system = Arc::new(RootCertStore::empty());
     let upstream = UpstreamTls::new(tls, &system).unwrap();
-    let keys = TicketKeys::new(b"s", Arc::new(TestWorld::at(0)));
+    let keys = TicketKeys::fixed(b"s", Arc::new(TestDice::default()));
     let server = ListenerTls::new(&settings(leaf), &keys, |_| true).unwrap();
     let shaken = shake(upstream.config(), server.config(), &tls.server_name);
     shaken.map(drop).map_err(|error| UpstreamTlsFault::of(&error))
@@ -104,7 +104,7 @@ fn own_certificate() {
     let roots = Roots::These(vec![ca.der()].into());
     server.client_validation =
         Some(Arc::new(tidegate_model::traffic::ClientValidation { roots, optional: false }));
-    let keys = TicketKeys::new(b"s", Arc::new(TestWorld::at(0)));
+    let keys = TicketKeys::fixed(b"s", Arc::new(TestDice::default()));
     let server = ListenerTls::new(&server, &keys, |_| true).unwrap();
     let system = Arc::new(RootCertStore::empty());
     for (certificate, fine) in [(None, false), (Some(Arc::new(ca.leaf(&["us"]).certificate("us"))), true)] {
