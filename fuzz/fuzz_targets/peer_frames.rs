@@ -6,9 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use tidegate_peering::{FRAME_BYTES_MAX, Fault, Frames, Message};
 
 fn hear(frames: &mut Frames, heard: &mut Vec<Option<Message>>) -> Result<(), Fault> {
-    while let Some((topic, version, body)) = frames.next()? {
-        assert!(body.len() <= FRAME_BYTES_MAX);
-        heard.push(Message::decode(topic, version, body)?);
+    while let Some(frame) = frames.next()? {
+        assert!(frame.body.len() <= FRAME_BYTES_MAX);
+        heard.push(Message::decode(frame)?);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The topology of an election with a stranger: one gateway, one keepalived, one host that watches.
+//! Topologies of one address: a gateway and a stranger that compete for it, and two gateways that share it.
 
 use std::net::Ipv4Addr;
 
@@ -19,6 +19,20 @@ pub const ELECTION: Topology = Topology {
     ],
     pods: &[],
     manifests: &[("vrrp.yaml", include_str!("../manifests/election/vrrp.yaml"))],
+};
+
+/// The drawing for what two gateways share.
+pub const PAIR: Topology = Topology {
+    name: "pair",
+    about: "two gateways, an address with TLS that moves between them, and a client that uses it",
+    lans: &[Lan { name: "outside", net: [10, 10, 0] }],
+    hosts: &[
+        Host { name: "client", kind: Kind::Client, at: &[("outside", 2)], via: None },
+        Host { name: "gw1", kind: Kind::Gateway, at: &[("outside", 11)], via: None },
+        Host { name: "gw2", kind: Kind::Gateway, at: &[("outside", 12)], via: None },
+    ],
+    pods: &[],
+    manifests: &[("gateway.yaml", include_str!("../manifests/pair/gateway.yaml"))],
 };
 
 /// The drawing for hand-overs: the same, with a server behind the gateway.

@@ -69,8 +69,9 @@ impl Lab {
         std::fs::write(
             &config,
             format!(
-                "node: {name}\nstateDir: {}\naccessLog: {{output: stderr, format: json}}\n",
-                state.display()
+                "node: {name}\nstateDir: {}\naccessLog: {{output: stderr, format: json}}\n{}",
+                state.display(),
+                self.bootstrap_lines()
             ),
         )?;
         let (program, manifests, admin) = (program()?, self.manifests(), ADMIN.to_string());

@@ -27,6 +27,8 @@ pub struct Lab {
     lifetime: Lifetime,
     /// Pods whose processes end at these times.
     retiring: Vec<(Instant, String)>,
+    /// What every gateway's bootstrap file says besides.
+    bootstrap: String,
     standing: bool,
 }
 
@@ -35,7 +37,8 @@ impl Lab {
     pub fn stand(topology: &'static Topology, lifetime: Lifetime) -> Result<Lab> {
         let record = registry::claim(topology.name)?;
         let (processes, retiring) = (BTreeMap::new(), Vec::new());
-        let mut lab = Lab { record, topology, processes, lifetime, retiring, standing: false };
+        let (bootstrap, standing) = Default::default();
+        let mut lab = Lab { record, topology, processes, lifetime, retiring, bootstrap, standing };
         lab.build().or_else(|error| {
             let folder = lab.save_logs("stand")?;
             Err(error.context(format!("the lab does not stand; every log: {}", folder.display())))
@@ -46,6 +49,16 @@ impl Lab {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.record.id
+    }
+
+    /// Gateways that start from now on find these lines in their bootstrap file too.
+    pub fn bootstrap(&mut self, lines: &str) {
+        lines.clone_into(&mut self.bootstrap);
+    }
+
+    /// What gateways find in their bootstrap file besides.
+    pub fn bootstrap_lines(&self) -> &str {
+        &self.bootstrap
     }
 
     /// Its directory.

@@ -1,7 +1,7 @@
 //! Every scenario, in the order in which `lab run --all` tells them.
 
 use crate::cluster::CLUSTER;
-use crate::election::{ELECTION, HANDOVER};
+use crate::election::{ELECTION, HANDOVER, PAIR};
 use crate::journey::JOURNEY;
 use crate::scenario::{Gateways, Scenario};
 
@@ -24,6 +24,7 @@ pub mod out;
 pub mod ownership;
 pub mod plane;
 pub mod recovery;
+pub mod resumption;
 pub mod scaling;
 pub mod transparent;
 
@@ -173,6 +174,13 @@ pub const ALL: &[Scenario] = &[
         ByStory,
         changes::some,
         "78 changes of every kind in five seconds under load of every kind, and nobody notices"
+    ),
+    scenario!(
+        "resumption",
+        PAIR,
+        ByStory,
+        resumption::run,
+        "a TLS session that one gateway gave goes on at the other after the first was killed, also once keys have turned"
     ),
     scenario!(
         "farewell",

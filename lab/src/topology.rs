@@ -150,6 +150,7 @@ pub fn all() -> &'static [&'static Topology] {
         &crate::journey::JOURNEY,
         &crate::election::ELECTION,
         &crate::election::HANDOVER,
+        &crate::election::PAIR,
         &crate::cluster::CLUSTER,
     ]
 }

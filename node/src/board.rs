@@ -24,6 +24,7 @@ use tidegate_speaker::Speaker;
 use tokio::sync::watch;
 
 use crate::handover::Draining;
+use crate::peering::PeeringView;
 
 /// What was decided last.
 #[derive(Clone, Default)]
@@ -76,10 +77,12 @@ struct Shared {
     speaker: Arc<Speaker>,
     kernel: KernelView,
     draining: Draining,
+    peering: PeeringView,
 }
 
 impl Board {
     /// A board that shows these shells, and nothing decided yet.
+    #[expect(clippy::too_many_arguments, reason = "one for each shell, in one call")]
     pub fn new(
         node: String,
         ready: watch::Receiver<bool>,
@@ -88,6 +91,7 @@ impl Board {
         speaker: Arc<Speaker>,
         kernel: KernelView,
         draining: Draining,
+        peering: PeeringView,
     ) -> Self {
         let (decided, pods) = (RwLock::default(), Mutex::default());
         Board(Arc::new(Shared {
@@ -101,6 +105,7 @@ impl Board {
             speaker,
             kernel,
             draining,
+            peering,
         }))
     }
 

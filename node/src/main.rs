@@ -14,6 +14,7 @@ mod lock;
 mod log;
 mod machine;
 mod memory;
+mod peering;
 mod run;
 mod settings;
 mod sources;

@@ -41,6 +41,7 @@ use crate::lock::KernelLock;
 use crate::log;
 use crate::machine::MachineWatch;
 use crate::memory::Leftovers;
+use crate::peering::Peering;
 use crate::run::parting::Parting;
 use crate::run::succession::{Before, Closed, Event, Succession, secret_of};
 use crate::settings::Settings;
@@ -86,6 +87,7 @@ struct Daemon {
     _exporter: Option<Exporter>,
     proxied: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
+    peering: Peering,
     learned: watch::Receiver<Arc<Learned>>,
     /// What the kernel was last told of it.
     installed: Arc<Learned>,
@@ -113,7 +115,7 @@ impl Daemon {
     /// Starts every shell. The admin address comes first: where it cannot be had, nothing is touched. After another process
     /// nothing is opened, spoken or written before it has let go.
     async fn start(settings: Settings, inheritance: Inheritance) -> Result<Daemon> {
-        let Inheritance { lock, kernel_lock, listener, admin, secret, sockets, draining, taker } =
+        let Inheritance { lock, kernel_lock, listener, admin, secret, tickets, sockets, draining, taker } =
             inheritance;
         let console = match admin {
             Some((address, fd)) if address == settings.admin => Console::inherit(address, fd)?,
@@ -125,6 +127,7 @@ impl Daemon {
         let applied = intent::Metrics::default();
         applied.register(&mut registry);
         let secret = secret_of(&settings, secret)?;
+        let peering = Peering::start(&settings, tickets.as_deref(), &mut registry)?;
         let (tracing, exporter) = match &settings.tracing.otlp.0 {
             None => (None, None),
             Some(collector) => {
@@ -142,6 +145,7 @@ impl Daemon {
                 tracing,
                 limits: limits(settings.workers),
                 shared_secret: secret.clone(),
+                tickets: Some(peering.view().ticket_keys()),
                 admin: Some(settings.admin),
                 held: taker.is_some(),
             },
@@ -174,6 +178,7 @@ impl Daemon {
             speaker.clone(),
             kernel,
             drained.clone(),
+            peering.view().clone(),
         );
         registry.register_collector(Box::new(board.clone()));
         let legacy = Legacy {
@@ -181,6 +186,7 @@ impl Daemon {
             kernel_lock: kernel_lock.as_ref().map(KernelLock::duplicate).transpose()?,
             admin: (settings.admin, console.duplicate()?),
             secret: if settings.peers_secret.0.is_empty() { secret } else { Vec::new() },
+            peering: peering.view().clone(),
         };
         let succession = Succession {
             before: taker.map(Before::new),
@@ -203,6 +209,7 @@ impl Daemon {
             proxy,
             _exporter: exporter,
             proxied,
+            peering,
             learned: speaker.learned(),
             installed: Arc::default(),
             speaker,
@@ -307,6 +314,7 @@ impl Daemon {
             let model = &self.intent.model;
             proxy_generation = self.proxy.update(model.traffic.clone());
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
+            self.peering.know(&model.peers);
             self.eligible &= self.learned.borrow().carries;
             self.log_verdicts();
             self.leftovers.grown();

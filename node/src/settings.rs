@@ -1,6 +1,6 @@
 //! The bootstrap file and the flags of `run`, settled: one value for each setting, checked once, here.
 
-mod peers;
+pub mod peers;
 mod sources;
 
 use std::net::SocketAddr;
@@ -43,6 +43,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Who is sent spans.
     pub tracing: Tracing,
+    /// How the gateways of a set meet, and where their secret is.
+    pub peers: Peers,
     /// What the gateways of a set share.
     pub peers_secret: Secret,
     /// How long what is in flight may finish after SIGTERM, and keep the addresses here.
@@ -250,6 +252,7 @@ impl Settings {
             access_log: file.access_log,
             tracing: file.tracing,
             peers_secret: file.peers.secret().with_context(name)?,
+            peers: file.peers,
             drain_timeout: file.drain_timeout.0,
         })
     }

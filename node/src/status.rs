@@ -60,6 +60,7 @@ fn print(status: &Status, part: Option<StatusPart>) {
         services(status);
     }
     if part.is_none() {
+        peers(status);
         kernel(status);
         objects(status);
     }
@@ -253,6 +254,27 @@ fn endpoint(status: &EndpointStatus) -> String {
         reasons.push(format!("new, with {percent} % of its share"));
     }
     format!("{} {}", status.address, reasons.join(", "))
+}
+
+fn peers(status: &Status) {
+    let rows: Vec<_> = status
+        .peers
+        .gateways
+        .iter()
+        .map(|peer| {
+            let state = match (peer.connected, peer.called) {
+                (true, _) => format!("linked for {} s", peer.since_secs),
+                (false, true) => "called in vain".to_owned(),
+                (false, false) => "has not called".to_owned(),
+            };
+            let address = peer.address.map(|address| address.to_string()).unwrap_or_default();
+            vec![peer.name.clone(), address, state, peer.last_error.clone()]
+        })
+        .collect();
+    table::print("Peers", &["gateway", "address", "state", "last error"], &rows);
+    if !status.peers.message.is_empty() {
+        println!("  {}\n", status.peers.message);
+    }
 }
 
 fn kernel(status: &Status) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tidegate_model::DrainedEndpoints;
-use tidegate_model::handover::{Election, Listening, UdpSession};
+use tidegate_model::handover::{Election, Listening, Tickets, UdpSession};
 
 /// What this version speaks; a process that speaks another is not handed over to.
 pub const PROTOCOL: u32 = 1;
@@ -41,8 +41,11 @@ pub enum Message {
         kernel: bool,
         /// Where the admin socket listens.
         admin: SocketAddr,
-        /// What its TLS tickets and persistent sessions are made with, where the gateways of a set share no secret.
+        /// What its persistent sessions are made with, where the gateways of a set share no secret.
         secret: Vec<u8>,
+        /// The keys of its session tickets; a version that had none made them of the secret.
+        #[serde(default)]
+        tickets: Option<Box<Tickets>>,
         /// The processes that still drain.
         draining: Vec<u32>,
     },
@@ -137,6 +140,7 @@ mod tests {
     use std::net::IpAddr;
 
     use proptest::prelude::*;
+    use tidegate_model::peers::TicketKey;
     use tidegate_model::traffic::Transport;
 
     use super::*;
@@ -177,6 +181,31 @@ mod tests {
             assert_eq!(Message::decode(&bytes, message.descriptors()), Ok(message.clone()));
             assert!(Message::decode(&bytes, message.descriptors() + 1).is_err());
         }
+    }
+
+    /// All the keys of session tickets that a gateway ever has fit the first message, and one without any is read.
+    #[test]
+    fn welcomes() {
+        let key = |number: u8| TicketKey { id: [number; 16], secret: [0xff; 32], left_secs: u32::MAX };
+        let (next, current) = (key(201), key(202));
+        let tickets =
+            Tickets { turns_in_secs: u32::MAX, next, current, accepted: (0..190).map(key).collect() };
+        let welcome = |tickets| Message::Welcome {
+            version: "1".into(),
+            pid: 1,
+            kernel: true,
+            admin: ([127, 0, 0, 1], 9440).into(),
+            secret: vec![0xff; 32],
+            tickets,
+            draining: vec![u32::MAX; DESCRIPTORS_MAX - 4],
+        };
+        let full = welcome(Some(Box::new(tickets)));
+        let bytes = full.encode().unwrap();
+        assert_eq!(Message::decode(&bytes, DESCRIPTORS_MAX), Ok(full));
+        let older =
+            String::from_utf8(welcome(None).encode().unwrap()).unwrap().replace("\"tickets\":null,", "");
+        assert!(!older.contains("tickets"));
+        assert_eq!(Message::decode(older.as_bytes(), DESCRIPTORS_MAX), Ok(welcome(None)));
     }
 
     /// What is too long is not written, and not read.

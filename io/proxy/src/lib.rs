@@ -62,6 +62,7 @@ pub use exchange::recording::Tracing;
 pub use handover::{Handover, ListeningSocket, SessionSocket};
 pub use limits::Limits;
 pub use proxy::{Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, StartError};
+pub use wire::dice;
 
 /// The parsers, opened for the fuzz targets; in no other build.
 #[cfg(fuzzing)]

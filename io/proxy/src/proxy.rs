@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use tidegate_model::Traffic;
 use tidegate_model::traffic::{BackendId, Entrance, Transport};
+use tidegate_tls::TicketKeys;
 use tidegate_traffic::balance::EndpointFacts;
 use tokio::sync::{mpsc, watch};
 
@@ -45,9 +46,10 @@ pub struct ProxyConfig {
     pub tracing: Option<Tracing>,
     /// Limits and timeouts.
     pub limits: Limits,
-    /// Gateways with the same one resume each other's TLS sessions, and know each other's persistent sessions; empty: every
-    /// process its own only.
+    /// Gateways with the same one know each other's persistent sessions; empty: every process its own only.
     pub shared_secret: Vec<u8>,
+    /// What TLS sessions are resumed with, here and wherever else these keys are known; nothing: here only.
+    pub tickets: Option<TicketKeys>,
     /// The address of the console, which no endpoint may have: a tenant would read there what is not its own.
     pub admin: Option<SocketAddr>,
     /// Compile what updates ask for, but open nothing before [`Handover::release`].
@@ -128,7 +130,7 @@ impl Proxy {
         let metrics = Metrics::register(registry);
         let logger =
             Logger::start(&config.access_log, metrics.log_drops.clone()).map_err(StartError::AccessLog)?;
-        let mut shared = Shared::new(config.limits, metrics, &config.shared_secret);
+        let mut shared = Shared::new(config.limits, metrics, &config.shared_secret, config.tickets);
         shared.tracing = config.tracing;
         shared.own = OwnSockets::new(config.admin);
         let shared = Arc::new(shared);

@@ -27,9 +27,9 @@ use tokio::net::TcpStream;
 
 pub use accept::{Hello, accept_tls};
 pub use approach::{Approach, datagram_socket};
-pub use configs::{Configs, system_tickets};
+pub use configs::{Configs, own_tickets};
 pub use connect::{ConnectError, Offer, connect, secure};
-pub use handshakes::{Handshakes, make_ready};
+pub use handshakes::{Handshakes, dice, make_ready};
 pub use metrics::TlsMetrics;
 pub use tls::{Alpn, TlsFacts, TlsWire};
 

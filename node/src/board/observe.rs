@@ -47,6 +47,7 @@ impl Board {
                 .map(|(pid, connections)| DrainingStatus { pid, connections })
                 .collect(),
             drained: (*self.0.drain.drained()).clone(),
+            peers: self.0.peering.status(),
         }
     }
 

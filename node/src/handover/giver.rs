@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{Draining, Metrics, PREPARE_MAX, SOON};
+use crate::peering::PeeringView;
 
 /// Elections with one message.
 const ELECTIONS: usize = 16;
@@ -28,8 +29,10 @@ pub struct Legacy {
     pub kernel_lock: Option<OwnedFd>,
     /// The admin socket.
     pub admin: (SocketAddr, OwnedFd),
-    /// What tickets and persistent sessions are made with, where no file names it.
+    /// What persistent sessions are made with, where no file names it.
     pub secret: Vec<u8>,
+    /// Where the keys of session tickets are.
+    pub peering: PeeringView,
 }
 
 /// Who gives.
@@ -138,7 +141,7 @@ impl Giver {
     }
 
     fn welcome(&self, channel: &Channel) -> Result<(), ChannelError> {
-        let Legacy { lock, kernel_lock, admin, secret } = &self.legacy;
+        let Legacy { lock, kernel_lock, admin, secret, peering } = &self.legacy;
         let mut fds = vec![lock.try_clone()?, self.listener.duplicate()?];
         if let Some(lock) = kernel_lock {
             fds.push(lock.try_clone()?);
@@ -156,6 +159,7 @@ impl Giver {
             kernel: kernel_lock.is_some(),
             admin: admin.0,
             secret: secret.clone(),
+            tickets: Some(Box::new(peering.estate())),
             draining: pids,
         };
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

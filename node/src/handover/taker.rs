@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tidegate_handover::{Channel, ChannelError, Listener, Message, PROTOCOL};
 use tidegate_model::DrainedEndpoints;
-use tidegate_model::handover::Election;
+use tidegate_model::handover::{Election, Tickets};
 use tidegate_proxy::{ListeningSocket, SessionSocket};
 
 use super::{SOON, socket};
@@ -28,8 +28,10 @@ pub struct Inheritance {
     pub listener: io::Result<Listener>,
     /// The admin socket.
     pub admin: Option<(SocketAddr, OwnedFd)>,
-    /// What tickets and persistent sessions are made with; empty: nothing was handed over.
+    /// What persistent sessions are made with; empty: nothing was handed over.
     pub secret: Vec<u8>,
+    /// The keys of session tickets.
+    pub tickets: Option<Box<Tickets>>,
     /// Listening sockets.
     pub sockets: Vec<ListeningSocket>,
     /// Processes that still drain.
@@ -48,6 +50,7 @@ impl Inheritance {
             listener: Listener::bind(&socket(state_dir)),
             admin: None,
             secret: Vec::new(),
+            tickets: None,
             sockets: Vec::new(),
             draining: Vec::new(),
             taker: None,
@@ -91,7 +94,9 @@ pub fn ask(state_dir: &Path) -> Result<Option<Inheritance>> {
 fn greet(channel: Channel, state_dir: &Path) -> Result<Inheritance> {
     let hello = Message::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into() };
     channel.send(&hello, &[], SOON)?;
-    let (Message::Welcome { pid, kernel, admin, secret, draining, .. }, fds) = channel.receive(SOON)? else {
+    let (Message::Welcome { pid, kernel, admin, secret, tickets, draining, .. }, fds) =
+        channel.receive(SOON)?
+    else {
         bail!("it does not say what it has");
     };
     // The codec has made sure that there are as many as belong to the message.
@@ -104,7 +109,17 @@ fn greet(channel: Channel, state_dir: &Path) -> Result<Inheritance> {
     let draining = draining.into_iter().zip(fds).map(|(pid, fd)| (pid, Channel::new(fd))).collect();
     let taker = Taker { channel, pid };
     let Estate { sockets, .. } = taker.receive(&Message::Prepared)?;
-    Ok(Inheritance { lock, kernel_lock, listener, admin, secret, sockets, draining, taker: Some(taker) })
+    Ok(Inheritance {
+        lock,
+        kernel_lock,
+        listener,
+        admin,
+        secret,
+        tickets,
+        sockets,
+        draining,
+        taker: Some(taker),
+    })
 }
 
 impl Taker {

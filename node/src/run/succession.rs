@@ -232,6 +232,8 @@ impl Daemon {
             console.stop().await;
         }
         self.speaker.fall_silent().await;
+        // The next process is the one that they meet.
+        self.peering.stop().await;
         if let Err(error) = told.tell(Message::Released { ready }, SOON).await? {
             tracing::warn!(pid, %error, "the next process does not hear that this one has let go");
         }
@@ -270,7 +272,7 @@ impl Told {
     }
 }
 
-/// What tickets and persistent sessions are made with: what the bootstrap file names, what the process before had, or
+/// What persistent sessions are made with: what the bootstrap file names, what the process before had, or
 /// something new.
 pub(super) fn secret_of(settings: &Settings, inherited: Vec<u8>) -> Result<Vec<u8>> {
     let named = &settings.peers_secret.0;

@@ -13,6 +13,7 @@ mod hello;
 mod http;
 mod node_name;
 mod origin;
+mod peers;
 mod place;
 mod start;
 mod stop;

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -83,6 +83,17 @@ impl Place {
     pub fn settings(&self, more: &str) {
         let state = self.path("state");
         fs::write(self.path("tidegate.yaml"), format!("stateDir: {}\n{more}", state.display())).unwrap();
+    }
+
+    /// Writes a file that only the daemon can read.
+    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path
     }
 
     /// Runs `tidegate` with these arguments until it ends; the admin address is this place's.

@@ -14,6 +14,17 @@ pub(crate) const FRAME_BYTES_MIN: usize = 2;
 
 const LENGTH_BYTES: usize = 4;
 
+/// A frame that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What it is about.
+    pub topic: u8,
+    /// Which version of that.
+    pub version: u8,
+    /// What it says.
+    pub body: &'a [u8],
+}
+
 /// Bytes as they come, until they are frames. Holds one frame at most, and what came with it.
 #[derive(Debug, Default)]
 pub struct Frames {
@@ -32,12 +43,12 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next frame that is whole: topic, version, body. Take all before more is pushed.
+    /// The next frame that is whole. Take all before more is pushed.
     ///
     /// # Errors
     /// [`Fault::FrameLength`]: nothing that follows can be read.
     #[expect(clippy::should_implement_trait, reason = "a frame borrows from what it is taken of")]
-    pub fn next(&mut self) -> Result<Option<(u8, u8, &[u8])>, Fault> {
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, Fault> {
         let Some((length, rest)) = self.bytes[self.read..].split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
         };
@@ -46,9 +57,9 @@ impl Frames {
             return Err(Fault::FrameLength(length));
         }
         match rest.get(..length) {
-            Some([topic, version, body @ ..]) => {
+            Some(&[topic, version, ref body @ ..]) => {
                 self.read += LENGTH_BYTES + length;
-                Ok(Some((*topic, *version, body)))
+                Ok(Some(Frame { topic, version, body }))
             }
             _ => Ok(None),
         }
@@ -75,7 +86,7 @@ mod tests {
 
     fn all(frames: &mut Frames) -> Result<Vec<(u8, u8, Vec<u8>)>, Fault> {
         let mut found = Vec::new();
-        while let Some((topic, version, body)) = frames.next()? {
+        while let Some(Frame { topic, version, body }) = frames.next()? {
             found.push((topic, version, body.to_vec()));
         }
         Ok(found)

@@ -25,7 +25,7 @@ mod secret;
 pub use calling::Calling;
 pub use door::{Door, PENDING_EACH_MAX, STRANGERS_MAX, Visit};
 pub use fault::Fault;
-pub use frame::{FRAME_BYTES_MAX, Frames};
+pub use frame::{FRAME_BYTES_MAX, Frame, Frames};
 pub use link::{HELLO_WITHIN, Input, Link, Output, SILENCE_MAX};
 pub use message::{KEYS_MAX, Message, NAME_BYTES_MAX};
 pub use roster::{Roster, Unwelcome};

@@ -225,8 +225,8 @@ impl Link {
         }
         self.heard_at = now;
         self.frames.push(&plain[..count]);
-        while let Some((topic, version, body)) = self.frames.next()? {
-            match Message::decode(topic, version, body)? {
+        while let Some(frame) = self.frames.next()? {
+            match Message::decode(frame)? {
                 Some(message) => self.message(message, now)?,
                 None => self.outputs.push_back(Output::PassedOver),
             }

@@ -13,7 +13,7 @@
 use tidegate_model::peers::TicketKey;
 
 use crate::fault::Fault;
-use crate::frame;
+use crate::frame::{self, Frame};
 
 /// Keys that are told at once, and kept: three of each gateway of a set of sixty.
 pub const KEYS_MAX: usize = 192;
@@ -87,7 +87,8 @@ impl Message {
     ///
     /// # Errors
     /// [`Fault::Message`]: the body is not what the topic says.
-    pub fn decode(topic: u8, version: u8, body: &[u8]) -> Result<Option<Message>, Fault> {
+    pub fn decode(frame: Frame<'_>) -> Result<Option<Message>, Fault> {
+        let Frame { topic, version, body } = frame;
         let message = match (topic, version) {
             (HELLO, VERSION) => Message::Hello { node: name(body)? },
             (ALIVE, VERSION) if body.is_empty() => Message::Alive,
@@ -159,8 +160,7 @@ mod tests {
     fn read(wire: &[u8]) -> Result<Option<Message>, Fault> {
         let mut frames = Frames::default();
         frames.push(wire);
-        let (topic, version, body) = frames.next()?.unwrap();
-        Message::decode(topic, version, body)
+        Message::decode(frames.next()?.unwrap())
     }
 
     fn keys() -> impl Strategy<Value = Vec<TicketKey>> {
@@ -201,7 +201,11 @@ mod tests {
             (TICKET_KEYS, vec![0; 53]),
             (TICKET_KEYS, vec![0; KEY_BYTES * (KEYS_MAX + 1)]),
         ] {
-            assert!(Message::decode(topic, VERSION, &body).is_err(), "{topic} {}", body.len());
+            assert!(
+                Message::decode(Frame { topic, version: VERSION, body: &body }).is_err(),
+                "{topic} {}",
+                body.len()
+            );
         }
     }
 
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn news() {
         for (topic, version) in [(HELLO, 0), (HELLO, 2), (TICKET_KEYS, 2), (3, 1), (17, 1), (255, 255)] {
-            assert_eq!(Message::decode(topic, version, b"anything"), Ok(None));
+            assert_eq!(Message::decode(Frame { topic, version, body: b"anything" }), Ok(None));
         }
     }
 
@@ -232,7 +236,7 @@ mod tests {
         /// Any body is a message, nothing known, or a fault; what is read is written as something that is read as the same.
         #[test]
         fn any_body(topic in 0u8..20, version in 0u8..3, body in prop::collection::vec(any::<u8>(), 0..120)) {
-            if let Ok(Some(message)) = Message::decode(topic, version, &body) {
+            if let Ok(Some(message)) = Message::decode(Frame { topic, version, body: &body }) {
                 let mut wire = Vec::new();
                 message.encode(&mut wire);
                 prop_assert_eq!(read(&wire), Ok(Some(message)));

@@ -41,6 +41,42 @@ pub struct Status {
     /// Endpoints that somebody drained by hand, whether a Service has them now or not.
     #[serde(default, skip_serializing_if = "DrainedEndpoints::is_empty")]
     pub drained: DrainedEndpoints,
+    /// Links to the other gateways; absent where no secret is shared, or there are none.
+    #[serde(default, skip_serializing_if = "PeersStatus::is_empty")]
+    pub peers: PeersStatus,
+}
+
+/// The other gateways of the set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersStatus {
+    /// What is wrong with the secret, or with the own sockets; empty: nothing.
+    pub message: String,
+    /// The gateways.
+    pub gateways: Vec<PeerStatus>,
+}
+
+/// Another gateway of the set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it was met last.
+    pub address: Option<SocketAddr>,
+    /// Whether there is a link to it.
+    pub connected: bool,
+    /// How long there is.
+    pub since_secs: u64,
+    /// Whether this gateway calls it, or waits to be called.
+    pub called: bool,
+    /// Why there is no link; empty if nothing went wrong.
+    pub last_error: String,
+}
+
+impl PeersStatus {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.message.is_empty() && self.gateways.is_empty()
+    }
 }
 
 /// A process that was taken over from.

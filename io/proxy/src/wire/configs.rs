@@ -5,20 +5,17 @@ use std::sync::Arc;
 use tidegate_model::traffic::{Entrance, Listener, ServerTls, Serves};
 use tidegate_tls::{ListenerTls, TicketKeys};
 
-use crate::wire::handshakes::machine;
+use crate::wire::handshakes::dice;
 
 /// Protocols that this proxy speaks within TLS, by ALPN. Listeners that relay what is inside offer what they are told.
 const SPOKEN: [&str; 2] = ["h2", "http/1.1"];
 
-/// Keys for session tickets from the gateways' shared secret; without one, from a secret of this process alone.
-pub fn system_tickets(secret: Option<&[u8]>) -> TicketKeys {
-    let mut own = [0; 32];
-    let secret = secret.filter(|secret| !secret.is_empty()).unwrap_or_else(|| {
-        // The library fails only where the machine has no randomness; then nothing of TLS works.
-        let _ = aws_lc_rs::rand::fill(&mut own);
-        &own
-    });
-    TicketKeys::new(secret, machine())
+/// Tickets of this proxy alone, by a key that never turns: where nobody gives it others.
+pub fn own_tickets() -> TicketKeys {
+    let mut secret = [0; 32];
+    // The library fails only where the machine has no randomness; then nothing of TLS works.
+    let _ = aws_lc_rs::rand::fill(&mut secret);
+    TicketKeys::fixed(&secret, dice())
 }
 
 /// The settings of listeners, by their place in the entrance.

@@ -72,21 +72,16 @@ pub fn make_ready() {
     let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
 }
 
-/// The clock and the dice of this machine.
-pub struct Machine;
+/// The dice of this machine.
+struct Machine;
 
-impl tidegate_tls::World for Machine {
-    fn now_secs(&self) -> u64 {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| since.as_secs())
-    }
-
+impl tidegate_tls::Dice for Machine {
     fn fill(&self, bytes: &mut [u8]) -> bool {
         aws_lc_rs::rand::fill(bytes).is_ok()
     }
 }
 
-/// The machine, to be given to others.
-pub fn machine() -> Arc<dyn tidegate_tls::World> {
+/// The dice of this machine, for whatever makes keys.
+pub fn dice() -> Arc<dyn tidegate_tls::Dice> {
     Arc::new(Machine)
 }

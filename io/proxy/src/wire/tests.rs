@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tidegate_model::traffic::*;
 use tidegate_objects::Key;
+use tidegate_tls::TicketKeys;
 use tidegate_tls::testing::{Authority, Leaf};
 use tidegate_traffic::Router;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,7 +89,11 @@ impl Gateway {
         let entrance = Entrance { address, transport: Transport::Tcp, client: Arc::default(), listeners };
         Gateway {
             router: Router::new(&entrance),
-            configs: Configs::new(&entrance, None, &system_tickets(secret)),
+            configs: Configs::new(
+                &entrance,
+                None,
+                &secret.map_or_else(own_tickets, |secret| TicketKeys::fixed(secret, dice())),
+            ),
             handshakes: Handshakes::new(&limits, TlsMetrics::default(), Rc::default(), Turns::default()),
             clock: Rc::default(),
             entrance,

@@ -108,7 +108,7 @@ mod tests {
     /// A panic in one connection's task ends that task, gives its place back, and leaves the worker running.
     #[test]
     fn a_panic_ends_one_connection() {
-        let shared = Arc::new(Shared::new(Limits::default(), Metrics::default(), &[]));
+        let shared = Arc::new(Shared::new(Limits::default(), Metrics::default(), &[], None));
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let runtime = builder.build_local(tokio::runtime::LocalOptions::default()).unwrap();
         let after = runtime.block_on(async {

@@ -14,7 +14,7 @@ use crate::offenders::Offenders;
 use crate::own::OwnSockets;
 use crate::secret::session_key;
 use crate::shares::Shares;
-use crate::wire::system_tickets;
+use crate::wire::own_tickets;
 
 /// What all workers share: limits of the process, and counters.
 pub struct Shared {
@@ -45,11 +45,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing is open yet. Gateways with one secret resume each other's TLS sessions and know each other's persistent
-    /// sessions; empty: this process alone.
-    pub fn new(limits: Limits, metrics: Metrics, shared_secret: &[u8]) -> Shared {
+    /// Nothing is open yet. Gateways with one secret know each other's persistent sessions; empty: this process alone. Without
+    /// `tickets` no other process resumes its TLS sessions.
+    pub fn new(
+        limits: Limits,
+        metrics: Metrics,
+        shared_secret: &[u8],
+        tickets: Option<TicketKeys>,
+    ) -> Shared {
         let (connections, sessions, wanted, shares, session_shares) = Default::default();
-        let tickets = system_tickets(Some(shared_secret));
+        let tickets = tickets.unwrap_or_else(own_tickets);
         let budget = Budget::new(limits.upstream_connections);
         let backends = Backends::new(metrics.backend_refusals.clone(), session_key(shared_secret), budget);
         let overload = Overload::new(&limits, metrics.overload_steps.clone());

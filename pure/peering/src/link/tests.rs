@@ -9,6 +9,12 @@ use tidegate_model::peers::TicketKey;
 use super::*;
 use crate::roster::Unwelcome;
 
+/// A beginning: any moment is as good.
+#[expect(clippy::disallowed_methods, reason = "where a fake clock begins")]
+fn beginning() -> Instant {
+    Instant::now()
+}
+
 const SHARED: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn roster(here: &str, others: &[&str]) -> Roster {
@@ -36,7 +42,7 @@ impl Pair {
 
     /// gw1 calls gw2, both with the right secret.
     fn usual() -> Pair {
-        let (secret, now) = (Secret::new(SHARED).unwrap(), Instant::now());
+        let (secret, now) = (Secret::new(SHARED).unwrap(), beginning());
         let caller = Link::call(&secret, &roster("gw1", &["gw2"]), "gw2", now).unwrap();
         Pair::new(caller, Link::answer(&secret, &roster("gw2", &["gw1"]), now).unwrap(), now)
     }
@@ -115,7 +121,7 @@ fn up_and_heard() {
 /// With two secrets neither says a name, and both say why.
 #[test]
 fn wrong_key() {
-    let now = Instant::now();
+    let now = beginning();
     let (one, other) =
         (Secret::new(SHARED).unwrap(), Secret::new(b"another secret of 32 bytes......").unwrap());
     let caller = Link::call(&one, &roster("gw1", &["gw2"]), "gw2", now).unwrap();
@@ -128,7 +134,7 @@ fn wrong_key() {
 /// A caller that does not look at the key it is shown, and signs with another, is not let in.
 #[test]
 fn a_caller_that_looks_away() {
-    let now = Instant::now();
+    let now = beginning();
     let (right, wrong) = (Secret::new(SHARED).unwrap(), Secret::new(b"guess").unwrap());
     // It has the verifier of the right secret, which it cannot have, and a key of its own.
     let mut config = (*wrong.caller).clone();
@@ -198,7 +204,7 @@ mod anyone {
 /// One that is not known is told so, and both ends say it.
 #[test]
 fn unknown() {
-    let (secret, now) = (Secret::new(SHARED).unwrap(), Instant::now());
+    let (secret, now) = (Secret::new(SHARED).unwrap(), beginning());
     let caller = Link::call(&secret, &roster("gw0", &["gw2"]), "gw2", now).unwrap();
     let mut pair = Pair::new(caller, Link::answer(&secret, &roster("gw2", &["gw1"]), now).unwrap(), now);
     pair.settle();
@@ -209,7 +215,7 @@ fn unknown() {
 /// Who answers at an address of another gateway is not taken for it.
 #[test]
 fn misplaced() {
-    let (secret, now) = (Secret::new(SHARED).unwrap(), Instant::now());
+    let (secret, now) = (Secret::new(SHARED).unwrap(), beginning());
     let caller = Link::call(&secret, &roster("gw1", &["gw2", "gw3"]), "gw2", now).unwrap();
     let mut pair = Pair::new(caller, Link::answer(&secret, &roster("gw3", &["gw1"]), now).unwrap(), now);
     pair.settle();
@@ -237,7 +243,7 @@ fn alive_and_silent() {
 /// Half a handshake, and a name that is not said, end in five seconds.
 #[test]
 fn half_open() {
-    let (secret, now) = (Secret::new(SHARED).unwrap(), Instant::now());
+    let (secret, now) = (Secret::new(SHARED).unwrap(), beginning());
     let mut link = Link::answer(&secret, &roster("gw2", &["gw1"]), now).unwrap();
     link.handle(Input::Bytes(&[22, 3, 1]), now);
     link.handle(Input::Timeout, now + HELLO_WITHIN - Duration::from_millis(1));
@@ -303,7 +309,7 @@ fn given_up() {
 /// A handshake message that never ends is given up after some bytes, not held.
 #[test]
 fn endless_handshake() {
-    let (secret, now) = (Secret::new(SHARED).unwrap(), Instant::now());
+    let (secret, now) = (Secret::new(SHARED).unwrap(), beginning());
     let mut link = Link::answer(&secret, &roster("gw2", &["gw1"]), now).unwrap();
     // A first message of 65,000 bytes, in records.
     let mut record = vec![22, 3, 1, 0x10, 0x00, 1, 0, 0xfd, 0xe8];

@@ -6,6 +6,12 @@ use rustls::server::ProducesTickets;
 use super::*;
 use crate::testing::TestDice;
 
+/// A beginning: any moment is as good.
+#[expect(clippy::disallowed_methods, reason = "where a fake clock begins")]
+fn beginning() -> Instant {
+    Instant::now()
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 const ROTATION: Duration = Duration::from_secs(6 * 3600);
 /// What gateways tell is in whole seconds.
@@ -43,7 +49,7 @@ fn meet(one: &mut Ring, other: &mut Ring, now: Instant) {
 /// A ticket is good for a rotation at least and two at most, whenever it was given, and listeners made before keys turn go on.
 #[test]
 fn lifetime() {
-    let began = Instant::now();
+    let began = beginning();
     for given in
         [Duration::ZERO, ROTATION / 2, ROTATION - Duration::from_millis(1), ROTATION, ROTATION * 7 / 2]
     {
@@ -62,7 +68,7 @@ fn lifetime() {
 /// What one gateway gives the other opens, from the moment they met, through every turn, and for as long as itself.
 #[test]
 fn elsewhere() {
-    let began = Instant::now();
+    let began = beginning();
     let mut one = ring(1, began);
     let mut other = ring(2, began + HOUR);
     assert!(!opens(&other, &seal(&one)));
@@ -84,7 +90,7 @@ fn elsewhere() {
 /// everywhere, and nobody waits for anybody.
 #[test]
 fn partition() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut other) = (ring(1, began), ring(2, began));
     meet(&mut one, &mut other, began);
     let now = began + 20 * HOUR;
@@ -99,7 +105,7 @@ fn partition() {
 /// A gateway that starts anew without its keys hears of them from another; one that died is stood in for.
 #[test]
 fn crash() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut other) = (ring(1, began), ring(2, began));
     meet(&mut one, &mut other, began);
     let ticket = seal(&one);
@@ -115,7 +121,7 @@ fn crash() {
 /// to the others at once.
 #[test]
 fn handed_over() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut other) = (ring(1, began), ring(2, began));
     meet(&mut one, &mut other, began);
     let now = began + 2 * HOUR;
@@ -137,7 +143,7 @@ fn handed_over() {
 /// However often gateways tell each other of a key, it ends when it should.
 #[test]
 fn no_key_lives_on_hearsay() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut two, mut three) = (ring(1, began), ring(2, began), ring(3, began));
     meet(&mut one, &mut two, began);
     let ticket = seal(&one);
@@ -160,7 +166,7 @@ fn no_key_lives_on_hearsay() {
 /// When the secret may be known, so may the keys: all are new, and only what is told from then on is accepted.
 #[test]
 fn renewed() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut other) = (ring(1, began), ring(2, began));
     meet(&mut one, &mut other, began);
     let (ticket, foreign) = (seal(&one), seal(&other));
@@ -177,7 +183,7 @@ fn renewed() {
 /// Others can have no more kept than there is room for, nor for longer than any key lasts, nor take the own keys' place.
 #[test]
 fn bounds() {
-    let now = Instant::now();
+    let now = beginning();
     let mut ring = ring(1, now);
     let own = ring.estate(now);
     let ticket = seal(&ring);
@@ -203,7 +209,7 @@ fn bounds() {
 /// once, and not once for every turn it missed.
 #[test]
 fn late() {
-    let began = Instant::now();
+    let began = beginning();
     let (mut one, mut other) = (ring(1, began), ring(2, began));
     meet(&mut one, &mut other, began);
     let now = began + ROTATION * 3 / 2;
@@ -220,7 +226,7 @@ fn late() {
 /// Without dice there is no ring, and one that has lost them keeps its keys and tries again.
 #[test]
 fn no_dice() {
-    let now = Instant::now();
+    let now = beginning();
     assert!(Ring::new(ROTATION, Arc::new(TestDice::none()), now).is_none());
     let estate = ring(1, now).estate(now);
     let mut ring = Ring::resume(&estate, ROTATION, Arc::new(TestDice::none()), now);
@@ -237,7 +243,7 @@ proptest! {
     /// after the next at least.
     #[test]
     fn histories(steps in prop::collection::vec((0u8..10, 0usize..3, 0usize..3, 1u64..30_000), 1..40)) {
-        let mut now = Instant::now();
+        let mut now = beginning();
         let mut rings: Vec<Ring> = (0..3).map(|number| ring(number, now)).collect();
         let mut links = [[false; 3]; 3];
         let mut born = 3;
@@ -272,9 +278,9 @@ proptest! {
         for from in 0..3 {
             let soon = now + ROTATION - ROUNDING;
             let ticket = seal(&rings[from]);
-            for to in 0..3 {
-                pass(&mut rings[to], soon);
-                prop_assert!(opens(&rings[to], &ticket), "{from} to {to}");
+            for (to, ring) in rings.iter_mut().enumerate() {
+                pass(ring, soon);
+                prop_assert!(opens(ring, &ticket), "{from} to {to}");
             }
         }
     }

@@ -217,7 +217,7 @@ fn client_certificates() {
     });
 }
 
-/// A session of one gateway goes on at another with the same secret, and is full elsewhere.
+/// A session of one gateway goes on at another with the same keys, and is full elsewhere.
 #[test]
 fn sessions_go_on_elsewhere() {
     run(async {
@@ -293,7 +293,7 @@ fn certificates_change() {
         let (client, server) = gateway.pair(&begins(&ca, "old.example")).await;
         gateway.entrance.listeners[1] = listener("b", None, Some(ends(&[&new])));
         gateway.router = Router::new(&gateway.entrance);
-        let configs = Configs::new(&gateway.entrance, Some(&gateway.configs), &system_tickets(None));
+        let configs = Configs::new(&gateway.entrance, Some(&gateway.configs), &own_tickets());
         assert!(Arc::ptr_eq(configs.get(0).unwrap(), gateway.configs.get(0).unwrap()));
         assert!(!Arc::ptr_eq(configs.get(1).unwrap(), gateway.configs.get(1).unwrap()));
         gateway.configs = configs;
