@@ -214,8 +214,9 @@ fn one_address_evicts_itself() {
     until("most of them make room", || evicted() + refused() >= 300 - 40);
     others.iter().for_each(|other| drop(ask(other, gateway.address, b"y")));
     let asked_by = echo.asked_by.lock().unwrap();
-    let last: BTreeSet<_> = asked_by[asked_by.len() - 20..].iter().collect();
-    assert!(last.iter().all(|by| asked_by[..20].contains(by)), "their sessions went on");
+    // What is left of the flood may still come in between.
+    let times = |by: &_| asked_by.iter().filter(|other| *other == by).count();
+    assert!(asked_by[..20].iter().all(|by| times(by) == 2), "their sessions went on");
 }
 
 /// A client address has as many sessions as it may, and does not push out those of others.
