@@ -30,6 +30,8 @@ pub enum Command {
     /// Why a packet goes where it goes.
     #[command(subcommand)]
     Explain(Explain),
+    /// Believe what a source holds back: a kind that goes from ten objects or more to none.
+    Confirm(Confirm),
     /// Leave an endpoint out: it gets nothing new, and what is under way to it ends by itself.
     Drain(Drain),
     /// Remove every kernel trace of Tidegate and nothing else, and restore sysctls.
@@ -157,6 +159,13 @@ pub struct Drain {
     /// Let it take part again.
     #[arg(long)]
     pub undo: bool,
+}
+
+/// `tidegate confirm`.
+#[derive(Debug, Args)]
+pub struct Confirm {
+    /// Name of the source, as `status` shows it.
+    pub source: String,
 }
 
 /// `tidegate cleanup`.

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::handover::Draining;
 use crate::peering::PeeringView;
+use crate::sources::Confirmations;
 
 /// What was decided last.
 #[derive(Clone, Default)]
@@ -62,6 +63,22 @@ pub enum KernelView {
     Refused(String),
 }
 
+/// The shells, as far as the console looks at them.
+pub struct Shells {
+    /// What the proxy says of itself.
+    pub proxy: watch::Receiver<ProxyObserved>,
+    /// What it knows of endpoints.
+    pub endpoints: EndpointView,
+    /// Which of them are drained by hand.
+    pub drain: HandDrain,
+    /// Elections and sessions.
+    pub speaker: Arc<Speaker>,
+    /// The kernel.
+    pub kernel: KernelView,
+    /// The links between gateways.
+    pub peering: PeeringView,
+}
+
 /// Everything the console shows. Cheap to clone.
 #[derive(Clone)]
 pub struct Board(Arc<Shared>);
@@ -78,6 +95,7 @@ struct Shared {
     kernel: KernelView,
     draining: Draining,
     peering: PeeringView,
+    confirmations: Confirmations,
 }
 
 impl Board {
@@ -86,15 +104,13 @@ impl Board {
     pub fn new(
         node: String,
         ready: watch::Receiver<bool>,
-        proxy: watch::Receiver<ProxyObserved>,
-        (endpoints, drain): (EndpointView, HandDrain),
-        speaker: Arc<Speaker>,
-        kernel: KernelView,
+        shells: Shells,
         draining: Draining,
-        peering: PeeringView,
+        confirmations: Confirmations,
     ) -> Self {
+        let Shells { proxy, endpoints, drain, speaker, kernel, peering } = shells;
         let (decided, pods) = (RwLock::default(), Mutex::default());
-        Board(Arc::new(Shared {
+        let shared = Shared {
             node,
             ready,
             decided,
@@ -106,7 +122,9 @@ impl Board {
             kernel,
             draining,
             peering,
-        }))
+            confirmations,
+        };
+        Board(Arc::new(shared))
     }
 
     /// Shows what was decided now.
@@ -152,5 +170,16 @@ impl View for Board {
 
     async fn explain_route(&self, prefix: &str) -> Explained {
         self.route(prefix).await
+    }
+
+    fn confirm(&self, source: &str) -> Result<Vec<String>, String> {
+        let decided = self.decided();
+        let state = decided.sources.iter().find(|state| state.status.name == source);
+        let held = state.map(|state| state.status.held.clone()).unwrap_or_default();
+        self.0
+            .confirmations
+            .confirm(source)
+            .map_err(|names| format!("there is no source named {source}; there are: {}", names.join(", ")))?;
+        Ok(held)
     }
 }

@@ -6,6 +6,7 @@ mod board;
 mod check;
 mod cleanup;
 mod client;
+mod confirm;
 mod drain;
 mod explain;
 mod handover;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Check(check) => (check::run(check), 2),
         Command::Status(status) => (status::run(admin, status), 1),
         Command::Explain(question) => (explain::run(admin, question), 1),
+        Command::Confirm(asked) => (confirm::run(admin, asked), 1),
         Command::Drain(drain) => (drain::run(admin, drain), 1),
         Command::Cleanup(cleanup) => (cleanup::run(cleanup), 2),
         Command::Version => {

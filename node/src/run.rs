@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use crate::args;
 use crate::background::{self, Starter};
-use crate::board::{Board, Decided, KernelView};
+use crate::board::{Board, Decided, KernelView, Shells};
 use crate::handover::giver::Legacy;
 use crate::handover::taker::{self, Inheritance};
 use crate::handover::{self, Draining};
@@ -45,7 +45,7 @@ use crate::peering::Peering;
 use crate::run::parting::Parting;
 use crate::run::succession::{Before, Closed, Event, Succession, secret_of};
 use crate::settings::Settings;
-use crate::sources::Sources;
+use crate::sources::{Confirmations, Sources};
 
 /// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
 /// answered.
@@ -170,16 +170,17 @@ impl Daemon {
         let proxied = proxy.observed();
         let drained = Draining::default();
         draining.into_iter().for_each(|(pid, channel)| drained.listen(pid, channel));
-        let board = Board::new(
-            settings.node.clone(),
-            is_ready,
-            proxied.clone(),
-            (proxy.endpoint_view(), proxy.hand_drain()),
-            speaker.clone(),
+        let confirmations = Confirmations::new(&settings.sources);
+        let shells = Shells {
+            proxy: proxied.clone(),
+            endpoints: proxy.endpoint_view(),
+            drain: proxy.hand_drain(),
+            speaker: speaker.clone(),
             kernel,
-            drained.clone(),
-            peering.view().clone(),
-        );
+            peering: peering.view().clone(),
+        };
+        let board =
+            Board::new(settings.node.clone(), is_ready, shells, drained.clone(), confirmations.clone());
         registry.register_collector(Box::new(board.clone()));
         let legacy = Legacy {
             lock: lock.duplicate()?,
@@ -202,7 +203,7 @@ impl Daemon {
             _locks: (lock, kernel_lock),
         };
         Ok(Daemon {
-            sources: Sources::follow(settings.sources),
+            sources: Sources::follow(settings.sources, &settings.state_dir, &confirmations),
             machine: MachineWatch::start(settings.node).await,
             intent: Intent::default(),
             board,

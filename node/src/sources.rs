@@ -1,5 +1,7 @@
-//! The sources that are followed, and what each said last.
+//! The sources that are followed, what each said last, and how a user has what they hold believed.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_decode::SourceState;
@@ -14,8 +16,10 @@ pub struct Sources(Vec<watch::Receiver<Arc<SourceState>>>);
 
 impl Sources {
     /// Starts to follow them. Directories are read once before this returns.
-    pub fn follow(sources: Vec<Source>) -> Self {
-        Sources(sources.into_iter().map(open).collect())
+    /// What clusters say is kept below `state_dir`.
+    pub fn follow(sources: Vec<Source>, state_dir: &Path, confirmations: &Confirmations) -> Self {
+        let snapshots = state_dir.join("snapshots");
+        Sources(sources.into_iter().map(|source| open(source, &snapshots, confirmations)).collect())
     }
 
     /// What each says now, in their order.
@@ -34,9 +38,42 @@ impl Sources {
     }
 }
 
-fn open(Source { name, origin }: Source) -> watch::Receiver<Arc<SourceState>> {
+fn open(
+    Source { name, origin }: Source,
+    snapshots: &Path,
+    confirmations: &Confirmations,
+) -> watch::Receiver<Arc<SourceState>> {
+    let confirmed = confirmations.of(&name);
     match origin {
-        Origin::Manifests(directory) => FileSource::open(&name, directory).watch().0,
-        Origin::Kubernetes(kubeconfig) => KubeSource::open(&name, kubeconfig).watch().0,
+        Origin::Manifests(directory) => FileSource::open(&name, directory).watch(confirmed).0,
+        Origin::Kubernetes(kubeconfig) => {
+            KubeSource::open(&name, kubeconfig).kept_in(snapshots).watch(confirmed).0
+        }
+    }
+}
+
+/// How sources are told that somebody has confirmed what they hold: a number for each, that grows. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Confirmations(Arc<BTreeMap<String, watch::Sender<u64>>>);
+
+impl Confirmations {
+    /// For these sources.
+    pub fn new(sources: &[Source]) -> Self {
+        let numbers = sources.iter().map(|source| (source.name.clone(), watch::channel(0).0));
+        Confirmations(Arc::new(numbers.collect()))
+    }
+
+    fn of(&self, source: &str) -> watch::Receiver<u64> {
+        self.0.get(source).map_or_else(|| watch::channel(0).1, watch::Sender::subscribe)
+    }
+
+    /// Tells a source.
+    ///
+    /// # Errors
+    /// There is none of that name; the names that there are.
+    pub fn confirm(&self, source: &str) -> Result<(), Vec<String>> {
+        let number = self.0.get(source).ok_or_else(|| self.0.keys().cloned().collect::<Vec<_>>())?;
+        number.send_modify(|number| *number = number.wrapping_add(1));
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use tidegate_model::observed::{EndpointStatus, ObjectStatus, Status};
+use tidegate_model::observed::{EndpointStatus, ObjectStatus, SourceStatus, Status};
 
 use crate::args::{self, Output, StatusPart};
 use crate::client::Client;
@@ -99,10 +99,22 @@ fn sources(status: &Status) {
     for error in status.sources.iter().flat_map(|source| &source.errors) {
         println!("  {}", source_error(error));
     }
+    for source in status.sources.iter().filter(|source| !source.from_disk.is_empty()) {
+        let (name, written) = (&source.name, &source.from_disk);
+        println!(
+            "  {name}: not read yet since the start; in force is its snapshot on disk, written {written}"
+        );
+    }
+    for (source, held) in status.sources.iter().flat_map(|s| s.held.iter().map(move |held| (s, held))) {
+        println!("  held: {held}; `tidegate confirm {}` believes it now", source.name);
+    }
     for warning in status.sources.iter().flat_map(|source| &source.warnings) {
         println!("  warning: {}", source_error(warning));
     }
-    if status.sources.iter().any(|source| !source.errors.is_empty() || !source.warnings.is_empty()) {
+    let quiet = |s: &SourceStatus| {
+        s.errors.is_empty() && s.held.is_empty() && s.warnings.is_empty() && s.from_disk.is_empty()
+    };
+    if !status.sources.iter().all(quiet) {
         println!();
     }
 }

@@ -8,4 +8,6 @@ mod server;
 mod view;
 
 pub use server::{Console, ConsoleError, Serving};
-pub use view::{DrainWish, Drained, DrainedFrom, EgressQuery, Explained, HttpQuery, Statuses, View};
+pub use view::{
+    Confirm, Confirmed, DrainWish, Drained, DrainedFrom, EgressQuery, Explained, HttpQuery, Statuses, View,
+};

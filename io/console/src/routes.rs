@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
-use crate::view::{DrainWish, EgressQuery, HttpQuery, View};
+use crate::view::{Confirm, Confirmed, DrainWish, EgressQuery, HttpQuery, View};
 
 /// Bytes of what is asked for.
 const WISH_BYTES_MAX: usize = 4 * 1024;
@@ -34,6 +34,7 @@ pub(crate) fn router<V: View>(shared: Arc<Shared<V>>) -> Router {
         .route("/api/v1/explain/egress", get(explain_egress::<V>))
         .route("/api/v1/explain/route", get(explain_route::<V>))
         .route("/api/v1/drain/endpoint", post(drain_endpoint::<V>))
+        .route("/api/v1/confirm", post(confirm::<V>))
         .layer(DefaultBodyLimit::max(WISH_BYTES_MAX))
         .layer(middleware::from_fn(refuse_foreign_hosts))
         .with_state(shared)
@@ -103,6 +104,15 @@ async fn explain_route<V: View>(
     Query(query): Query<Prefix>,
 ) -> Response {
     Json(shared.view.explain_route(&query.prefix).await).into_response()
+}
+
+/// Takes nothing but JSON that says so: a page elsewhere cannot send that without asking first (a preflight of CORS), which is
+/// not answered.
+async fn confirm<V: View>(State(shared): State<Arc<Shared<V>>>, Json(asked): Json<Confirm>) -> Response {
+    match shared.view.confirm(&asked.source) {
+        Ok(held) => Json(Confirmed { held }).into_response(),
+        Err(why) => (StatusCode::NOT_FOUND, why).into_response(),
+    }
 }
 
 /// A page elsewhere can point its own name at 127.0.0.1 and read what is here (DNS rebinding), so a request must name

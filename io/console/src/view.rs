@@ -33,6 +33,12 @@ pub trait View: Send + Sync + 'static {
 
     /// Every path to a prefix, the best one, and why each other lost.
     fn explain_route(&self, prefix: &str) -> impl Future<Output = Explained> + Send;
+
+    /// Has what a source holds back believed at once; what that is, a sentence for each.
+    ///
+    /// # Errors
+    /// There is no source of that name; for people.
+    fn confirm(&self, source: &str) -> Result<Vec<String>, String>;
 }
 
 /// What a status writer applies, times aside.
@@ -104,6 +110,20 @@ pub struct HttpQuery {
 
 fn get() -> String {
     "GET".into()
+}
+
+/// Which source's held changes are to be believed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Confirm {
+    /// Its name.
+    pub source: String,
+}
+
+/// The answer to [`Confirm`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// What was held and is believed now; none: nothing was held.
+    pub held: Vec<String>,
 }
 
 /// A connection as `tidegate explain egress` describes it.

@@ -9,6 +9,7 @@ use tidegate_model::observed::SourceStatus;
 use tidegate_objects::{Object, ObjectRef, Snapshot};
 
 use crate::file::{self, FileState};
+use crate::hold::Hold;
 use crate::state::merge;
 use crate::walk::{self, Found};
 
@@ -25,6 +26,8 @@ pub struct FileSource {
     replaced: BTreeMap<PathBuf, Option<FileState>>,
     /// What was in force when a state was last made: the next one shares with it.
     given: Snapshot,
+    /// Files that are gone, and whose objects stay for a while.
+    pub(crate) hold: Hold,
 }
 
 /// What a look at the files found.
@@ -49,6 +52,7 @@ impl FileSource {
             synced: false,
             replaced: BTreeMap::new(),
             given: Snapshot::default(),
+            hold: Hold::default(),
         }
     }
 
@@ -68,12 +72,13 @@ impl FileSource {
             .filter(|(path, _)| !being_written.contains(*path))
             .map(|(path, _)| path.clone())
             .collect();
-        let gone: Vec<PathBuf> = self
+        let mut gone: Vec<PathBuf> = self
             .files
             .keys()
             .filter(|path| !found.files.contains_key(*path) && !found.is_blind_at(path))
             .cloned()
             .collect();
+        let held_changed = self.hold.keep(&self.files, &found, &mut gone);
         self.replaced.clear();
         self.read_changed(&changed, &found);
         for path in &gone {
@@ -85,7 +90,10 @@ impl FileSource {
         let roots_read = !found.errors.iter().any(|(path, _)| self.roots.contains(path));
         let synced_changed = !self.synced && roots_read;
         self.synced |= roots_read;
-        let changed = !self.replaced.is_empty() || !gone.is_empty() || unreadable_changed || synced_changed;
+        let changed = !(self.replaced.is_empty() && gone.is_empty())
+            || unreadable_changed
+            || synced_changed
+            || held_changed;
         Look { found, changed }
     }
 
@@ -138,6 +146,7 @@ impl FileSource {
             source_type: "manifests".into(),
             location: location.join(", "),
             synced: self.synced,
+            held: self.hold.sentence().map(str::to_owned).into_iter().collect(),
             ..SourceStatus::default()
         };
         let state = merge(&self.files, &self.unreadable, &self.given, status);

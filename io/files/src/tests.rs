@@ -63,6 +63,11 @@ fn pointer(state: &SourceState, name: &str) -> *const () {
     }
 }
 
+/// Nobody confirms anything.
+fn unconfirmed() -> watch::Receiver<u64> {
+    watch::channel(0).1
+}
+
 /// A load takes manifests of all depths by path, and nothing hidden, temporary or of another kind of file.
 #[test]
 fn load_once() {
@@ -169,7 +174,7 @@ async fn changes() {
     let path = folder.path();
     write(path, "a.yaml", &namespace("a", "1"));
     write(path, "b.yaml", &namespace("b", "1"));
-    let (mut states, task) = FileSource::open("files", path.to_owned()).watch();
+    let (mut states, task) = FileSource::open("files", path.to_owned()).watch(unconfirmed());
     let first = states.borrow().clone();
     assert_eq!(names(&first), ["a", "b"]);
 
@@ -208,7 +213,7 @@ async fn slow_writer() {
     let folder = folder();
     let path = folder.path();
     write(path, "a.yaml", &format!("{}---\n{}", namespace("a", "1"), namespace("b", "1")));
-    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch();
+    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch(unconfirmed());
     let mut file = fs::File::create(path.join("a.yaml")).expect("truncated");
     file.write_all(namespace("a", "2").as_bytes()).expect("written");
     for step in 0..8 {
@@ -228,7 +233,7 @@ async fn slow_writer() {
 async fn later_folders() {
     let folder = folder();
     let path = folder.path();
-    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch();
+    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch(unconfirmed());
     fs::create_dir_all(path.join("new/deep")).expect("created");
     write(path, "new/deep/a.yaml", &namespace("a", "1"));
     until(&mut states, "first file", |s| names(s) == ["a"]).await;
@@ -252,7 +257,7 @@ async fn config_map() {
     }
     symlink("..version1", path.join("..data")).expect("linked");
     symlink("..data/a.yaml", path.join("a.yaml")).expect("linked");
-    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch();
+    let (mut states, _task) = FileSource::open("files", path.to_owned()).watch(unconfirmed());
     assert_eq!(label(&states.borrow(), "a").as_deref(), Some("1"));
     symlink("..version2", path.join("..data_tmp")).expect("linked");
     fs::rename(path.join("..data_tmp"), path.join("..data")).expect("renamed");
@@ -267,7 +272,7 @@ async fn vanished_directory() {
     let path = folder.path().join("manifests");
     fs::create_dir(&path).expect("created");
     write(&path, "a.yaml", &namespace("a", "1"));
-    let (mut states, _task) = FileSource::open("files", path.clone()).watch();
+    let (mut states, _task) = FileSource::open("files", path.clone()).watch(unconfirmed());
     fs::rename(&path, folder.path().join("elsewhere")).expect("renamed");
     let state = until(&mut states, "missing", |s| s.status.errors.len() == 1).await;
     assert_eq!(names(&state), ["a"]);
@@ -276,4 +281,95 @@ async fn vanished_directory() {
     until(&mut states, "back", |s| names(s) == ["b"] && s.status.errors.is_empty()).await;
     replace(&path, "b.yaml", &namespace("b", "2"));
     until(&mut states, "watched", |s| label(s, "b").as_deref() == Some("2")).await;
+}
+
+/// A source over a folder with twelve namespaces, whose hold lasts so long; and what confirms it.
+fn held(folder: &Path, wait: Duration) -> (States, watch::Sender<u64>) {
+    (0..12).for_each(|n| write(folder, &format!("{n}.yaml"), &namespace(&format!("n{n}"), "1")));
+    let mut source = FileSource::open("files", folder.to_owned());
+    source.hold.wait = wait;
+    let (confirm, confirmed) = watch::channel(0);
+    (source.watch(confirmed).0, confirm)
+}
+
+fn remove(folder: &Path, files: std::ops::Range<usize>) {
+    files.for_each(|n| fs::remove_file(folder.join(format!("{n}.yaml"))).expect("removed"));
+}
+
+/// Moves the files elsewhere in one step, as an unmounted disk does, and puts an empty folder in their place.
+fn unmount(folder: &Path) -> std::path::PathBuf {
+    let elsewhere = folder.with_extension("elsewhere");
+    fs::rename(folder, &elsewhere).expect("renamed");
+    fs::create_dir(folder).expect("created");
+    elsewhere
+}
+
+/// A folder that is empty all at once keeps its many objects, and says so, until the wait is over.
+#[tokio::test]
+async fn emptied_is_held() {
+    let top = folder();
+    let path = top.path().join("m");
+    fs::create_dir(&path).expect("created");
+    let (mut states, _confirm) = held(&path, Duration::from_secs(2));
+    assert_eq!(states.borrow().objects.len(), 12);
+    unmount(&path);
+    let state = until(&mut states, "held", |state| !state.status.held.is_empty()).await;
+    assert_eq!(state.objects.len(), 12);
+    assert!(state.status.held[0].contains("12 objects of kind Namespace"), "{:?}", state.status.held);
+    let state = until(&mut states, "believed", |state| state.objects.len() == 0).await;
+    assert!(state.status.held.is_empty());
+}
+
+/// What is held is believed at once when somebody confirms it.
+#[tokio::test]
+async fn emptied_is_confirmed() {
+    let top = folder();
+    let path = top.path().join("m");
+    fs::create_dir(&path).expect("created");
+    let (mut states, confirm) = held(&path, Duration::from_secs(3_600));
+    unmount(&path);
+    until(&mut states, "held", |state| !state.status.held.is_empty()).await;
+    confirm.send_modify(|number| *number += 1);
+    let state = until(&mut states, "believed", |state| state.objects.len() == 0).await;
+    assert!(state.status.held.is_empty());
+}
+
+/// Files that come back one by one each count as they come, and what is still missing stays.
+#[tokio::test]
+async fn emptied_and_written_anew() {
+    let top = folder();
+    let path = top.path().join("m");
+    fs::create_dir(&path).expect("created");
+    let (mut states, _confirm) = held(&path, Duration::from_secs(3_600));
+    let elsewhere = unmount(&path);
+    until(&mut states, "held", |state| !state.status.held.is_empty()).await;
+    replace(&path, "0.yaml", &namespace("n0", "2"));
+    let state = until(&mut states, "the first", |state| label(state, "n0").as_deref() == Some("2")).await;
+    assert_eq!((state.objects.len(), state.status.held.len()), (12, 1));
+    for n in 1..12 {
+        let name = format!("{n}.yaml");
+        fs::rename(elsewhere.join(&name), path.join(&name)).expect("renamed");
+    }
+    let state = until(&mut states, "all back", |state| state.status.held.is_empty()).await;
+    assert_eq!(state.objects.len(), 12);
+}
+
+/// Ordinary deletions pass: some of many, few of few, and a folder that goes with what it holds.
+#[tokio::test]
+async fn deletions_pass() {
+    let top = folder();
+    let path = top.path().join("m");
+    fs::create_dir(&path).expect("created");
+    let (mut states, _confirm) = held(top.path().join("m").as_path(), Duration::from_secs(3_600));
+    remove(&path, 0..4);
+    until(&mut states, "some gone", |state| state.objects.len() == 8).await;
+    remove(&path, 4..12);
+    let state = until(&mut states, "all gone", |state| state.objects.len() == 0).await;
+    assert!(state.status.held.is_empty());
+    fs::create_dir(path.join("sub")).expect("created");
+    (0..12).for_each(|n| write(&path.join("sub"), &format!("{n}.yaml"), &namespace(&format!("n{n}"), "1")));
+    until(&mut states, "come", |state| state.objects.len() == 12).await;
+    fs::rename(path.join("sub"), top.path().join("sub")).expect("renamed");
+    let state = until(&mut states, "gone with their folder", |state| state.objects.len() == 0).await;
+    assert!(state.status.held.is_empty());
 }

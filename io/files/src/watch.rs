@@ -31,22 +31,34 @@ impl FileSource {
     /// Reads everything, then follows changes. The first state is in the channel when this returns; it may block on
     /// the disk until then. Must be called inside a tokio runtime with time enabled.
     ///
+    /// With each change of the number in `confirmed`, what is held (see [`SourceStatus::held`]) is looked at and believed.
+    ///
     /// The task ends when the last receiver is dropped, and may be aborted at any time.
-    pub fn watch(self) -> (watch::Receiver<Arc<SourceState>>, JoinHandle<()>) {
+    ///
+    /// [`SourceStatus::held`]: tidegate_model::observed::SourceStatus::held
+    pub fn watch(
+        self,
+        confirmed: watch::Receiver<u64>,
+    ) -> (watch::Receiver<Arc<SourceState>>, JoinHandle<()>) {
         let mut follower = Follower::new(self);
         let first = follower.round().unwrap_or_else(|| follower.source.state());
         log_new(&SourceState::default(), &first);
         let (sender, receiver) = watch::channel(Arc::new(first));
-        (receiver, tokio::spawn(follow(follower, sender)))
+        (receiver, tokio::spawn(follow(follower, sender, confirmed)))
     }
 }
 
-async fn follow(mut follower: Follower, sender: watch::Sender<Arc<SourceState>>) {
+async fn follow(
+    mut follower: Follower,
+    sender: watch::Sender<Arc<SourceState>>,
+    mut confirmed: watch::Receiver<u64>,
+) {
     let pending = follower.pending.clone();
     loop {
         tokio::select! {
             () = sender.closed() => return,
             () = pending.wake.notified() => tokio::time::sleep(DEBOUNCE).await,
+            Ok(()) = confirmed.changed() => follower.source.hold.confirm(),
             () = tokio::time::sleep(follower.patience()) => {}
         }
         let looked = tokio::task::spawn_blocking(move || {
@@ -107,6 +119,8 @@ impl Follower {
     fn patience(&self) -> Duration {
         if !self.pending.being_written().is_empty() {
             WRITING
+        } else if self.source.hold.is_holding() {
+            self.source.hold.wait.min(SAFETY)
         } else if self.watcher.is_none() || self.unwatched || self.source.is_blind() {
             BLIND
         } else {
@@ -175,6 +189,12 @@ fn log_new(before: &SourceState, now: &SourceState) {
     for problem in news(&now.warnings, &before.warnings) {
         let SourceError { file, line, object, field, message } = problem;
         warn!(source = now.status.name, file, line, object, field, "{message}");
+    }
+    for held in now.status.held.iter().filter(|held| !before.status.held.contains(held)) {
+        warn!(
+            source = now.status.name,
+            "held: {held}; `tidegate confirm {}` believes it now", now.status.name
+        );
     }
     if now.status.errors.is_empty() && !before.status.errors.is_empty() {
         info!(source = now.status.name, "every manifest can be read again");

@@ -20,6 +20,8 @@ use crate::patience::Pace;
 use crate::reflector::Reflector;
 use crate::scope::{Scope, Served, is_named, wanted};
 use crate::scout::scout;
+use crate::shelf::{Kept, Shelf};
+use crate::shelver::shelve;
 use crate::store::Store;
 use crate::trouble::Trouble;
 
@@ -32,7 +34,7 @@ const NAMED_WAIT: Duration = Duration::from_secs(1);
 /// How many different failures are named.
 const FAILURES_MAX: usize = 10;
 /// A kind that goes from so many objects to none is looked at twice.
-const EMPTIED_MIN: usize = 10;
+pub(crate) const EMPTIED_MIN: usize = 10;
 
 /// What scout and reflectors tell.
 pub(crate) enum News {
@@ -84,6 +86,7 @@ pub(crate) struct Keeper {
     name: Arc<str>,
     access: Access,
     pace: Pace,
+    confirmed: watch::Receiver<u64>,
     location: String,
     store: Store,
     served: Option<BTreeMap<Kind, Served>>,
@@ -92,49 +95,82 @@ pub(crate) struct Keeper {
     /// What `named` was found from.
     looked_at: Snapshot,
     named: BTreeSet<ObjectRef>,
+    /// Namespaces in which there is no right for all objects of a kind that is read by name.
+    singly: BTreeSet<(Kind, Arc<str>)>,
     /// Whether what is served or named has changed since reflectors were planned.
     unplanned: bool,
     running: BTreeMap<Scope, Running>,
     lost: Option<String>,
     failing: BTreeMap<Scope, String>,
     emptied: BTreeMap<Scope, usize>,
+    /// What is held, as it was logged.
+    told_held: Vec<String>,
     away_since: Option<Timestamp>,
     complained: Option<Instant>,
     synced: bool,
+    /// When something was listed for the first time.
+    first_listed: Option<Instant>,
+    shelf: Option<Shelf>,
+    /// Until everything was read: what was found on disk, and from when on it counts.
+    from_disk: Option<FromDisk>,
+    /// What was handed to the shelver, by its number of changes.
+    shelved: u64,
+}
+
+struct FromDisk {
+    /// When it was written.
+    written: String,
+    due: Instant,
 }
 
 impl Keeper {
-    pub fn new(name: Arc<str>, access: Access, pace: Pace) -> Self {
+    /// Nothing is asked for yet, and nothing read from the shelf.
+    pub fn new(
+        name: Arc<str>,
+        access: Access,
+        pace: Pace,
+        confirmed: watch::Receiver<u64>,
+        shelf: Option<Shelf>,
+    ) -> Self {
         Keeper {
             name,
             location: access.location(),
             access,
             pace,
+            confirmed,
             store: Store::default(),
             served: None,
             unserved: BTreeMap::new(),
             looked_at: Snapshot::default(),
             named: BTreeSet::new(),
+            singly: BTreeSet::new(),
             unplanned: false,
             running: BTreeMap::new(),
             lost: None,
             failing: BTreeMap::new(),
             emptied: BTreeMap::new(),
+            told_held: Vec::new(),
             away_since: None,
             complained: None,
             synced: false,
+            first_listed: None,
+            shelf,
+            from_disk: None,
+            shelved: 0,
         }
     }
 
     /// Runs until nobody listens any more.
     pub async fn keep(mut self, sender: watch::Sender<Arc<SourceState>>) {
+        self.begin_with_shelf().await;
+        let (shelver, _shelver) = self.shelver().unzip();
         let (said, mut news) = mpsc::channel(QUEUE);
         let (clients, hands) = watch::channel(None);
         let _scout = Owned(tokio::spawn(scout(self.access.clone(), self.pace, clients, said.clone())));
         let hands = Hands { clients: hands, news: said };
         let mut unpublished = false;
         loop {
-            let until = self.waits_for_named();
+            let until = self.waits();
             tokio::select! {
                 () = sender.closed() => return,
                 first = news.recv() => match first {
@@ -150,13 +186,58 @@ impl Keeper {
                     None => return,
                 },
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+                Ok(()) = self.confirmed.changed() => unpublished |= self.confirm(),
             }
             unpublished |= self.plan(&hands);
             self.complain();
+            unpublished |= until.is_some_and(|until| until <= Instant::now());
             if unpublished && self.waits_for_named().is_none() {
                 sender.send_replace(Arc::new(self.state()));
                 unpublished = false;
+                self.shelve(shelver.as_ref());
             }
+        }
+    }
+
+    /// Takes over what was kept on disk; it counts when the API server is not there in time.
+    async fn begin_with_shelf(&mut self) {
+        let Some(shelf) = self.shelf.clone() else { return };
+        // The runtime is shutting down where this fails.
+        let Ok(read) = tokio::task::spawn_blocking(move || shelf.read()).await else { return };
+        match read {
+            Ok(None) => {}
+            Ok(Some(Kept { objects, written, left_out })) => {
+                if let Some(first) = left_out.first() {
+                    let others = left_out.len() - 1;
+                    warn!(source = &*self.name, others, "left out of the snapshot on disk: {first}");
+                }
+                info!(source = &*self.name, objects = objects.len(), written, "a snapshot is on disk");
+                self.store.objects = objects;
+                let due = Instant::now() + self.pace.disk;
+                self.from_disk = Some(FromDisk { written, due });
+            }
+            Err(why) => {
+                warn!(source = &*self.name, "{why}; the start waits for the API server");
+            }
+        }
+    }
+
+    /// A task that writes to the shelf what it is sent.
+    fn shelver(&self) -> Option<(watch::Sender<Snapshot>, Owned)> {
+        let shelf = self.shelf.clone()?;
+        let (sender, snapshots) = watch::channel(Snapshot::default());
+        let task = tokio::spawn(shelve(self.name.clone(), shelf, snapshots, self.pace));
+        Some((sender, Owned(task)))
+    }
+
+    /// What was read is to be on disk; what came from there need not.
+    fn shelve(&mut self, shelver: Option<&watch::Sender<Snapshot>>) {
+        if let Some(shelver) = shelver
+            && self.synced
+            && self.shelved != self.store.changes
+        {
+            self.shelved = self.store.changes;
+            shelver.send_replace(self.store.objects.clone());
         }
     }
 
@@ -183,6 +264,7 @@ impl Keeper {
             News::Listed(scope, documents) => match self.running.get_mut(&scope) {
                 Some(running) => {
                     running.settled = true;
+                    self.first_listed.get_or_insert_with(Instant::now);
                     self.failing.remove(&scope);
                     self.emptied.remove(&scope);
                     self.store.list(&scope, documents);
@@ -207,29 +289,49 @@ impl Keeper {
 
     fn fail(&mut self, scope: Scope, trouble: &Trouble) -> bool {
         let Some(running) = self.running.get_mut(&scope) else { return false };
-        // Nothing comes of waiting for a right that is not given, and the other kinds can serve.
-        let settles = matches!(trouble, Trouble::Forbidden(_)) && !running.settled;
+        // Nothing comes of waiting for a right that is not given, and the other kinds can serve. But an API server that has
+        // just started gives no rights at first, one after the other then.
+        let settles = matches!(trouble, Trouble::Forbidden(_))
+            && !running.settled
+            && self.first_listed.is_some_and(|at| at.elapsed() >= self.pace.forbidden);
         running.settled |= settles;
+        if matches!(trouble, Trouble::Forbidden(_)) && scope.names.len() > 1 {
+            // There may be a right for each by its name.
+            self.unplanned |= self.singly.insert((scope.kind, scope.namespace.clone()));
+        }
         let text = trouble.text().to_owned();
         self.failing.insert(scope, text.clone()) != Some(text) || settles
     }
 
     /// Takes over which kinds are served. One that vanished with many objects is believed at the second look only.
     fn serve(&mut self, mut served: BTreeMap<Kind, Served>) -> bool {
-        for (kind, before) in self.served.iter().flatten() {
+        let held = self.unserved.len();
+        for kind in Kind::ALL {
             if served.contains_key(kind) || self.store.objects.count(*kind) < EMPTIED_MIN {
                 self.unserved.remove(kind);
                 continue;
             }
             let since = self.unserved.entry(*kind).or_insert_with(Instant::now);
-            if since.elapsed() < self.pace.emptied {
+            if since.elapsed() >= self.pace.emptied {
+                self.unserved.remove(kind);
+            } else if let Some(before) = self.served.as_ref().and_then(|served| served.get(kind)) {
                 served.insert(*kind, before.clone());
             }
         }
-        let changed = self.served.as_ref() != Some(&served);
+        let changed = self.served.as_ref() != Some(&served) || self.unserved.len() != held;
         self.served = Some(served);
         self.unplanned |= changed;
         changed
+    }
+
+    /// Kinds that the cluster serves no more are believed to be gone. Reflectors hear by themselves.
+    fn confirm(&mut self) -> bool {
+        let gone = std::mem::take(&mut self.unserved);
+        if let Some(served) = &mut self.served {
+            served.retain(|kind, _| !gone.contains_key(kind));
+        }
+        self.unplanned |= !gone.is_empty();
+        !gone.is_empty()
     }
 
     /// Has a reflector for each scope wanted, and no other; whether the state changed by it. Costs next to nothing where
@@ -243,11 +345,12 @@ impl Keeper {
         // It shares with what is in force, so that the next look finds at once what differs.
         self.looked_at = self.store.objects.clone();
         let ended = std::mem::take(&mut self.unplanned) && self.start_and_end(hands);
-        let settled = |running: &Running| running.settled;
-        let synced = self.synced || self.served.is_some() && self.running.values().all(settled);
+        let synced = self.synced
+            || self.first_listed.is_some() && self.running.values().all(|running| running.settled);
         let now_synced = !self.synced && synced;
         self.synced = synced;
         if now_synced {
+            self.from_disk = None;
             info!(source = &*self.name, objects = self.store.objects.len(), "every kind was read");
         }
         ended || now_synced
@@ -256,7 +359,7 @@ impl Keeper {
     /// Starts and ends reflectors; whether the state changed by it.
     fn start_and_end(&mut self, hands: &Hands) -> bool {
         let Some(served) = &self.served else { return false };
-        let wanted = wanted(served, &self.named);
+        let wanted = wanted(served, &self.named, &self.singly);
         let before = self.running.len();
         self.running.retain(|scope, running| {
             wanted.contains(scope) && served.get(&scope.kind) == Some(&running.served)
@@ -275,18 +378,26 @@ impl Keeper {
                 pace: self.pace,
                 clients: hands.clients.clone(),
                 news: hands.news.clone(),
+                confirmed: self.confirmed.clone(),
                 known: self.store.count(&scope),
             };
             let task = Owned(tokio::spawn(reflector.reflect()));
             let started = Instant::now();
             self.running.insert(scope, Running { served, started, settled: false, _task: task });
         }
+        let dropped = self.store.keep_only(self.running.keys(), |kind| self.unserved.contains_key(kind));
         if ended {
-            self.store.keep_only(self.running.keys());
             self.failing.retain(|scope, _| self.running.contains_key(scope));
             self.emptied.retain(|scope, _| self.running.contains_key(scope));
         }
-        ended
+        ended || dropped
+    }
+
+    /// Until when there is something to wait for, beside news.
+    fn waits(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let disk = self.from_disk.as_ref().map(|from_disk| from_disk.due).filter(|due| *due > now);
+        self.waits_for_named().into_iter().chain(disk).min()
     }
 
     /// Until when a state waits for what it is the first to name.
@@ -302,6 +413,11 @@ impl Keeper {
         for SourceError { object, field, message, .. } in std::mem::take(&mut self.store.news) {
             warn!(source = &*self.name, object, field, "{message}");
         }
+        let held = self.held();
+        for held in held.iter().filter(|held| !self.told_held.contains(held)) {
+            warn!(source = &*self.name, "held: {held}; `tidegate confirm {}` believes it now", self.name);
+        }
+        self.told_held = held;
         let troubles = self.troubles();
         let Some(worst) = troubles.first() else {
             if self.away_since.take().is_some() {
@@ -335,15 +451,21 @@ impl Keeper {
                 more => format!("{} and {more} more: {text}", shown.join(", ")),
             }
         }));
-        troubles.extend(self.emptied.iter().map(|(scope, count)| {
-            let secs = self.pace.emptied.as_secs();
-            format!(
-                "{}: the server lists none, where {count} are in force; they stay until a second look after {secs} s \
-                 says the same",
-                scope.shown()
-            )
-        }));
         troubles
+    }
+
+    /// What would go at one blow, and stays for now.
+    fn held(&self) -> Vec<String> {
+        let secs = self.pace.emptied.as_secs();
+        let until = format!("they stay until a second look after {secs} s says the same");
+        let emptied = self.emptied.iter().map(|(scope, count)| {
+            format!("{}: the server lists none, where {count} are in force; {until}", scope.shown())
+        });
+        let unserved = self.unserved.keys().map(|kind| {
+            let count = self.store.objects.count(*kind);
+            format!("{kind}: the server serves this kind no more, of which {count} are in force; {until}")
+        });
+        emptied.chain(unserved).collect()
     }
 
     /// What the source gives now.
@@ -352,14 +474,17 @@ impl Keeper {
             self.away_since.map(|since| format!(" (since {since:.0}; what was read before stays in force)"));
         let since = since.unwrap_or_default();
         let troubles = self.troubles().into_iter();
+        let from_disk = self.from_disk.as_ref().filter(|from_disk| from_disk.due <= Instant::now());
         let told = troubles.map(|why| SourceError { message: why + &since, ..SourceError::default() });
         let status = SourceStatus {
             name: self.name.to_string(),
             source_type: "kubernetes".into(),
             location: self.location.clone(),
-            synced: self.synced,
+            synced: self.synced || from_disk.is_some(),
+            from_disk: from_disk.map(|from_disk| from_disk.written.clone()).unwrap_or_default(),
             objects: self.store.objects.len(),
             errors: bounded(told.chain(self.store.errors()).collect()),
+            held: self.held(),
             ..SourceStatus::default()
         };
         SourceState {

@@ -12,6 +12,8 @@
 //! News travel by a bounded queue; when it is full, reflectors stop reading, and the API server waits or cuts the watch,
 //! which is then resumed.
 //!
+//! The last good snapshot is kept on disk by the shelver, another task of the keeper's.
+//!
 //! Owns the connection, what is asked of it and which state stays in force when it is away (the last one). Never judges an
 //! object: `pure/decode` says what a value means, `pure/compile` what an object does and which Secrets are named.
 //! Writes nothing to the API server.
@@ -24,13 +26,15 @@ mod patience;
 mod reflector;
 mod scope;
 mod scout;
+mod shelf;
+mod shelver;
 mod store;
 mod trouble;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate_decode::SourceState;
@@ -40,6 +44,7 @@ use tokio::task::JoinHandle;
 use crate::access::Access;
 use crate::keeper::Keeper;
 use crate::patience::Pace;
+use crate::shelf::Shelf;
 
 /// A cluster to read from.
 #[derive(Clone, Debug)]
@@ -47,21 +52,35 @@ pub struct KubeSource {
     name: Arc<str>,
     access: Access,
     pace: Pace,
+    shelf: Option<Shelf>,
 }
 
 impl KubeSource {
     /// A source with this name, reached as a kubeconfig says; without one, as a pod reaches the cluster it runs in.
     /// Nothing is read yet.
     pub fn open(name: &str, kubeconfig: Option<PathBuf>) -> Self {
-        KubeSource { name: name.into(), access: Access::new(kubeconfig), pace: Pace::default() }
+        KubeSource { name: name.into(), access: Access::new(kubeconfig), pace: Pace::default(), shelf: None }
+    }
+
+    /// Keeps the last good snapshot in this directory, which need not be there, and begins with what lies there where the
+    /// API server does not answer within a second.
+    pub fn kept_in(self, directory: &Path) -> Self {
+        KubeSource { shelf: Some(Shelf::new(&self.name, directory)), ..self }
     }
 
     /// Follows the cluster. The first state, which holds nothing and is not synced, is in the channel when this returns.
     /// Must be called inside a tokio runtime with time and sockets enabled.
     ///
+    /// With each change of the number in `confirmed`, what is held (see [`SourceStatus::held`]) is looked at and believed.
+    ///
     /// The task ends when the last receiver is dropped, and may be aborted at any time.
-    pub fn watch(self) -> (watch::Receiver<Arc<SourceState>>, JoinHandle<()>) {
-        let keeper = Keeper::new(self.name, self.access, self.pace);
+    ///
+    /// [`SourceStatus::held`]: tidegate_model::observed::SourceStatus::held
+    pub fn watch(
+        self,
+        confirmed: watch::Receiver<u64>,
+    ) -> (watch::Receiver<Arc<SourceState>>, JoinHandle<()>) {
+        let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.shelf);
         let (sender, receiver) = watch::channel(Arc::new(keeper.state()));
         (receiver, tokio::spawn(keeper.keep(sender)))
     }

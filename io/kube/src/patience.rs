@@ -19,6 +19,12 @@ pub(crate) struct Pace {
     pub grace: Duration,
     /// Between the two looks that must agree before a kind goes from many objects to none.
     pub emptied: Duration,
+    /// How long after the first list that was had a kind that may not be read counts as empty.
+    pub forbidden: Duration,
+    /// How long the API server may take after a start before what was kept on disk is in force.
+    pub disk: Duration,
+    /// How long changes are gathered before they are written to disk.
+    pub shelve: Duration,
     /// Between two lines of the log about a cluster that is away.
     pub complain: Duration,
 }
@@ -32,6 +38,9 @@ impl Default for Pace {
             watch: Duration::from_secs(240),
             grace: Duration::from_secs(30),
             emptied: Duration::from_secs(60),
+            forbidden: Duration::from_secs(5),
+            disk: Duration::from_secs(1),
+            shelve: Duration::from_secs(5),
             complain: Duration::from_secs(60),
         }
     }

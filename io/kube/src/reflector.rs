@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::body;
-use crate::keeper::News;
+use crate::keeper::{EMPTIED_MIN, News};
 use crate::patience::{Backoff, Pace, cut_short};
 use crate::scope::{Scope, Served};
 use crate::trouble::Trouble;
@@ -27,8 +27,6 @@ use crate::trouble::Trouble;
 const PAGE: usize = 500;
 /// How many objects of one kind are read; more are an error, and what was there before stays.
 const OBJECTS_MAX: usize = 500_000;
-/// A kind that goes from so many objects to none in a list is looked at twice.
-const EMPTIED_MIN: usize = 10;
 
 /// What a reflector reads, and whom it tells.
 pub(crate) struct Reflector {
@@ -38,6 +36,8 @@ pub(crate) struct Reflector {
     pub pace: Pace,
     pub clients: watch::Receiver<Option<Client>>,
     pub news: mpsc::Sender<News>,
+    /// Its number changes when somebody has confirmed what is held.
+    pub confirmed: watch::Receiver<u64>,
     /// How many objects are in force.
     pub known: usize,
 }
@@ -110,11 +110,12 @@ impl Reflector {
                     Err(_) => return,
                 },
             };
+            let lasted = began.elapsed() >= self.pace.retry_most.min(self.pace.watch / 2);
+            if lasted {
+                backoff.reset();
+            }
             let wait = match ended {
-                Ok(()) if began.elapsed() >= self.pace.retry_most.min(self.pace.watch / 2) => {
-                    backoff.reset();
-                    continue;
-                }
+                Ok(()) if lasted => continue,
                 // Ended at once: as good as a failure, but nothing to tell.
                 Ok(()) => backoff.next(),
                 Err(Stop::Ended) => return,
@@ -129,7 +130,6 @@ impl Reflector {
                 Err(Stop::Trouble(trouble)) => {
                     let wait = match &trouble {
                         Trouble::Later(_, wait) => *wait,
-                        Trouble::Forbidden(_) | Trouble::Missing(_) => cut_short(self.pace.look),
                         _ => backoff.next(),
                     };
                     if self.say(News::Failed(self.scope.clone(), trouble)).await.is_err() {
@@ -166,8 +166,12 @@ impl Reflector {
         let (mut documents, mut version) = self.pages(client, page).await?;
         if documents.is_empty() && self.known >= EMPTIED_MIN {
             // Somebody may have restored an empty store, or pointed a name at another cluster.
+            self.confirmed.mark_unchanged();
             self.say(News::Emptied(self.scope.clone(), self.known)).await?;
-            sleep(self.pace.emptied).await;
+            tokio::select! {
+                () = sleep(self.pace.emptied) => {}
+                Ok(()) = self.confirmed.changed() => {}
+            }
             (documents, version) = self.pages(client, page).await?;
         }
         self.known = documents.len();

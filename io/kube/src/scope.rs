@@ -75,8 +75,13 @@ pub(crate) fn is_named(kind: Kind) -> bool {
     matches!(kind, Kind::Secret | Kind::ConfigMap)
 }
 
-/// Everything that is to be read: all of the kinds served, but of Secrets and ConfigMaps those that are named.
-pub(crate) fn wanted(served: &BTreeMap<Kind, Served>, named: &BTreeSet<ObjectRef>) -> BTreeSet<Scope> {
+/// Everything that is to be read: all of the kinds served, but of Secrets and ConfigMaps those that are named; one by one in
+/// namespaces in which there is no right for all (`singly`).
+pub(crate) fn wanted(
+    served: &BTreeMap<Kind, Served>,
+    named: &BTreeSet<ObjectRef>,
+    singly: &BTreeSet<(Kind, Arc<str>)>,
+) -> BTreeSet<Scope> {
     let whole = served.keys().filter(|kind| !is_named(**kind)).map(|kind| Scope::all(*kind));
     let mut wanted: BTreeSet<Scope> = whole.collect();
     let mut places: BTreeMap<(Kind, &Arc<str>), BTreeSet<Arc<str>>> = BTreeMap::new();
@@ -86,7 +91,7 @@ pub(crate) fn wanted(served: &BTreeMap<Kind, Served>, named: &BTreeSet<ObjectRef
     }
     for ((kind, namespace), names) in places {
         let scope = |names| Scope { kind, namespace: namespace.clone(), names };
-        if names.len() <= SINGLY_MAX {
+        if names.len() <= SINGLY_MAX || singly.contains(&(kind, namespace.clone())) {
             wanted.extend(names.into_iter().map(|name| scope(BTreeSet::from([name]))));
         } else {
             wanted.insert(scope(names));
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn secrets_by_name() {
         let few = BTreeSet::from([secret("shop", "web"), secret("shop", "x&limit=1"), secret("..", "web")]);
-        let scopes = wanted(&served(), &few);
+        let scopes = wanted(&served(), &few, &BTreeSet::new());
         let shown: Vec<String> = scopes.iter().map(Scope::shown).collect();
         assert_eq!(shown, ["Secret shop/web", "Pod", "Gateway"]);
         let paths: Vec<String> = scopes.iter().map(|scope| scope.path(&served()[&scope.kind])).collect();
@@ -137,9 +142,11 @@ mod tests {
         let gateways = "/apis/gateway.networking.k8s.io/v1/gateways?";
         assert_eq!(paths, [secrets, "/api/v1/pods?", gateways]);
         let many = (0..20).map(|n| secret("shop", &format!("s{n}"))).collect();
-        let scope = wanted(&served(), &many).into_iter().next().expect("a scope");
+        let scope = wanted(&served(), &many, &BTreeSet::new()).into_iter().next().expect("a scope");
         assert_eq!(scope.path(&served()[&Kind::Secret]), "/api/v1/namespaces/shop/secrets?");
         assert!(scope.covers(Kind::Secret, &Key::new("a", "shop", "s7")));
         assert!(!scope.covers(Kind::Secret, &Key::new("a", "shop", "s21")));
+        let singly = BTreeSet::from([(Kind::Secret, "shop".into())]);
+        assert_eq!(wanted(&served(), &many, &singly).len(), 22);
     }
 }

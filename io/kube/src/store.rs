@@ -25,6 +25,8 @@ pub(crate) struct Store {
     warned: BTreeMap<ObjectRef, Vec<SourceError>>,
     /// What is wrong since this was taken last.
     pub news: Vec<SourceError>,
+    /// Grows with each object that came, changed or went.
+    pub changes: u64,
 }
 
 impl Store {
@@ -57,6 +59,7 @@ impl Store {
     fn insert(&mut self, object: Object, reference: &ObjectRef) {
         if self.objects.get(reference).as_ref() != Some(&object) {
             self.objects.insert(object);
+            self.changes += 1;
         }
     }
 
@@ -84,22 +87,29 @@ impl Store {
     /// An object is gone.
     pub fn remove(&mut self, object: &ObjectRef) {
         self.objects.remove(object);
+        self.changes += 1;
         self.refused.remove(object);
         self.warned.remove(object);
     }
 
-    /// Drops what none of these scopes covers.
-    pub fn keep_only<'s>(&mut self, scopes: impl Iterator<Item = &'s Scope>) {
+    /// Drops what none of these scopes covers, but nothing of these kinds; whether there was anything.
+    pub fn keep_only<'s>(
+        &mut self,
+        scopes: impl Iterator<Item = &'s Scope>,
+        kept: impl Fn(&Kind) -> bool,
+    ) -> bool {
+        let before = self.changes;
         let mut by_kind: BTreeMap<Kind, Vec<&Scope>> = BTreeMap::new();
         for scope in scopes {
             by_kind.entry(scope.kind).or_default().push(scope);
         }
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.iter().filter(|kind| !kept(kind)) {
             let scopes = by_kind.get(kind).map(Vec::as_slice).unwrap_or_default();
             if !scopes.iter().any(|scope| scope.namespace.is_empty() && scope.names.is_empty()) {
                 self.drop_all(*kind, |key| !scopes.iter().any(|scope| scope.covers(*kind, key)));
             }
         }
+        self.changes != before
     }
 
     fn drop_all(&mut self, kind: Kind, gone: impl Fn(&Key) -> bool) {

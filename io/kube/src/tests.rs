@@ -50,16 +50,29 @@ impl Config {
 }
 
 fn follow(config: &Config) -> States {
+    follow_confirmed(config, Duration::from_millis(400), watch::channel(0).1)
+}
+
+/// With so much time between the two looks at a kind that was emptied, and what tells of confirmations.
+fn follow_confirmed(config: &Config, emptied: Duration, confirmed: watch::Receiver<u64>) -> States {
+    open(config, emptied).watch(confirmed).0
+}
+
+/// A source whose times are short.
+fn open(config: &Config, emptied: Duration) -> KubeSource {
     let pace = Pace {
         look: Duration::from_millis(100),
         retry_first: Duration::from_millis(10),
         retry_most: Duration::from_millis(100),
         watch: Duration::from_secs(20),
         grace: Duration::from_secs(5),
-        emptied: Duration::from_millis(400),
+        emptied,
+        forbidden: Duration::from_millis(100),
+        disk: Duration::from_millis(100),
+        shelve: Duration::from_millis(20),
         complain: Duration::from_secs(60),
     };
-    KubeSource { pace, ..KubeSource::open("blue", Some(config.path())) }.watch().0
+    KubeSource { pace, ..KubeSource::open("blue", Some(config.path())) }
 }
 
 /// Waits for a state that fulfils the condition.
@@ -250,10 +263,34 @@ async fn emptied_is_looked_at_twice() {
     let mut states = follow(&config);
     synced(&mut states).await;
     cluster.silently(|cluster| (0..12).for_each(|n| cluster.remove("services", "shop", &format!("s{n}"))));
-    let held = until(&mut states, "held", |state| told(state).contains("second look")).await;
+    let held = until(&mut states, "held", |state| !state.status.held.is_empty()).await;
     assert_eq!(held.objects.services.len(), 12);
+    assert!(held.status.held[0].contains("second look"), "{:?}", held.status.held);
     let state = until(&mut states, "believed", |state| state.objects.services.is_empty()).await;
-    assert!(state.status.errors.is_empty(), "{}", told(&state));
+    assert!(state.status.held.is_empty(), "{:?}", state.status.held);
+}
+
+/// What is held, because a list has none of it or because its kind has gone, is believed at once when it is confirmed.
+#[tokio::test]
+async fn emptied_is_confirmed() {
+    let cluster = Cluster::start().await;
+    cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+    (0..12).for_each(|n| cluster.set("services", service(&format!("s{n}"), 80)));
+    (0..12).for_each(|n| cluster.set("gateways", gateway(&format!("g{n}"), "web")));
+    let config = Config::new(&cluster.url(), "t");
+    let (confirm, confirmed) = watch::channel(0);
+    let mut states = follow_confirmed(&config, Duration::from_secs(3_600), confirmed);
+    synced(&mut states).await;
+    cluster.silently(|cluster| {
+        (0..12).for_each(|n| cluster.remove("services", "shop", &format!("s{n}")));
+        cluster.uninstall(GATEWAYS);
+    });
+    let held = until(&mut states, "held", |state| state.status.held.len() == 2).await;
+    assert_eq!((held.objects.services.len(), held.objects.gateways.len()), (12, 12));
+    confirm.send_modify(|number| *number += 1);
+    let gone = |state: &SourceState| state.objects.services.is_empty() && state.objects.gateways.is_empty();
+    let state = until(&mut states, "believed", gone).await;
+    assert!(state.status.held.is_empty(), "{:?}", state.status.held);
 }
 
 /// An object that makes no sense keeps its last good version and is named, and the others are not disturbed.
@@ -310,4 +347,83 @@ async fn a_right_that_is_missing() {
         until(&mut states, "synced", |state| state.status.synced && !state.status.errors.is_empty()).await;
     assert!(told(&state).contains("Pod: pods is forbidden"), "{}", told(&state));
     assert_eq!(port(&state, "web"), Some(80));
+}
+
+/// A start while the server is away begins with what was kept on disk, Secrets included, and says so; on the server's return
+/// what it holds then is in force.
+#[tokio::test]
+async fn starts_from_disk() {
+    let mut cluster = Cluster::start().await;
+    cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+    ["web", "old"].iter().for_each(|name| cluster.set("services", service(name, 80)));
+    cluster.set("gateways", gateway("main", "web"));
+    cluster.set("secrets", secret("web"));
+    let config = Config::new(&cluster.url(), "t");
+    let disk = tempfile::tempdir().expect("a directory");
+    let start = || {
+        let source = open(&config, Duration::from_millis(400)).kept_in(disk.path());
+        source.watch(watch::channel(0).1).0
+    };
+    let mut before = start();
+    let complete = |state: &SourceState| state.status.synced && state.objects.secrets.len() == 1;
+    let known = until(&mut before, "all of it", complete).await;
+    assert_eq!(known.status.from_disk, "");
+    let file = disk.path().join("blue.snapshot");
+    let kept = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("\"kind\":\"Secret\""));
+    for _ in 0..3_000 {
+        if kept() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(kept());
+    drop(before);
+    cluster.stop();
+    let mut after = start();
+    let state = until(&mut after, "what was on disk", |state| state.status.synced).await;
+    assert_eq!(state.objects, known.objects);
+    assert!(state.status.from_disk.starts_with("20"), "{:?}", state.status);
+    cluster.set("services", service("web", 81));
+    cluster.remove("services", "shop", "old");
+    cluster.restart().await;
+    let state = until(&mut after, "read again", |state| state.status.from_disk.is_empty()).await;
+    assert_eq!((port(&state, "web"), port(&state, "old"), state.status.synced), (Some(81), None, true));
+    assert_eq!(state.objects.secrets.len(), 1);
+}
+
+/// A server that gives no right to anything, as one that has just started, is not taken for an empty one.
+#[tokio::test]
+async fn no_rights_at_all() {
+    let cluster = Cluster::start().await;
+    let all = ["namespaces", "services", "secrets", "pods"];
+    all.iter().for_each(|plural| cluster.forbid(plural));
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let refused = |state: &SourceState| told(state).contains("services is forbidden");
+    let state = until(&mut states, "told", refused).await;
+    assert!(!state.status.synced);
+    for _ in 0..20 {
+        cluster.until_asked_again("/api/v1/services?limit=").await;
+        assert!(!states.borrow().status.synced);
+    }
+    all.iter().for_each(|plural| cluster.allow(plural));
+    assert_eq!(port(&*synced(&mut states).await, "web"), Some(80));
+}
+
+/// Many Secrets of a namespace are asked for by their namespace, and one by one where there is no right for all of it.
+#[tokio::test]
+async fn rights_by_name() {
+    let cluster = Cluster::start().await;
+    cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+    cluster.forbid("secrets/unnamed");
+    for n in 0..12 {
+        cluster.set("secrets", secret(&format!("s{n}")));
+        cluster.set("gateways", gateway(&format!("g{n}"), &format!("s{n}")));
+    }
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let all = |state: &SourceState| state.objects.secrets.len() == 12 && state.status.errors.is_empty();
+    until(&mut states, "each by its name", all).await;
+    assert!(!cluster.asked("/api/v1/namespaces/shop/secrets?limit=").is_empty());
 }

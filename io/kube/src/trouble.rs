@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(crate) enum Trouble {
     /// 410 Gone: the version is too old, and everything is listed anew.
     Gone,
-    /// 401, 403: asking again changes nothing until somebody gives the right; the kind counts as empty meanwhile if it was
-    /// never read.
+    /// 403: asking again changes nothing until somebody gives the right; the kind counts as empty after a while if it was
+    /// never read. (401 is no word about a right: whoever asks is not known.)
     Forbidden(String),
     /// 404: the kind is not served (any more), which the scout will find too.
     Missing(String),
@@ -29,7 +29,7 @@ impl Trouble {
         let text = if message.is_empty() { format!("HTTP {code}") } else { shortened(message) };
         match (code, retry_after_secs) {
             (410, _) => Trouble::Gone,
-            (401 | 403, _) => Trouble::Forbidden(text),
+            (403, _) => Trouble::Forbidden(text),
             (404, _) => Trouble::Missing(text),
             (429 | 503, Some(secs)) if secs > 0 => {
                 Trouble::Later(text, Duration::from_secs(secs).min(LATER_MAX))

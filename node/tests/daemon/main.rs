@@ -8,6 +8,7 @@
 mod admin;
 mod bad_input;
 mod change;
+mod confirm;
 mod drain;
 mod hello;
 mod http;

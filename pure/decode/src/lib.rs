@@ -9,6 +9,7 @@
 
 mod core;
 mod identity;
+mod kept;
 mod lines;
 mod metadata;
 mod nearest;
@@ -25,6 +26,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use kept::{kept_line, of_kept_line};
 pub use lines::Lines;
 pub use nearest::nearest;
 pub use problem::Problem;

@@ -98,12 +98,19 @@ pub struct SourceStatus {
     pub source_type: String,
     /// Directory or server.
     pub location: String,
-    /// Whether all of it was read once.
+    /// Whether all of it was read once, or stands as it was on disk.
     pub synced: bool,
+    /// While what is in force is the snapshot that a start found on disk, since the source has not been read yet: when that was
+    /// written (RFC 3339). Else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from_disk: String,
     /// How many objects it gave.
     pub objects: usize,
     /// What in it could not be read; the last good objects stay in force.
     pub errors: Vec<SourceError>,
+    /// What would go at one blow, and stays until a second look agrees or somebody confirms it; a sentence for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
     /// What in it has no effect: unknown fields, kinds that are left alone.
     pub warnings: Vec<SourceError>,
 }

@@ -1,18 +1,22 @@
 //! Core kinds, reduced to what Tidegate uses: Namespace, Service, Pod, EndpointSlice, Secret, ConfigMap.
+//!
+//! What serde makes of them is for our own snapshot on disk; Kubernetes' form of them is read in `pure/decode`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 mod secret;
 
 pub use secret::{ConfigMap, Secret, SecretBytes};
 
 /// A Namespace; its labels are in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {}
 
 /// A Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// `spec.type`.
     pub service_type: ServiceType,
@@ -31,7 +35,7 @@ pub struct Service {
 }
 
 /// `spec.sessionAffinity` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionAffinity {
     /// Any endpoint.
     #[default]
@@ -44,7 +48,7 @@ pub enum SessionAffinity {
 }
 
 /// `spec.trafficDistribution` of a Service: which endpoints are preferred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrafficDistribution {
     /// Those of the same zone (`PreferSameZone`, and `PreferClose`, its older name).
     PreferSameZone,
@@ -53,7 +57,7 @@ pub enum TrafficDistribution {
 }
 
 /// `spec.type` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceType {
     /// Reached inside the cluster.
     #[default]
@@ -67,7 +71,7 @@ pub enum ServiceType {
 }
 
 /// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePort {
     /// Its name; empty when it is the only one and has none. EndpointSlice ports carry the same name.
     pub name: String,
@@ -80,7 +84,7 @@ pub struct ServicePort {
 }
 
 /// A transport.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     #[default]
@@ -92,7 +96,7 @@ pub enum Protocol {
 }
 
 /// A Pod: its labels are in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// `spec.nodeName`.
     pub node_name: Option<String>,
@@ -105,7 +109,7 @@ pub struct Pod {
 }
 
 /// An EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// Name of the Service it belongs to (label `kubernetes.io/service-name`), in its own namespace.
     pub service: Option<String>,
@@ -116,7 +120,7 @@ pub struct EndpointSlice {
 }
 
 /// A port of an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointPort {
     /// Its name; empty when it has none.
     pub name: String,
@@ -127,7 +131,7 @@ pub struct EndpointPort {
 }
 
 /// An endpoint and its conditions, with the defaults that the API documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its first address; the API says that consumers use only that one.
     pub address: IpAddr,

@@ -158,8 +158,13 @@ impl Cluster {
         self.cut();
     }
 
+    /// With `PLURAL/unnamed` only what is not asked for by name.
     pub fn forbid(&self, plural: &str) {
         self.lock().forbidden.insert(plural.into());
+    }
+
+    pub fn allow(&self, plural: &str) {
+        self.lock().forbidden.remove(plural);
     }
 
     /// Accepts this token only.
@@ -170,6 +175,18 @@ impl Cluster {
     /// Paths that were asked for and begin so.
     pub fn asked(&self, prefix: &str) -> Vec<String> {
         self.lock().asked.iter().filter(|path| path.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Waits until it is asked for once more.
+    pub async fn until_asked_again(&self, prefix: &str) {
+        let before = self.asked(prefix).len();
+        for _ in 0..3_000 {
+            if self.asked(prefix).len() > before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("within 60 s, once more: {prefix}");
     }
 
     pub async fn until_asked(&self, prefix: &str) {
@@ -234,7 +251,8 @@ async fn answer(Shared(server): Shared<Server>, uri: Uri, headers: HeaderMap) ->
     {
         return status(StatusCode::NOT_FOUND, "the server could not find the requested resource");
     }
-    if inner.forbidden.contains(plural) {
+    let unnamed = uri.query().is_none_or(|query| !query.contains("fieldSelector="));
+    if inner.forbidden.contains(plural) || unnamed && inner.forbidden.contains(&format!("{plural}/unnamed")) {
         return status(StatusCode::FORBIDDEN, &format!("{plural} is forbidden: no right"));
     }
     let asked = Asked::new(&uri, plural, namespace);

@@ -1,0 +1,252 @@
+//! Objects as lines of text, for a snapshot on disk: written from what was decoded, and read again without a look at what the
+//! API server said. The values of Secrets are in it, so whoever keeps it must keep it to himself.
+//!
+//! A line is JSON: who the object is, and its fields as this program holds them. Another version of it may hold them otherwise;
+//! what it cannot read it leaves out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_objects::core::{ConfigMap, Secret};
+use tidegate_objects::{Key, Kind, Metadata, Object, Resource};
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    created_secs: i64,
+    generation: i64,
+    spec: Value,
+    /// Of a Gateway, from its status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    listened_on: Vec<IpAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SecretSpec {
+    secret_type: String,
+    data: BTreeMap<String, ByteString>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigMapSpec {
+    data: BTreeMap<String, String>,
+    binary_data: BTreeMap<String, ByteString>,
+}
+
+macro_rules! plain {
+    ($($kind:ident)+) => {
+        /// The fields of an object.
+        fn spec(object: &Object) -> serde_json::Result<Value> {
+            match object {
+                Object::Secret(secret) => serde_json::to_value(secret_spec(&secret.spec)),
+                Object::ConfigMap(map) => serde_json::to_value(config_map_spec(&map.spec)),
+                Object::Gateway(gateway) => serde_json::to_value(&gateway.spec),
+                $(Object::$kind(object) => serde_json::to_value(&object.spec),)+
+            }
+        }
+
+        /// An object of these fields.
+        fn typed(kind: Kind, metadata: Metadata, line: Line) -> serde_json::Result<Object> {
+            Ok(match kind {
+                Kind::Secret => Resource { metadata, spec: secret(serde_json::from_value(line.spec)?) }.into(),
+                Kind::ConfigMap => {
+                    Resource { metadata, spec: config_map(serde_json::from_value(line.spec)?) }.into()
+                }
+                Kind::Gateway => {
+                    let mut spec: tidegate_objects::gateway::Gateway = serde_json::from_value(line.spec)?;
+                    spec.listened_on = line.listened_on;
+                    Resource { metadata, spec }.into()
+                }
+                $(Kind::$kind => {
+                    Object::$kind(Arc::new(Resource { metadata, spec: serde_json::from_value(line.spec)? }))
+                })+
+            })
+        }
+    };
+}
+
+plain! {
+    Namespace Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
+    BackendTLSPolicy ReferenceGrant IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement RouteImport
+    RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter CiliumEgressGatewayPolicy
+}
+
+/// An object as a line, without its end.
+///
+/// # Errors
+/// The object cannot be written as JSON, which is a mistake in this program.
+pub fn kept_line(object: &Object) -> Result<String, serde_json::Error> {
+    let Metadata { key, labels, annotations, created_secs, generation } = object.metadata();
+    let listened_on = match object {
+        Object::Gateway(gateway) => gateway.spec.listened_on.clone(),
+        _ => Vec::new(),
+    };
+    serde_json::to_string(&Line {
+        group: object.kind().group().to_owned(),
+        kind: object.kind().name().to_owned(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        labels: labels.clone(),
+        annotations: annotations.clone(),
+        created_secs: *created_secs,
+        generation: *generation,
+        spec: spec(object)?,
+        listened_on,
+    })
+}
+
+/// The object of a line that [`kept_line`] wrote. `source` becomes the source of its key.
+///
+/// # Errors
+/// This version does not read its kind, or holds its fields otherwise; for people, without the values of a Secret.
+pub fn of_kept_line(source: &str, line: &str) -> Result<Object, String> {
+    let mut line: Line = serde_json::from_str(line).map_err(|_| "it is no object".to_owned())?;
+    let object = format!("{} {}/{}", line.kind, line.namespace, line.name);
+    let kind =
+        Kind::find(&line.group, &line.kind).ok_or_else(|| format!("{object}: its kind is not read"))?;
+    let metadata = Metadata {
+        key: Key::new(source, &line.namespace, &line.name),
+        labels: std::mem::take(&mut line.labels),
+        annotations: std::mem::take(&mut line.annotations),
+        created_secs: line.created_secs,
+        generation: line.generation,
+    };
+    typed(kind, metadata, line).map_err(|_| format!("{object}: its fields are those of another version"))
+}
+
+fn secret_spec(secret: &Secret) -> SecretSpec {
+    let data = secret.data.iter().map(|(name, value)| (name.clone(), ByteString(value.expose().to_vec())));
+    SecretSpec { secret_type: secret.secret_type.clone(), data: data.collect() }
+}
+
+fn secret(spec: SecretSpec) -> Secret {
+    let data = spec.data.into_iter().map(|(name, value)| (name, value.0.into()));
+    Secret { secret_type: spec.secret_type, data: data.collect() }
+}
+
+fn config_map_spec(map: &ConfigMap) -> ConfigMapSpec {
+    let binary = map.binary_data.iter().map(|(name, value)| (name.clone(), ByteString(value.to_vec())));
+    ConfigMapSpec { data: map.data.clone(), binary_data: binary.collect() }
+}
+
+fn config_map(spec: ConfigMapSpec) -> ConfigMap {
+    let binary = spec.binary_data.into_iter().map(|(name, value)| (name, value.0.into()));
+    ConfigMap { data: spec.data, binary_data: binary.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Outcome, decode};
+
+    /// Every object that a text of the folder gives.
+    fn objects(folder: &Path) -> Vec<Object> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+        {
+            if entry.is_dir() {
+                found.extend(objects(&entry));
+            } else if entry.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&entry).expect("a text");
+                let documents = decode("a", &text).unwrap_or_default();
+                found.extend(documents.into_iter().filter_map(|document| match document.outcome {
+                    Outcome::Object { object, .. } => Some(object),
+                    _ => None,
+                }));
+            }
+        }
+        found
+    }
+
+    const MORE: &str = r"
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: n, labels: {app: x}, creationTimestamp: '2026-01-02T03:04:05Z', generation: 7}
+spec: {nodeName: n1, hostNetwork: true}
+status: {phase: Failed, podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: n, annotations: {a: b}}
+spec:
+  type: LoadBalancer
+  loadBalancerClass: x/y
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 7}}
+  trafficDistribution: PreferSameNode
+  ports: [{name: a, port: 53, protocol: UDP, appProtocol: x}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: e, namespace: n, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: a, port: 53, protocol: UDP}]
+endpoints:
+- {addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}, nodeName: n1, zone: z,
+   hints: {forZones: [{name: z}]}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c, namespace: n}
+data: {a: text}
+binaryData: {b: AP8=}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: k, namespace: n}
+data: {b: AP8=}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: g, namespace: n}
+spec: {gatewayClassName: tidegate, listeners: [{name: a, port: 80, protocol: HTTP}]}
+status: {addresses: [{value: 192.0.2.1}]}
+";
+
+    /// What was written is read again as it was: every object of the golden cases of compile, and more, of every kind.
+    #[test]
+    fn every_object_comes_back() {
+        let mut objects = objects(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../compile/testdata")));
+        objects.extend(decode("a", MORE).expect("YAML").into_iter().map(|document| match document.outcome {
+            Outcome::Object { object, .. } => object,
+            other => panic!("{other:?}"),
+        }));
+        for object in &objects {
+            let line = kept_line(object).expect("a line");
+            assert!(!line.contains('\n'));
+            assert_eq!(of_kept_line("a", &line).as_ref(), Ok(object), "{line}");
+        }
+        let kinds: BTreeSet<Kind> = objects.iter().map(Object::kind).collect();
+        let missing: Vec<&Kind> = Kind::ALL.iter().filter(|kind| !kinds.contains(kind)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    /// What this version does not read is named, and nothing of a Secret is told.
+    #[test]
+    fn others_are_named() {
+        let line = |kind: &str, spec: &str| {
+            format!(
+                r#"{{"group":"","kind":"{kind}","namespace":"n","name":"x","created_secs":1,"generation":2,"spec":{spec}}}"#
+            )
+        };
+        let told = |text: &str| of_kept_line("a", text).expect_err("refused");
+        assert_eq!(told(&line("Later", "{}")), "Later n/x: its kind is not read");
+        let refused = told(&line("Secret", r#"{"data":{"key":"hidden"}}"#));
+        assert_eq!(refused, "Secret n/x: its fields are those of another version");
+        assert_eq!(told("{"), "it is no object");
+    }
+}
