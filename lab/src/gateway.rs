@@ -64,6 +64,12 @@ impl Lab {
     }
 
     fn start_gateway_with(&mut self, name: &str, more: &[&str]) -> Result<()> {
+        let manifests = self.manifests().path().display().to_string();
+        self.start_gateway_reading(name, &[&["--manifests", &manifests], more].concat())
+    }
+
+    /// Starts Tidegate on a gateway with these words of its command line, which say what it reads.
+    pub fn start_gateway_reading(&mut self, name: &str, more: &[&str]) -> Result<()> {
         let state = self.dir(name)?.join("state");
         let config = self.config(name)?;
         std::fs::write(
@@ -74,14 +80,12 @@ impl Lab {
                 self.bootstrap_lines()
             ),
         )?;
-        let (program, manifests, admin) = (program()?, self.manifests(), ADMIN.to_string());
+        let (program, admin) = (program()?, ADMIN.to_string());
         let mut argv = vec![
             program.as_os_str(),
             "run".as_ref(),
             "--config".as_ref(),
             config.as_os_str(),
-            "--manifests".as_ref(),
-            manifests.path().as_os_str(),
             "--node".as_ref(),
             name.as_ref(),
             "--admin".as_ref(),

@@ -18,6 +18,7 @@ pub mod frr_bird;
 pub mod handover;
 pub mod inbound;
 pub mod keepalived_election;
+pub mod kube_source;
 pub mod lab_self;
 pub mod one_link;
 pub mod out;
@@ -206,6 +207,13 @@ pub const LONG: &[Scenario] = &[
         None,
         plane::run,
         "a Kubernetes cluster of three nodes stands, runs pods, serves Services, loses its API server, and leaves nothing behind"
+    ),
+    scenario!(
+        "kube_source",
+        kube_source::OUTSIDE,
+        ByStory,
+        kube_source::run,
+        "what a real API server holds is served and followed, and goes on while it is away; only what is named is asked for"
     ),
     scenario!(
         "handover_full",

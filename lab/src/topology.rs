@@ -152,6 +152,7 @@ pub fn all() -> &'static [&'static Topology] {
         &crate::election::HANDOVER,
         &crate::election::PAIR,
         &crate::cluster::CLUSTER,
+        &crate::scenarios::kube_source::OUTSIDE,
     ]
 }
 
