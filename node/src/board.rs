@@ -100,7 +100,6 @@ struct Shared {
 
 impl Board {
     /// A board that shows these shells, and nothing decided yet.
-    #[expect(clippy::too_many_arguments, reason = "one for each shell, in one call")]
     pub fn new(
         node: String,
         ready: watch::Receiver<bool>,
