@@ -316,7 +316,7 @@ async fn emptied_is_held() {
     let state = until(&mut states, "held", |state| !state.status.held.is_empty()).await;
     assert_eq!(state.objects.len(), 12);
     assert!(state.status.held[0].contains("12 objects of kind Namespace"), "{:?}", state.status.held);
-    let state = until(&mut states, "believed", |state| state.objects.len() == 0).await;
+    let state = until(&mut states, "believed", |state| state.objects.is_empty()).await;
     assert!(state.status.held.is_empty());
 }
 
@@ -330,7 +330,7 @@ async fn emptied_is_confirmed() {
     unmount(&path);
     until(&mut states, "held", |state| !state.status.held.is_empty()).await;
     confirm.send_modify(|number| *number += 1);
-    let state = until(&mut states, "believed", |state| state.objects.len() == 0).await;
+    let state = until(&mut states, "believed", |state| state.objects.is_empty()).await;
     assert!(state.status.held.is_empty());
 }
 
@@ -364,12 +364,12 @@ async fn deletions_pass() {
     remove(&path, 0..4);
     until(&mut states, "some gone", |state| state.objects.len() == 8).await;
     remove(&path, 4..12);
-    let state = until(&mut states, "all gone", |state| state.objects.len() == 0).await;
+    let state = until(&mut states, "all gone", |state| state.objects.is_empty()).await;
     assert!(state.status.held.is_empty());
     fs::create_dir(path.join("sub")).expect("created");
     (0..12).for_each(|n| write(&path.join("sub"), &format!("{n}.yaml"), &namespace(&format!("n{n}"), "1")));
     until(&mut states, "come", |state| state.objects.len() == 12).await;
     fs::rename(path.join("sub"), top.path().join("sub")).expect("renamed");
-    let state = until(&mut states, "gone with their folder", |state| state.objects.len() == 0).await;
+    let state = until(&mut states, "gone with their folder", |state| state.objects.is_empty()).await;
     assert!(state.status.held.is_empty());
 }
