@@ -218,9 +218,10 @@ impl Connection {
                 if let Some(mut head) =
                     head.map_err(|fault| no_head(fault, inbox.filled(), caller.is_new()))?
                 {
-                    if let Some(host) = &table.default_host
-                        && head.http_1_0
+                    if head.http_1_0
                         && head.authority().is_empty()
+                        && let Some(host) =
+                            table.default_hosts.meant(caller.tls.as_ref().map(|tls| tls.server_name.as_str()))
                     {
                         head.suppose_authority(host);
                     }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Entrance, HostPattern, Listener, Serves, Transport};
+use tidegate_model::traffic::{Entrance, Listener, Serves, Transport};
 use tidegate_traffic::{Decision, Router, SniRoutes};
 
 use crate::census::Census;
 use crate::metrics::{FlowMetrics, ListenerMetrics, Metrics};
 use crate::wire::Configs;
 use crate::worker::Shared;
+
+mod default_hosts;
+
+pub use default_hosts::DefaultHosts;
 
 /// An entrance, ready to serve.
 pub struct Table {
@@ -20,8 +24,8 @@ pub struct Table {
     pub kind: Kind,
     /// The TLS of its listeners.
     pub configs: Configs,
-    /// For whom a request of HTTP/1.0 is that does not say; none: for nobody.
-    pub default_host: Option<String>,
+    /// For whom requests of HTTP/1.0 are that do not say.
+    pub default_hosts: DefaultHosts,
     /// Who is there; the same for every table of the socket.
     pub census: Arc<Census>,
     listeners: Vec<ListenerEntry>,
@@ -51,15 +55,6 @@ impl Kind {
             Transport::Tcp => Kind::Http,
         }
     }
-}
-
-/// The hostname of the first listener that takes requests without one for its own.
-fn default_host(entrance: &Entrance) -> Option<String> {
-    let own = |listener: &Arc<Listener>| match &listener.hostname {
-        Some(HostPattern::Exact(name)) if listener.client.default_host => Some(name.to_string()),
-        _ => None,
-    };
-    entrance.listeners.iter().find_map(own)
 }
 
 /// A listener's name and metrics.
@@ -106,7 +101,7 @@ impl Table {
             router: Router::new(entrance),
             kind: Kind::of(entrance),
             configs: Configs::new(entrance, before.map(|table| &table.configs), &shared.tickets),
-            default_host: default_host(entrance),
+            default_hosts: DefaultHosts::of(entrance),
             census: before.map(|table| table.census.clone()).unwrap_or_default(),
             listeners: entrance.listeners.iter().map(entry).collect(),
             nobody,

@@ -56,9 +56,9 @@ pub(crate) fn assign(
         })
         .collect();
     let ipam: Vec<_> = pools.iter().map(|pool| pool.ipam.clone()).collect();
-    let previous = gateways.iter().filter_map(|gateway| {
+    let previous = gateways.iter().zip(&wishes).filter_map(|(gateway, wish)| {
         let key = gateway.resource.key();
-        let before = listened_on(gateway, pools).or_else(|| remembered?.get(key).copied())?;
+        let before = listened_on(gateway, wish, pools).or_else(|| remembered?.get(key).copied())?;
         Some((Name(key.clone()), before))
     });
     let given = allocate(&ipam, &requests, &taken, &previous.collect());
@@ -88,13 +88,17 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// The address of a pool that its status names.
-fn listened_on(gateway: &OurGateway<'_>, pools: &Pools<'_>) -> Option<Ipv4Addr> {
+/// The address in its status that a pool it asks for holds.
+fn listened_on(gateway: &OurGateway<'_>, wish: &Wish, pools: &Pools<'_>) -> Option<Ipv4Addr> {
+    let Wish::Pool(wanted) = wish else { return None };
     let v4 = gateway.resource.spec.listened_on.iter().filter_map(|address| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
     });
-    v4.into_iter().find(|address| pools.holding(*address).is_some())
+    v4.into_iter().find(|address| {
+        let pool = pools.holding(*address);
+        pool.is_some_and(|pool| wanted.as_ref().is_none_or(|wanted| pool.ipam.name == *wanted))
+    })
 }
 
 fn exact_v4(wish: &Wish) -> Vec<Ipv4Addr> {

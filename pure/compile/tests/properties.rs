@@ -474,3 +474,28 @@ fn an_address_in_a_status_is_given_again() {
         "{given:?}"
     );
 }
+
+/// A status that names an address of another pool than the one asked for hides nothing of what was given since.
+#[test]
+fn a_stale_status_gives_way_to_what_is_remembered() {
+    let other = "---\napiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: q, namespace: m}\nspec: {addresses: \
+                 [198.51.100.1-198.51.100.3]}\n";
+    let gateways = |numbers: &[u32]| {
+        let gateways = numbers.iter().map(|number| {
+            pooled_gateway(*number, "status: {addresses: [{value: 192.0.2.1}]}\n")
+                .replace("namespace: ns,", "namespace: ns, annotations: {metallb.io/address-pool: q},")
+        });
+        snapshot(&(pooled([]) + other + &gateways.collect::<String>()))
+    };
+    let first = compiled(&gateways(&[1, 2, 3]), &machine(""));
+    for gone in 1..=3 {
+        let left: Vec<u32> = (1..=3).filter(|number| *number != gone).collect();
+        let mut expected = given(&first);
+        expected.remove(&format!("g{gone}"));
+        assert_eq!(
+            given(&compile(&gateways(&left), &machine(""), &first.model)),
+            expected,
+            "without g{gone}"
+        );
+    }
+}

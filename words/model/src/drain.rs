@@ -121,14 +121,13 @@ impl DrainedEndpoints {
     /// # Errors
     /// It is not drained, or only as one port of an address that is.
     pub fn undo(&mut self, endpoint: DrainedEndpoint) -> Result<(), String> {
-        let before = self.0.len();
+        let (before, host) = (self.0.len(), endpoint.host());
         match endpoint {
             DrainedEndpoint::Host(host) => self.0.retain(|known| known.host() != host),
+            DrainedEndpoint::Port(_) if self.0.contains(&DrainedEndpoint::Host(host)) => {
+                return Err(format!("{host} is drained with all of its ports: take back {host}"));
+            }
             DrainedEndpoint::Port(_) => _ = self.0.remove(&endpoint),
-        }
-        let host = endpoint.host();
-        if self.0.contains(&DrainedEndpoint::Host(host)) {
-            return Err(format!("{host} is drained with all of its ports: take back {host}"));
         }
         if self.0.len() == before { Err(format!("{endpoint} is not drained")) } else { Ok(()) }
     }
@@ -192,6 +191,7 @@ mod tests {
             all.drain(endpoint(text)).unwrap();
         }
         assert!(all.undo(endpoint("10.0.0.1:80")).unwrap_err().contains("all of its ports"));
+        assert_eq!(all.iter().count(), 4, "what is refused changes nothing");
         all.undo(endpoint("10.0.0.1")).unwrap();
         assert_eq!(all.iter().copied().collect::<Vec<_>>(), [endpoint("10.0.0.2:80")]);
         assert!(all.undo(endpoint("10.0.0.1")).unwrap_err().contains("is not drained"));
