@@ -13,10 +13,9 @@ use prometheus_client::registry::Registry;
 use tidegate_model::handover::Tickets;
 use tidegate_model::observed::{PeerStatus, PeersStatus};
 use tidegate_peering::{Message, Secret};
-use tidegate_peers::{Event, PeerObserved, Peers};
+use tidegate_peers::{Event, Events, PeerObserved, Peers};
 use tidegate_proxy::dice;
 use tidegate_tls::{Input, Ring, TicketKeys};
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::settings::{Settings, peers};
@@ -159,7 +158,7 @@ fn status(peer: PeerObserved) -> PeerStatus {
 }
 
 impl Keeper {
-    async fn keep(mut self, mut events: Option<mpsc::Receiver<Event>>) {
+    async fn keep(mut self, mut events: Option<Events>) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -224,7 +223,8 @@ impl Keeper {
         }
     }
 
-    /// Whoever had the old secret may have heard the keys.
+    /// Whoever had the old secret may have heard the keys, and told of some: none that came over a link of before is heard
+    /// after this, for one task takes events and changes the secret.
     fn rekey(&mut self, secret: peers::Secret) -> Result<()> {
         let proof = Secret::new(&secret.0)?;
         if let Some(peers) = &self.view.peers {
@@ -240,9 +240,9 @@ impl Keeper {
 }
 
 /// The next event; for ever where there are no links.
-async fn next(events: &mut Option<mpsc::Receiver<Event>>) -> Event {
+async fn next(events: &mut Option<Events>) -> Event {
     let event = match events {
-        Some(events) => events.recv().await,
+        Some(events) => events.next().await,
         None => None,
     };
     match event {

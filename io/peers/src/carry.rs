@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::hub::{Guest, Hub, Seated, Terms};
-use crate::peers::Event;
+use crate::peers::{Event, Said};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -133,7 +133,7 @@ impl Carriage {
 
     /// Waits for a place in the queue; one that nobody reads any more is one that needs nothing.
     async fn say(&self, event: Event) {
-        let _ = self.hub.events.send(event).await;
+        let _ = self.hub.events.send(Said { secret_number: self.terms.secret_number, event }).await;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use tidegate_peering::{Door, Fault, Message, Roster, Secret, Visit};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
-use crate::peers::{Event, PeerObserved};
+use crate::peers::{PeerObserved, Said};
 
 /// Messages that wait for one link. When it is full the link ends.
 const QUEUE_MESSAGES: usize = 64;
@@ -19,15 +20,16 @@ const QUEUE_MESSAGES: usize = 64;
 pub(crate) struct Hub {
     shared: Mutex<Shared>,
     /// What all links say.
-    pub events: mpsc::Sender<Event>,
+    pub events: mpsc::Sender<Said>,
+    /// Which secret it is: links of the one before do not come up any more, and are not heard. Changed under the lock, so
+    /// that nobody has one secret and the number of another.
+    pub secret_number: Arc<AtomicU64>,
     pub metrics: Metrics,
 }
 
 struct Shared {
     roster: Arc<Roster>,
     secret: Secret,
-    /// Which secret it is: links of the one before do not come up any more.
-    secret_number: u64,
     door: Door,
     seats: BTreeMap<String, Seat>,
     /// Counts links.
@@ -57,7 +59,7 @@ impl Seat {
 pub(crate) struct Terms {
     pub roster: Arc<Roster>,
     pub secret: Secret,
-    secret_number: u64,
+    pub secret_number: u64,
 }
 
 /// A link that is up: what it is to tell. Dropping it frees the place.
@@ -105,18 +107,17 @@ impl Drop for Guest {
 }
 
 impl Hub {
-    pub fn new(secret: Secret, events: mpsc::Sender<Event>, metrics: Metrics) -> Hub {
+    pub fn new(secret: Secret, events: mpsc::Sender<Said>, metrics: Metrics) -> Hub {
         let shared = Shared {
             roster: Arc::default(),
             secret,
-            secret_number: 0,
             door: Door::default(),
             seats: BTreeMap::new(),
             links: 0,
             peers: BTreeMap::new(),
             closed: BTreeMap::new(),
         };
-        Hub { shared: Mutex::new(shared), events, metrics }
+        Hub { shared: Mutex::new(shared), events, secret_number: Arc::default(), metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -129,7 +130,7 @@ impl Hub {
         Terms {
             roster: shared.roster.clone(),
             secret: shared.secret.clone(),
-            secret_number: shared.secret_number,
+            secret_number: self.secret_number.load(Ordering::SeqCst),
         }
     }
 
@@ -161,7 +162,7 @@ impl Hub {
     pub fn rekey(&self, secret: Secret) {
         let mut shared = self.lock();
         shared.secret = secret;
-        shared.secret_number += 1;
+        self.secret_number.fetch_add(1, Ordering::SeqCst);
         for (_, seat) in std::mem::take(&mut shared.seats) {
             seat.end(Fault::Rekeyed);
         }
@@ -185,7 +186,7 @@ impl Hub {
     /// A link is up. The one that the gateway had before ends.
     pub fn seat(self: &Arc<Hub>, name: &str, at: SocketAddr, terms: &Terms) -> Result<Seated, Fault> {
         let mut shared = self.lock();
-        if shared.secret_number != terms.secret_number {
+        if self.secret_number.load(Ordering::SeqCst) != terms.secret_number {
             return Err(Fault::Rekeyed);
         }
         if !shared.roster.names().any(|known| known == name) {

@@ -17,7 +17,7 @@ mod listener;
 mod metrics;
 mod peers;
 
-pub use peers::{Event, PeerObserved, Peers, PeersObserved};
+pub use peers::{Event, Events, PeerObserved, Peers, PeersObserved};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::listener::listen;
 use crate::metrics::Metrics;
 
 /// Events that wait to be taken; then links wait.
-const EVENTS: usize = 64;
+pub(crate) const EVENTS: usize = 64;
 
 /// What happens on links.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,34 @@ pub enum Event {
         /// What it says.
         message: Message,
     },
+}
+
+/// An event, and the number of the secret that its link was made with.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub secret_number: u64,
+    pub event: Event,
+}
+
+/// What happens on links, in its order. What a link of an earlier secret said is never among it, however long it waited:
+/// strangers may have said it.
+#[derive(Debug)]
+pub struct Events {
+    queue: mpsc::Receiver<Said>,
+    /// The number of the secret in force.
+    secret_number: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// The next one; nothing: there are no links any more. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let said = self.queue.recv().await?;
+            if said.secret_number == self.secret_number.load(Ordering::SeqCst) {
+                return Some(said.event);
+            }
+        }
+    }
 }
 
 /// How it stands with a gateway.
@@ -79,16 +108,12 @@ struct Tasks {
 
 impl Peers {
     /// Nothing is opened before gateways are known. This one is called `here`; all listen on TCP `port`.
-    pub fn new(
-        here: &str,
-        port: u16,
-        secret: Secret,
-        registry: &mut Registry,
-    ) -> (Peers, mpsc::Receiver<Event>) {
+    pub fn new(here: &str, port: u16, secret: Secret, registry: &mut Registry) -> (Peers, Events) {
         let metrics = Metrics::default();
         metrics.register(registry);
-        let (sender, events) = mpsc::channel(EVENTS);
+        let (sender, queue) = mpsc::channel(EVENTS);
         let hub = Arc::new(Hub::new(secret, sender, metrics));
+        let events = Events { queue, secret_number: hub.secret_number.clone() };
         (Peers { hub, here: here.to_owned(), port, tasks: Mutex::default() }, events)
     }
 
@@ -115,7 +140,8 @@ impl Peers {
         tasks.roster = roster;
     }
 
-    /// This is the secret now: all links end, and come up anew between those that have it.
+    /// This is the secret now: all links end, and come up anew between those that have it. From here on [`Events`] tells
+    /// nothing of the links of before.
     pub fn rekey(&self, secret: Secret) {
         self.hub.rekey(secret);
     }
