@@ -6,6 +6,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -26,10 +27,20 @@ pub(crate) struct Access {
     read: Option<u64>,
 }
 
-/// A client, and the server that it asks.
+/// A client, and what it asks.
+#[derive(Clone)]
 pub(crate) struct Reached {
     pub client: Client,
+    pub place: Arc<Place>,
+}
+
+/// Which server a client asks. A version that one server gave means nothing to another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its address.
     pub server: String,
+    /// The authorities, one of which its certificate is to come from (DER); none: those of the system.
+    authorities: Option<Vec<Vec<u8>>>,
 }
 
 impl Access {
@@ -72,9 +83,10 @@ impl Access {
             }
         };
         let server = config.cluster_url.to_string();
+        let place = Arc::new(Place { server, authorities: config.root_cert.clone() });
         let client = client(config).map_err(|error| self.told(&error))?;
         self.read = Some(content);
-        Ok(Some(Reached { client, server }))
+        Ok(Some(Reached { client, place }))
     }
 
     fn told(&self, why: &str) -> String {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
 use tidegate_compile::{referenced, same_references};
 use tidegate_decode::{Document, SourceState, bounded};
 use tidegate_model::observed::{SourceError, SourceStatus};
@@ -15,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::access::Access;
+use crate::access::{Access, Reached};
 use crate::patience::Pace;
 use crate::reflector::Reflector;
 use crate::scope::{Scope, Served, is_named, wanted};
@@ -77,7 +76,7 @@ struct Running {
 
 /// What reflectors are given.
 struct Hands {
-    clients: watch::Receiver<Option<Client>>,
+    clients: watch::Receiver<Option<Reached>>,
     news: mpsc::Sender<News>,
 }
 

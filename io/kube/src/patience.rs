@@ -12,10 +12,13 @@ pub(crate) struct Pace {
     pub retry_first: Duration,
     /// The longest wait after a failure.
     pub retry_most: Duration,
-    /// How long the server is asked to keep a watch open; it is resumed then. A connection that is dead without a sign is
-    /// noticed [`Pace::grace`] later.
+    /// How long the server is asked to keep a watch open; it is resumed then, and [`Pace::grace`] later also where the
+    /// server has not ended it.
     pub watch: Duration,
-    /// How long an answer may take beyond that, and a list at all.
+    /// How long a watch may say nothing before it is resumed by a new connection. Bookmarks are asked for, and an API server
+    /// sends one about every minute. A server that is away without a sign is told of [`Pace::grace`] later.
+    pub silence: Duration,
+    /// How long an answer may take to begin, and a page of a list to come whole.
     pub grace: Duration,
     /// Between the two looks that must agree before a kind goes from many objects to none.
     pub emptied: Duration,
@@ -36,6 +39,7 @@ impl Default for Pace {
             retry_first: Duration::from_millis(250),
             retry_most: Duration::from_secs(10),
             watch: Duration::from_secs(240),
+            silence: Duration::from_secs(90),
             grace: Duration::from_secs(30),
             emptied: Duration::from_secs(60),
             forbidden: Duration::from_secs(5),

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   list ──► Listed ──► watch from its version ──► Changed, Gone …
-//!    ▲ 410: too old           │ ended by the server, cut, or a new client: again from the last version
+//!    ▲ 410: too old,          │ ended by the server, cut, or a new client: again from the last version
+//!    │ or another server      │
 //!    └────────────────────────┘
 //! ```
 //! It holds one object at a time (of a list, one page), and keeps none. It may be ended anywhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use serde::Deserialize;
@@ -15,8 +17,9 @@ use serde_json::Value;
 use tidegate_decode::{Document, Outcome};
 use tidegate_objects::ObjectRef;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::access::Reached;
 use crate::body;
 use crate::keeper::{EMPTIED_MIN, News};
 use crate::patience::{Backoff, Pace, cut_short};
@@ -34,7 +37,7 @@ pub(crate) struct Reflector {
     pub scope: Scope,
     pub served: Served,
     pub pace: Pace,
-    pub clients: watch::Receiver<Option<Client>>,
+    pub clients: watch::Receiver<Option<Reached>>,
     pub news: mpsc::Sender<News>,
     /// Its number changes when somebody has confirmed what is held.
     pub confirmed: watch::Receiver<u64>,
@@ -93,18 +96,23 @@ impl Reflector {
     pub async fn reflect(mut self) {
         let mut backoff = Backoff::new(self.pace);
         let (mut version, mut page) = (None, PAGE);
+        let mut asked = None;
         loop {
-            let client = match self.clients.wait_for(Option::is_some).await {
-                Ok(client) => client.clone(),
+            let reached = match self.clients.wait_for(Option::is_some).await {
+                Ok(reached) => reached.clone(),
                 Err(_) => return,
             };
-            let Some(client) = client else { continue };
+            let Some(Reached { client, place }) = reached else { continue };
+            if asked.as_ref() != Some(&place) {
+                (version, page) = (None, PAGE);
+                asked = Some(place);
+            }
             let mut other = self.clients.clone();
             let began = Instant::now();
             let round = self.round(&client, &mut version, page);
             let ended = tokio::select! {
                 ended = round => ended,
-                // Whatever was read goes on from its version with the new client.
+                // Whatever was read goes on from its version with the new client, where that asks the same server.
                 changed = other.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -119,7 +127,9 @@ impl Reflector {
                 // Ended at once: as good as a failure, but nothing to tell.
                 Ok(()) => backoff.next(),
                 Err(Stop::Ended) => return,
-                Err(Stop::Trouble(Trouble::Gone)) => {
+                // In a watch, as happens. In a list it is a trouble like others: a page took longer than the server keeps
+                // what the next would go on from.
+                Err(Stop::Trouble(Trouble::Gone)) if version.is_some() => {
                     version = None;
                     backoff.next()
                 }
@@ -201,9 +211,12 @@ impl Reflector {
         Trouble::Other(format!("no answer within {} s", self.pace.grace.as_secs()))
     }
 
-    /// Follows changes until the server ends the watch. `version` is what to go on from.
+    /// Follows changes until the server ends the watch, or says nothing any more: an idle server without bookmarks and a
+    /// dead connection look the same, and asking again, by a new connection, tells them apart. `version` is what to go on
+    /// from.
     async fn watch(&mut self, client: &Client, version: &mut String) -> Result<(), Stop> {
         let secs = cut_short(self.pace.watch).as_secs().max(1);
+        let end = Instant::now() + Duration::from_secs(secs) + self.pace.grace;
         let path = format!(
             "{}watch=1&allowWatchBookmarks=true&timeoutSeconds={secs}&resourceVersion={}",
             self.scope.path(&self.served),
@@ -213,10 +226,10 @@ impl Reflector {
         let mut stream = asked.map_err(|_| self.silent())??;
         self.say(News::Well(self.scope.clone())).await?;
         let mut line = Vec::new();
-        let patience = self.pace.watch + self.pace.grace;
         loop {
-            let next = timeout(patience, body::next_line(&mut stream, &mut line)).await;
-            if !next.map_err(|_| self.silent())?? {
+            let until = end.min(Instant::now() + self.pace.silence);
+            let next = timeout_at(until, body::next_line(&mut stream, &mut line)).await;
+            if !next.unwrap_or(Ok(false))? {
                 return Ok(());
             }
             if !line.is_empty() {

@@ -1,6 +1,5 @@
 //! The scout: looks again and again at the kubeconfig, and at which kinds the cluster serves.
 
-use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -13,7 +12,7 @@ use crate::patience::{Backoff, Pace, cut_short};
 pub(crate) async fn scout(
     mut access: Access,
     pace: Pace,
-    clients: watch::Sender<Option<Client>>,
+    clients: watch::Sender<Option<Reached>>,
     news: mpsc::Sender<News>,
 ) {
     let mut backoff = Backoff::new(pace);
@@ -36,18 +35,18 @@ pub(crate) async fn scout(
 async fn look(
     access: &mut Access,
     pace: Pace,
-    clients: &watch::Sender<Option<Client>>,
+    clients: &watch::Sender<Option<Reached>>,
     news: &mpsc::Sender<News>,
 ) -> Result<std::collections::BTreeMap<tidegate_objects::Kind, crate::scope::Served>, String> {
     let looked = access.look().await;
-    if let Ok(Some(Reached { client, server })) = &looked {
-        clients.send_replace(Some(client.clone()));
+    if let Ok(Some(reached)) = &looked {
+        clients.send_replace(Some(reached.clone()));
         // The keeper that does not listen any more is noticed by the caller.
-        let _ = news.send(News::Server(server.clone())).await;
+        let _ = news.send(News::Server(reached.place.server.clone())).await;
     }
-    let client = clients.borrow().clone();
+    let reached = clients.borrow().clone();
     // With a client from before, a kubeconfig that has gone bad is told of, and what the old one reaches stays.
-    let Some(client) = client else {
+    let Some(Reached { client, .. }) = reached else {
         return Err(looked.err().unwrap_or_else(|| "not reached yet".into()));
     };
     let served = match timeout(pace.grace, discover(&client)).await {

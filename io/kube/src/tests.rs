@@ -60,19 +60,29 @@ fn follow_confirmed(config: &Config, emptied: Duration, confirmed: watch::Receiv
 
 /// A source whose times are short.
 fn open(config: &Config, emptied: Duration) -> KubeSource {
-    let pace = Pace {
+    KubeSource { pace: pace(emptied), ..KubeSource::open("blue", Some(config.path())) }
+}
+
+fn pace(emptied: Duration) -> Pace {
+    Pace {
         look: Duration::from_millis(100),
         retry_first: Duration::from_millis(10),
         retry_most: Duration::from_millis(100),
         watch: Duration::from_secs(20),
+        silence: Duration::from_secs(60),
         grace: Duration::from_secs(5),
         emptied,
         forbidden: Duration::from_millis(100),
         disk: Duration::from_millis(100),
         shelve: Duration::from_millis(20),
         complain: Duration::from_secs(60),
-    };
-    KubeSource { pace, ..KubeSource::open("blue", Some(config.path())) }
+    }
+}
+
+/// With times of its own.
+fn follow_paced(config: &Config, pace: Pace) -> States {
+    let source = KubeSource { pace, ..open(config, pace.emptied) };
+    source.watch(watch::channel(0).1).0
 }
 
 /// Waits for a state that fulfils the condition.
@@ -326,6 +336,7 @@ async fn kubeconfig_is_read_again() {
     assert!(!state.status.synced);
     config.write(&cluster.url(), "t");
     synced(&mut states).await;
+    let lists = cluster.asked("/api/v1/services?limit=").len();
     cluster.accept("renewed");
     cluster.cut();
     until(&mut states, "refused", |state| told(state).contains("Unauthorized")).await;
@@ -333,6 +344,95 @@ async fn kubeconfig_is_read_again() {
     cluster.set("services", service("web", 81));
     let well = |state: &SourceState| port(state, "web") == Some(81) && state.status.errors.is_empty();
     until(&mut states, "well", well).await;
+    // The same server: it went on from its version.
+    assert_eq!(cluster.asked("/api/v1/services?limit=").len(), lists);
+}
+
+/// A kubeconfig that names another server has everything listed there: versions of the first mean nothing to it.
+#[tokio::test]
+async fn another_server() {
+    let (first, second) = (Cluster::start().await, Cluster::start().await);
+    ["web", "old", "api"].iter().for_each(|name| first.set("services", service(name, 80)));
+    second.set("services", service("web", 90));
+    let config = Config::new(&first.url(), "t");
+    let mut states = follow(&config);
+    synced(&mut states).await;
+    config.write(&second.url(), "t");
+    let moved = |state: &SourceState| port(state, "web") == Some(90);
+    let state = until(&mut states, "what the second holds", moved).await;
+    assert_eq!((port(&state, "old"), port(&state, "api")), (None, None));
+    assert!(state.status.location.starts_with(&second.url()), "{:?}", state.status);
+}
+
+/// A watch that says nothing, as on a dead connection, is resumed by another one long before its time is over, and this is
+/// no trouble to tell of.
+#[tokio::test]
+async fn a_silent_watch_is_resumed() {
+    let cluster = Cluster::start().await;
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    let hour = Duration::from_secs(3_600);
+    let silence = Duration::from_millis(300);
+    let mut states = follow_paced(&config, Pace { watch: hour, silence, ..pace(hour) });
+    synced(&mut states).await;
+    cluster.until_asked("/api/v1/services?watch=1").await;
+    let lists = cluster.asked("/api/v1/services?limit=").len();
+    cluster.deafen();
+    cluster.set("services", service("web", 81));
+    let state = until(&mut states, "changed", |state| port(state, "web") == Some(81)).await;
+    assert_eq!(told(&state), "");
+    assert_eq!(cluster.asked("/api/v1/services?limit=").len(), lists);
+}
+
+/// A watch that the server does not end when it was asked to is resumed all the same, however much it says.
+#[tokio::test]
+async fn an_endless_watch_is_resumed() {
+    let cluster = Cluster::start().await;
+    let config = Config::new(&cluster.url(), "t");
+    let second = Duration::from_secs(1);
+    let mut states = follow_paced(&config, Pace { watch: second, grace: second, ..pace(second) });
+    synced(&mut states).await;
+    let watches = || cluster.asked("/api/v1/services?watch=1").len();
+    for _ in 0..3_000 {
+        if watches() > 1 {
+            break;
+        }
+        cluster.bookmark("services");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(watches() > 1);
+}
+
+/// A list whose next page the server never has any more is told of, and read when it can be.
+#[tokio::test]
+async fn pages_that_are_gone() {
+    let cluster = Cluster::start().await;
+    (0..600).for_each(|n| cluster.set("services", service(&format!("s{n}"), 80)));
+    cluster.break_with("services/continued", 410);
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    until(&mut states, "told", |state| told(state).contains("Service: ") && told(state).contains("410"))
+        .await;
+    cluster.mend("services/continued");
+    let read = |state: &SourceState| state.objects.services.len() == 600 && state.status.errors.is_empty();
+    until(&mut states, "read", read).await;
+}
+
+/// A server that does not know who asks (401) says nothing about rights: a kind that it answers so is waited for.
+#[tokio::test]
+async fn unknown_is_not_without_rights() {
+    let cluster = Cluster::start().await;
+    cluster.break_with("services", 401);
+    cluster.set("services", service("web", 80));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    until(&mut states, "told", |state| told(state).contains("Service: ")).await;
+    for _ in 0..20 {
+        cluster.until_asked_again("/api/v1/services?limit=").await;
+        assert!(!states.borrow().status.synced);
+    }
+    cluster.mend("services");
+    assert_eq!(port(&*synced(&mut states).await, "web"), Some(80));
 }
 
 /// A kind that may not be read is named, and keeps nothing else back.

@@ -41,7 +41,7 @@ impl Trouble {
     /// As a sentence.
     pub fn text(&self) -> &str {
         match self {
-            Trouble::Gone => "the version asked for is gone",
+            Trouble::Gone => "what it was to go on from is gone, as it took too long (410)",
             Trouble::Forbidden(text)
             | Trouble::Missing(text)
             | Trouble::Later(text, _)

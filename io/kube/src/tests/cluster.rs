@@ -30,10 +30,15 @@ struct Inner {
     /// Group, version, plural and kind.
     installed: BTreeSet<(String, String, String, String)>,
     forbidden: BTreeSet<String>,
+    /// Codes with which lists and watches of a plural are answered.
+    broken: BTreeMap<String, u16>,
     token: String,
     asked: Vec<String>,
     /// Watches of an older age end.
     age: u64,
+    /// How many watches there were, and up to which of them they say nothing any more.
+    watches: u64,
+    deaf: u64,
     /// Whether everything is answered with 503.
     down: bool,
 }
@@ -167,6 +172,21 @@ impl Cluster {
         self.lock().forbidden.remove(plural);
     }
 
+    /// Answers with this code; with `PLURAL/continued` where a list is continued.
+    pub fn break_with(&self, plural: &str, code: u16) {
+        self.lock().broken.insert(plural.into(), code);
+    }
+
+    pub fn mend(&self, plural: &str) {
+        self.lock().broken.remove(plural);
+    }
+
+    /// Every watch that stands says nothing any more, and does not end: as if its connection were dead.
+    pub fn deafen(&self) {
+        let mut inner = self.lock();
+        inner.deaf = inner.watches;
+    }
+
     /// Accepts this token only.
     pub fn accept(&self, token: &str) {
         self.lock().token = token.into();
@@ -256,11 +276,16 @@ async fn answer(Shared(server): Shared<Server>, uri: Uri, headers: HeaderMap) ->
         return status(StatusCode::FORBIDDEN, &format!("{plural} is forbidden: no right"));
     }
     let asked = Asked::new(&uri, plural, namespace);
+    let continued = (asked.from > 0).then(|| inner.broken.get(&format!("{plural}/continued"))).flatten();
+    if let Some(code) = inner.broken.get(plural).or(continued) {
+        return status(StatusCode::from_u16(*code).expect("a code"), &format!("{plural} are broken"));
+    }
     if asked.watch {
         let at = asked.version;
-        let age = inner.age;
+        inner.watches += 1;
+        let born = (inner.age, inner.watches);
         drop(inner);
-        watched(server, asked, at, age)
+        watched(server, asked, at, born)
     } else {
         asked.page(&inner)
     }
@@ -344,7 +369,7 @@ impl Asked {
     }
 }
 
-fn watched(server: Server, asked: Asked, at: u64, age: u64) -> Response {
+fn watched(server: Server, asked: Asked, at: u64, (age, number): (u64, u64)) -> Response {
     let lines = stream::unfold((server, asked, at), move |(mut server, asked, at)| async move {
         loop {
             // Before the look, so that a change after it is seen by the next.
@@ -354,7 +379,9 @@ fn watched(server: Server, asked: Asked, at: u64, age: u64) -> Response {
                 if inner.age != age || at == u64::MAX {
                     return None;
                 }
-                if at < inner.oldest {
+                if number <= inner.deaf {
+                    None
+                } else if at < inner.oldest {
                     let gone = json!({"kind": "Status", "code": 410, "message": "too old resource version"});
                     let line = json!({"type": "ERROR", "object": gone}).to_string() + "\n";
                     Some((line, u64::MAX))
