@@ -23,6 +23,20 @@ use crate::settings::{Settings, peers};
 /// Between two looks at the file of the secret.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The ticket keys of a process, as the next one goes on with them.
+pub struct Before {
+    /// The keys.
+    pub tickets: Box<Tickets>,
+    /// A digest of the secret of the gateways that may know them; empty: nothing was shared.
+    pub secret_digest: Vec<u8>,
+}
+
+/// The keys, and who may know them: they change together.
+struct Held {
+    ring: Ring,
+    secret_digest: Vec<u8>,
+}
+
 /// The links of this gateway and its ticket keys. Dropping it ends both.
 pub struct Peering {
     view: PeeringView,
@@ -32,7 +46,7 @@ pub struct Peering {
 /// What others may ask of them. Cheap to clone.
 #[derive(Clone)]
 pub struct PeeringView {
-    ring: Arc<Mutex<Ring>>,
+    ring: Arc<Mutex<Held>>,
     /// Nothing: no secret is shared.
     peers: Option<Arc<Peers>>,
     /// What is wrong with the file of the secret; empty: nothing.
@@ -67,15 +81,11 @@ impl Metrics {
 impl Peering {
     /// Goes on with the ticket keys of the process `before`, if it handed some over. No link is opened before
     /// [`know`](Peering::know).
-    pub fn start(settings: &Settings, before: Option<&Tickets>, registry: &mut Registry) -> Result<Peering> {
-        let (rotation, now) = (settings.peers.ticket_rotation(), Instant::now());
-        let ring = match before {
-            Some(before) => Ring::resume(before, rotation, dice(), now),
-            None => Ring::new(rotation, dice(), now).context("this machine has no randomness")?,
-        };
+    pub fn start(settings: &Settings, before: Option<&Before>, registry: &mut Registry) -> Result<Peering> {
+        let secret = settings.peers_secret.clone();
+        let held = Held::new(settings.peers.ticket_rotation(), &secret, before)?;
         let metrics = Metrics::default();
         metrics.register(registry);
-        let secret = settings.peers_secret.clone();
         let (peers, events) = match secret.0.is_empty() {
             true => (None, None),
             false => {
@@ -84,7 +94,7 @@ impl Peering {
                 (Some(Arc::new(peers)), Some(events))
             }
         };
-        let view = PeeringView { ring: Arc::new(Mutex::new(ring)), peers, trouble: Arc::default() };
+        let view = PeeringView { ring: Arc::new(Mutex::new(held)), peers, trouble: Arc::default() };
         let keeper = Keeper { view: view.clone(), file: settings.peers.clone(), secret, metrics };
         Ok(Peering { view, task: tokio::spawn(keeper.keep(events)) })
     }
@@ -116,15 +126,46 @@ impl Drop for Peering {
     }
 }
 
+impl Held {
+    /// Goes on with the keys of the process before, if the secret is the same still: whoever had another one may have heard
+    /// them.
+    fn new(rotation: Duration, secret: &peers::Secret, before: Option<&Before>) -> Result<Held> {
+        let (secret_digest, now) = (digest(secret)?, Instant::now());
+        let ring = match before.filter(|before| before.secret_digest == secret_digest) {
+            Some(before) => Ring::resume(&before.tickets, rotation, dice(), now),
+            None => Ring::new(rotation, dice(), now).context("this machine has no randomness")?,
+        };
+        if before.is_some_and(|before| before.secret_digest != secret_digest) {
+            tracing::info!(
+                "peers.keyFile is not what the process before had: TLS sessions of before are not resumed"
+            );
+        }
+        Ok(Held { ring, secret_digest })
+    }
+
+    fn estate(&self) -> Before {
+        let tickets = Box::new(self.ring.estate(Instant::now()));
+        Before { tickets, secret_digest: self.secret_digest.clone() }
+    }
+}
+
+/// Empty where nothing is shared.
+fn digest(secret: &peers::Secret) -> Result<Vec<u8>> {
+    match secret.0.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(Secret::digest(&secret.0)?.to_vec()),
+    }
+}
+
 impl PeeringView {
     /// What listeners seal and open session tickets with.
     pub fn ticket_keys(&self) -> TicketKeys {
-        self.ring().keys().clone()
+        self.held().ring.keys().clone()
     }
 
     /// What the next process goes on with.
-    pub fn estate(&self) -> Tickets {
-        self.ring().estate(Instant::now())
+    pub fn estate(&self) -> Before {
+        self.held().estate()
     }
 
     /// How it stands with the other gateways.
@@ -140,7 +181,7 @@ impl PeeringView {
         PeersStatus { message: messages.join("; "), gateways }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,7 +204,7 @@ impl Keeper {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.tell();
-            let due = self.view.ring().poll_timeout();
+            let due = self.view.held().ring.poll_timeout();
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => self.handle(Input::Timeout),
                 event = next(&mut events) => self.event(event),
@@ -173,12 +214,12 @@ impl Keeper {
     }
 
     fn handle(&self, input: Input) {
-        self.view.ring().handle(input, Instant::now());
+        self.view.held().ring.handle(input, Instant::now());
     }
 
     /// Tells others what the ring wants told, and shows what it holds.
     fn tell(&self) {
-        let mut ring = self.view.ring();
+        let ring = &mut self.view.held().ring;
         while let Some(keys) = ring.poll_output() {
             if let Some(peers) = &self.view.peers {
                 peers.tell_all(&Message::TicketKeys(keys));
@@ -191,7 +232,7 @@ impl Keeper {
     fn event(&self, event: Event) {
         match event {
             Event::Up { peer } => {
-                let all = self.view.ring().all(Instant::now());
+                let all = self.view.held().ring.all(Instant::now());
                 if let Some(peers) = &self.view.peers {
                     peers.tell(&peer, &Message::TicketKeys(all));
                 }
@@ -226,11 +267,15 @@ impl Keeper {
     /// Whoever had the old secret may have heard the keys, and told of some: none that came over a link of before is heard
     /// after this, for one task takes events and changes the secret.
     fn rekey(&mut self, secret: peers::Secret) -> Result<()> {
-        let proof = Secret::new(&secret.0)?;
+        let (proof, digest) = (Secret::new(&secret.0)?, digest(&secret)?);
         if let Some(peers) = &self.view.peers {
             peers.rekey(proof);
         }
-        self.handle(Input::Renew);
+        {
+            let mut held = self.view.held();
+            held.ring.handle(Input::Renew, Instant::now());
+            held.secret_digest = digest;
+        }
         self.secret = secret;
         tracing::info!(
             "peers.keyFile has changed: links to other gateways begin anew, with new ticket keys; persistent sessions follow at the next start"
@@ -248,5 +293,39 @@ async fn next(events: &mut Option<Events>) -> Event {
     match event {
         Some(event) => event,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROTATION: Duration = Duration::from_secs(3600);
+
+    fn held(secret: &[u8], before: Option<&Before>) -> Held {
+        Held::new(ROTATION, &peers::Secret(secret.to_vec()), before).unwrap()
+    }
+
+    /// A process that takes over goes on with the keys where the secret is the one of before, and with new ones where it is
+    /// another, or where nothing is said of it: whoever had that may have heard them. The secret itself does not travel.
+    #[test]
+    fn keys_end_with_the_secret_in_a_hand_over() {
+        let [one, other, none]: [&[u8]; 3] =
+            [b"the secret of all gateways, long", b"another secret, just as long as!", b""];
+        for (first, second, goes_on) in [
+            (one, one, true),
+            (one, other, false),
+            (none, none, true),
+            (none, one, false),
+            (one, none, false),
+        ] {
+            let before = held(first, None).estate();
+            assert!(first.is_empty() || before.secret_digest != first);
+            let after = held(second, Some(&before)).estate();
+            assert_eq!(after.tickets.current.id == before.tickets.current.id, goes_on);
+            assert_eq!(after.tickets.next.id == before.tickets.next.id, goes_on);
+        }
+        let unsaid = Before { secret_digest: Vec::new(), ..held(one, None).estate() };
+        assert_ne!(held(one, Some(&unsaid)).estate().tickets.current.id, unsaid.tickets.current.id);
     }
 }

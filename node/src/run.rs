@@ -127,7 +127,7 @@ impl Daemon {
         let applied = intent::Metrics::default();
         applied.register(&mut registry);
         let secret = secret_of(&settings, secret)?;
-        let peering = Peering::start(&settings, tickets.as_deref(), &mut registry)?;
+        let peering = Peering::start(&settings, tickets.as_ref(), &mut registry)?;
         let (tracing, exporter) = match &settings.tracing.otlp.0 {
             None => (None, None),
             Some(collector) => {

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{Draining, Metrics, PREPARE_MAX, SOON};
-use crate::peering::PeeringView;
+use crate::peering::{Before, PeeringView};
 
 /// Elections with one message.
 const ELECTIONS: usize = 16;
@@ -153,13 +153,15 @@ impl Giver {
         draining.drain(..draining.len().saturating_sub(room));
         let (pids, channels): (Vec<u32>, Vec<OwnedFd>) = draining.into_iter().unzip();
         fds.extend(channels);
+        let Before { tickets, secret_digest } = peering.estate();
         let welcome = Message::Welcome {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             kernel: kernel_lock.is_some(),
             admin: admin.0,
             secret: secret.clone(),
-            tickets: Some(Box::new(peering.estate())),
+            tickets: Some(tickets),
+            tickets_secret: secret_digest,
             draining: pids,
         };
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tidegate_handover::{Channel, ChannelError, Listener, Message, PROTOCOL};
 use tidegate_model::DrainedEndpoints;
-use tidegate_model::handover::{Election, Tickets};
+use tidegate_model::handover::Election;
 use tidegate_proxy::{ListeningSocket, SessionSocket};
 
 use super::{SOON, socket};
 use crate::lock::{KernelLock, StateLock};
+use crate::peering::Before;
 
 /// More sockets or sessions than any process has descriptors for.
 const RECEIVED_MAX: usize = 1 << 20;
@@ -31,7 +32,7 @@ pub struct Inheritance {
     /// What persistent sessions are made with; empty: nothing was handed over.
     pub secret: Vec<u8>,
     /// The keys of session tickets.
-    pub tickets: Option<Box<Tickets>>,
+    pub tickets: Option<Before>,
     /// Listening sockets.
     pub sockets: Vec<ListeningSocket>,
     /// Processes that still drain.
@@ -94,7 +95,7 @@ pub fn ask(state_dir: &Path) -> Result<Option<Inheritance>> {
 fn greet(channel: Channel, state_dir: &Path) -> Result<Inheritance> {
     let hello = Message::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").into() };
     channel.send(&hello, &[], SOON)?;
-    let (Message::Welcome { pid, kernel, admin, secret, tickets, draining, .. }, fds) =
+    let (Message::Welcome { pid, kernel, admin, secret, tickets, tickets_secret, draining, .. }, fds) =
         channel.receive(SOON)?
     else {
         bail!("it does not say what it has");
@@ -115,7 +116,7 @@ fn greet(channel: Channel, state_dir: &Path) -> Result<Inheritance> {
         listener,
         admin,
         secret,
-        tickets,
+        tickets: tickets.map(|tickets| Before { tickets, secret_digest: tickets_secret }),
         sockets,
         draining,
         taker: Some(taker),

@@ -54,6 +54,15 @@ impl Secret {
         Secret::settled(shared).map_err(|error| SecretError(error.to_string()))
     }
 
+    /// What tells whether two processes share the same bytes, and nothing that a link is proved with. Not for strangers: bytes
+    /// that can be guessed can be tried against it.
+    ///
+    /// # Errors
+    /// The library makes none of them, which no bytes are known to cause.
+    pub fn digest(shared: &[u8]) -> Result<[u8; 32], SecretError> {
+        derived(shared, b"hand-over").map_err(|error| SecretError(error.to_string()))
+    }
+
     fn settled(shared: &[u8]) -> Result<Secret, Error> {
         let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8(shared)?))?;
         let public = key.public_key().ok_or_else(|| Error::General("a key without a public half".into()))?;
@@ -97,12 +106,18 @@ impl KeyType for Seed {
 
 /// The private key that follows from the secret.
 fn pkcs8(shared: &[u8]) -> Result<Vec<u8>, Error> {
+    Ok([&PKCS8_ED25519[..], &derived(shared, b"link identity")?].concat())
+}
+
+/// What follows from the secret for one use.
+fn derived(shared: &[u8], purpose: &[u8]) -> Result<[u8; 32], Error> {
     let failed = |_| Error::General("HKDF failed".into());
     let root = Salt::new(HKDF_SHA256, b"tidegate peers").extract(shared);
     let mut seed = [0; 32];
-    let okm = root.expand(&[b"link identity"], Seed).map_err(failed)?;
+    let purposes = [purpose];
+    let okm = root.expand(&purposes, Seed).map_err(failed)?;
     okm.fill(&mut seed).map_err(failed)?;
-    Ok([&PKCS8_ED25519[..], &seed].concat())
+    Ok(seed)
 }
 
 /// Takes the key that follows from our own secret, and no other.
