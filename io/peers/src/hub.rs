@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tidegate_peering::{Door, Fault, Message, Roster, Secret, Visit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
 use crate::peers::{PeerObserved, Said};
@@ -31,6 +31,8 @@ struct Shared {
     roster: Arc<Roster>,
     secret: Secret,
     door: Door,
+    /// Those at the door, by the number of their visit; told when somebody else takes their place.
+    guests: BTreeMap<u64, oneshot::Sender<()>>,
     seats: BTreeMap<String, Seat>,
     /// Counts links.
     links: u64,
@@ -81,6 +83,18 @@ impl Drop for Seated {
     }
 }
 
+/// Tells a guest, until it has proved the secret, that somebody else takes its place.
+pub(crate) struct Displaced(oneshot::Receiver<()>);
+
+impl Displaced {
+    /// Waits for that; for ever, if it has proved the secret.
+    pub async fn displaced(self) {
+        if self.0.await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// One that is let in to prove itself. Dropping it frees the place.
 pub(crate) struct Guest {
     hub: Arc<Hub>,
@@ -95,7 +109,9 @@ impl Guest {
 
     fn leave(&mut self, proved: bool) {
         if let Some(visit) = self.visit.take() {
-            self.hub.lock().door.leave(visit, proved, Instant::now());
+            let mut shared = self.hub.lock();
+            shared.guests.remove(&visit.number);
+            shared.door.leave(visit, proved, Instant::now());
         }
     }
 }
@@ -112,6 +128,7 @@ impl Hub {
             roster: Arc::default(),
             secret,
             door: Door::default(),
+            guests: BTreeMap::new(),
             seats: BTreeMap::new(),
             links: 0,
             peers: BTreeMap::new(),
@@ -170,17 +187,20 @@ impl Hub {
         names.iter().for_each(|name| self.stands(&mut shared, name));
     }
 
-    /// One has come from there; nothing: it must go.
-    pub fn enter(self: &Arc<Hub>, from: IpAddr) -> Option<Guest> {
+    /// One has come from there; nothing: it must go. Another one goes for it, if places are short at a gateway's address.
+    pub fn enter(self: &Arc<Hub>, from: IpAddr) -> Option<(Guest, Displaced)> {
         let mut shared = self.lock();
         let known = shared.roster.at(from).is_some();
-        match shared.door.enter(from, known, Instant::now()) {
-            Some(visit) => Some(Guest { hub: self.clone(), visit: Some(visit) }),
-            None => {
-                self.metrics.turned_away.inc();
-                None
-            }
+        let Some((visit, displaced)) = shared.door.enter(from, known, Instant::now()) else {
+            self.metrics.turned_away.inc();
+            return None;
+        };
+        if let Some(guest) = displaced.and_then(|number| shared.guests.remove(&number)) {
+            let _ = guest.send(());
         }
+        let (sender, displaced) = oneshot::channel();
+        shared.guests.insert(visit.number, sender);
+        Some((Guest { hub: self.clone(), visit: Some(visit) }, Displaced(displaced)))
     }
 
     /// A link is up. The one that the gateway had before ends.

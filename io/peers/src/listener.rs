@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_peering::Link;
+use tidegate_peering::{Fault, Link};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::carry::Carriage;
-use crate::hub::{Guest, Hub};
+use crate::hub::{Displaced, Guest, Hub};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -36,8 +36,8 @@ pub(crate) async fn listen(hub: Arc<Hub>, address: SocketAddr) {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, from)) => {
-                        if let Some(guest) = hub.enter(from.ip().to_canonical()) {
-                            links.spawn(answer(hub.clone(), stream, from, guest));
+                        if let Some((guest, displaced)) = hub.enter(from.ip().to_canonical()) {
+                            links.spawn(answer(hub.clone(), stream, from, guest, displaced));
                         }
                     }
                     Err(error) if passes(&error) => {}
@@ -75,13 +75,15 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn answer(hub: Arc<Hub>, stream: TcpStream, from: SocketAddr, guest: Guest) {
+async fn answer(hub: Arc<Hub>, stream: TcpStream, from: SocketAddr, guest: Guest, displaced: Displaced) {
     let terms = hub.terms();
     match Link::answer(&terms.secret, &terms.roster, Instant::now()) {
         Ok(link) => {
             let carriage = Carriage { hub: hub.clone(), terms, link, guest: Some(guest), at: from };
-            let ride = carriage.run(stream).await;
-            hub.ended(ride.name.as_deref(), from, &ride.fault);
+            tokio::select! {
+                ride = carriage.run(stream) => hub.ended(ride.name.as_deref(), from, &ride.fault),
+                () = displaced.displaced() => hub.ended(None, from, &Fault::Displaced),
+            }
         }
         Err(fault) => hub.ended(None, from, &fault),
     }

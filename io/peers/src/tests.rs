@@ -271,11 +271,12 @@ async fn strangers() {
     until("both are linked", || one.peer(2).since.is_some()).await;
 }
 
-/// Even one that has a gateway's address keeps no more than some places.
+/// Even one that has a gateway's address keeps no more than some places, and none that the gateway, or whoever comes later,
+/// wants: nobody is turned away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowd_of_one_address() {
     let (net, all) = (Net::new(), [1, 2]);
-    let two = Gateway::start(net, 2, &all, RIGHT);
+    let mut two = Gateway::start(net, 2, &all, RIGHT);
     two.listens().await;
     let idle: Vec<_> = (0..3 * PENDING_EACH_MAX).map(|_| connect(net.address(1), two.at())).collect();
     until("the others are closed", || {
@@ -286,6 +287,14 @@ async fn crowd_of_one_address() {
         open.count() <= PENDING_EACH_MAX
     })
     .await;
+    until("they had to go for others", || {
+        let line = format!("tidegate_peers_ends_total{{reason=\"displaced\"}} {}\n", 2 * PENDING_EACH_MAX);
+        two.counts(&line)
+    })
+    .await;
+    let _one = Gateway::start(net, 1, &all, RIGHT);
+    assert_eq!(two.event().await, up(1));
+    assert!(two.counts("turned_away_connections_total 0\n"));
 }
 
 /// A gateway that speaks faster than it is heard waits: no more is held than fits the queues, others are heard as ever, and

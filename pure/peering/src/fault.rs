@@ -46,6 +46,9 @@ pub enum Fault {
     /// It called again.
     #[error("it called anew")]
     Replaced,
+    /// Too many came from its address that had proved nothing.
+    #[error("others came from its address before it had proved who it is")]
+    Displaced,
     /// The connection could not be opened, or broke.
     #[error("{0}")]
     Io(String),
@@ -67,6 +70,7 @@ impl Fault {
             Fault::Misplaced(_) | Fault::Unwelcome(_) => "unknown",
             Fault::Slow => "slow",
             Fault::Replaced => "replaced",
+            Fault::Displaced => "displaced",
             Fault::Io(_) => "connection",
             Fault::Rekeyed => "rekeyed",
         }
