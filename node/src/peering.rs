@@ -237,7 +237,9 @@ impl Keeper {
                     peers.tell(&peer, &Message::TicketKeys(all));
                 }
             }
-            Event::Heard { message: Message::TicketKeys(keys), .. } => self.handle(Input::Heard(keys)),
+            Event::Heard { peer, message: Message::TicketKeys(keys) } => {
+                self.handle(Input::Heard { from: peer, keys });
+            }
             // About the link itself; they are not passed on.
             Event::Heard { .. } => {}
         }

@@ -9,6 +9,10 @@
 //! is cut off goes on alone, and when it is back it hears what it missed. A key is told a whole rotation before it seals
 //! anything, so a ticket is never at another gateway before its key. A ticket is good for a rotation at least, two at most.
 //!
+//! There is room for so many keys. When it is full, whoever has the most in it loses the one that ends first: a gateway, for the
+//! keys that it said are its own, or hearsay, which is every key that nobody linked here has said is its own. So a gateway that
+//! starts over and over, with new keys each time, costs nobody else a key; what this gateway itself sealed with is never lost.
+//!
 //! How long a key is accepted is told as what is left of that time, so clocks need not agree; a key that is known already is
 //! never kept longer because someone tells of it again.
 
@@ -27,8 +31,16 @@ pub const ROTATION_MIN: Duration = Duration::from_secs(1);
 /// And this often at least (RFC 8446 section 4.6.1 allows a ticket seven days).
 pub const ROTATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Keys that are accepted beside the own next and current one. Beyond that the one that ends first is forgotten.
+/// Keys that are accepted beside the own next and current one. Beyond that whoever has the most of them loses one.
 const ACCEPTED_MAX: usize = 190;
+
+/// So many of the keys that a gateway tells are its own, and they come first: the next and the current one.
+const OWN_FIRST: usize = 2;
+
+/// So many of the accepted keys that a process hands over may be its own, and they come first. They end within a rotation
+/// each, so there is one, or two after the rotation was made shorter; one of another gateway that is taken for one is kept
+/// longer than it must be, no more.
+const RETIRED_FIRST: usize = 2;
 
 /// Longer than any gateway accepts a key: the next one, just made.
 const LEFT_MAX: Duration = ROTATION_MAX.saturating_mul(3);
@@ -39,8 +51,13 @@ const DICE_AGAIN: Duration = Duration::from_secs(60);
 /// What a ring is given.
 #[derive(Debug)]
 pub enum Input {
-    /// Another gateway accepts these keys.
-    Heard(Vec<TicketKey>),
+    /// Another gateway accepts these keys, its own first.
+    Heard {
+        /// Its name.
+        from: String,
+        /// The keys.
+        keys: Vec<TicketKey>,
+    },
     /// Strangers may have heard the keys: from now on there are others, and what was heard is forgotten.
     Renew,
     /// [`Ring::poll_timeout`] has come.
@@ -69,6 +86,18 @@ struct Key {
 struct Accepted {
     key: Key,
     until: Instant,
+    of: Owner,
+}
+
+/// Whose a key is, as far as is known here.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    /// This gateway's.
+    Own,
+    /// That of the gateway with this name, which said so.
+    Peer(Arc<str>),
+    /// Somebody's.
+    Hearsay,
 }
 
 impl Key {
@@ -102,7 +131,11 @@ impl Ring {
         let turns_at = now + left.min(rotation.clamp(ROTATION_MIN, ROTATION_MAX));
         let own = (Key::of(&before.next), Key::of(&before.current));
         let mut ring = Ring::with(rotation, own, turns_at, dice);
-        ring.handle(Input::Heard(before.accepted.clone()), now);
+        for (at, key) in before.accepted.iter().enumerate() {
+            let of = if at < RETIRED_FIRST { Owner::Own } else { Owner::Hearsay };
+            ring.hear(key, &of, now);
+        }
+        ring.handle(Input::Timeout, now);
         ring
     }
 
@@ -121,7 +154,12 @@ impl Ring {
     /// Takes what came.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Heard(keys) => keys.iter().for_each(|key| self.hear(key, now)),
+            Input::Heard { from, keys } => {
+                let peer = Owner::Peer(from.into());
+                for (at, key) in keys.iter().enumerate() {
+                    self.hear(key, if at < OWN_FIRST { &peer } else { &Owner::Hearsay }, now);
+                }
+            }
             Input::Renew => self.renew(now),
             Input::Timeout => {}
         }
@@ -141,7 +179,8 @@ impl Ring {
         ends.map_or(self.turns_at, |ends| ends.min(self.turns_at))
     }
 
-    /// All keys that a gateway must know of that was away: also its own, if it started anew and forgot them.
+    /// All keys that a gateway must know of that was away, those of this one first: also its own, if it started anew and
+    /// forgot them.
     pub fn all(&self, now: Instant) -> Vec<TicketKey> {
         let own = [&self.told_next(now), &self.told_current(now)].map(Clone::clone);
         own.into_iter().chain(self.told_accepted(now)).collect()
@@ -185,8 +224,13 @@ impl Ring {
         self.current.told(self.until_turn(now) + self.rotation)
     }
 
+    /// Own ones first, and of these the ones that end first: one of another gateway that was taken for one lasts longer.
     fn told_accepted(&self, now: Instant) -> impl Iterator<Item = TicketKey> {
-        self.accepted.values().map(move |known| known.key.told(known.until.saturating_duration_since(now)))
+        let mut own: Vec<_> = self.accepted.values().filter(|known| known.of == Owner::Own).collect();
+        own.sort_by_key(|known| known.until);
+        let others = self.accepted.values().filter(|known| known.of != Owner::Own);
+        let told = move |known: &Accepted| known.key.told(known.until.saturating_duration_since(now));
+        own.into_iter().chain(others).map(told)
     }
 
     /// Turns that are due. One that comes late is made as if it had come in time, for that is what others were told; of many
@@ -204,7 +248,7 @@ impl Ring {
             let before = std::mem::replace(&mut self.current, next);
             let due = self.turns_at;
             self.turns_at = due + self.rotation;
-            self.accept(before, self.turns_at);
+            self.accept(before, self.turns_at, Owner::Own);
             self.turns += 1;
             self.told.push_back(vec![self.told_next(due)]);
         }
@@ -219,21 +263,39 @@ impl Ring {
         self.told.push_back(vec![self.told_current(now), self.told_next(now)]);
     }
 
-    fn hear(&mut self, key: &TicketKey, now: Instant) {
+    fn hear(&mut self, key: &TicketKey, of: &Owner, now: Instant) {
         let own = key.id == self.next.id || key.id == self.current.id;
-        if own || key.left_secs == 0 || self.accepted.contains_key(&key.id) {
+        if own || key.left_secs == 0 {
             return;
         }
-        let left = Duration::from_secs(key.left_secs.into()).min(LEFT_MAX);
-        self.accept(Key::of(key), now + left);
+        match self.accepted.get_mut(&key.id) {
+            // Its gateway says so itself.
+            Some(known) if known.of == Owner::Hearsay => known.of = of.clone(),
+            Some(_) => {}
+            None => {
+                let left = Duration::from_secs(key.left_secs.into()).min(LEFT_MAX);
+                self.accept(Key::of(key), now + left, of.clone());
+            }
+        }
     }
 
-    fn accept(&mut self, key: Key, until: Instant) {
-        self.accepted.insert(key.id, Accepted { key, until });
-        if self.accepted.len() > ACCEPTED_MAX {
-            let first = self.accepted.iter().min_by_key(|(_, known)| known.until).map(|(id, _)| *id);
-            first.and_then(|id| self.accepted.remove(&id));
+    fn accept(&mut self, key: Key, until: Instant, of: Owner) {
+        self.accepted.insert(key.id, Accepted { key, until, of });
+        if self.accepted.len() > ACCEPTED_MAX
+            && let Some(id) = self.dispensable()
+        {
+            self.accepted.remove(&id);
         }
+    }
+
+    /// The key that is forgotten when there are too many.
+    fn dispensable(&self) -> Option<KeyId> {
+        let others = || self.accepted.iter().filter(|(_, known)| known.of != Owner::Own);
+        let mut counts: BTreeMap<&Owner, usize> = BTreeMap::new();
+        others().for_each(|(_, known)| *counts.entry(&known.of).or_default() += 1);
+        let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let first = others().filter(|(_, known)| known.of == *most).min_by_key(|(_, known)| known.until);
+        first.map(|(id, _)| *id)
     }
 }
 

@@ -21,6 +21,11 @@ fn ring(number: u64, now: Instant) -> Ring {
     Ring::new(ROTATION, Arc::new(TestDice::from(number << 32)), now).unwrap()
 }
 
+/// What another gateway tells; whose it is matters to few.
+fn heard(keys: Vec<TicketKey>) -> Input {
+    Input::Heard { from: "other".into(), keys }
+}
+
 fn seal(ring: &Ring) -> Vec<u8> {
     ring.keys().ticketer(b"anyone").encrypt(b"session").unwrap()
 }
@@ -42,8 +47,8 @@ fn pass(ring: &mut Ring, now: Instant) -> Vec<TicketKey> {
 /// A link comes up: both tell all they know.
 fn meet(one: &mut Ring, other: &mut Ring, now: Instant) {
     let (first, second) = (one.all(now), other.all(now));
-    one.handle(Input::Heard(second), now);
-    other.handle(Input::Heard(first), now);
+    one.handle(heard(second), now);
+    other.handle(heard(first), now);
 }
 
 /// A ticket is good for a rotation at least and two at most, whenever it was given, and listeners made before keys turn go on.
@@ -80,8 +85,8 @@ fn elsewhere() {
         let (told_one, told_other) = (pass(&mut one, now), pass(&mut other, now));
         let (first, second) = (seal(&one), seal(&other));
         assert!(opens(&other, &first) && opens(&one, &second), "{hours} hours");
-        one.handle(Input::Heard(told_other), now);
-        other.handle(Input::Heard(told_one), now);
+        one.handle(heard(told_other), now);
+        other.handle(heard(told_one), now);
     }
     assert_eq!(one.turns(), 9);
 }
@@ -174,7 +179,7 @@ fn renewed() {
     assert!(!opens(&one, &ticket) && !opens(&one, &foreign) && opens(&one, &seal(&one)));
     assert_eq!(one.len(), 2);
     let told: Vec<_> = std::iter::from_fn(|| one.poll_output()).flatten().collect();
-    other.handle(Input::Heard(told), began + HOUR);
+    other.handle(heard(told), began + HOUR);
     assert!(opens(&other, &seal(&one)));
     pass(&mut one, began + HOUR + ROTATION);
     assert!(opens(&other, &seal(&one)), "the next one too");
@@ -194,15 +199,46 @@ fn bounds() {
             key.id[0] = number;
             key
         });
-        ring.handle(Input::Heard(keys.collect()), now);
+        ring.handle(heard(keys.collect()), now);
     }
-    ring.handle(Input::Heard(vec![TicketKey { secret: [0; 32], left_secs: 9, ..own.current.clone() }]), now);
-    ring.handle(Input::Heard(vec![TicketKey { left_secs: 0, id: [77; 16], ..own.current.clone() }]), now);
+    ring.handle(heard(vec![TicketKey { secret: [0; 32], left_secs: 9, ..own.current.clone() }]), now);
+    ring.handle(heard(vec![TicketKey { left_secs: 0, id: [77; 16], ..own.current.clone() }]), now);
     assert_eq!(ring.len(), 192);
     assert!(opens(&ring, &ticket) && ring.all(now).len() == 192);
     assert_eq!((ring.estate(now).current, ring.estate(now).next), (own.current, own.next));
     pass(&mut ring, now + LEFT_MAX);
     assert!(ring.len() <= 3 && ring.turns() == 12);
+}
+
+/// A gateway that starts over and over, and tells of new keys each time, takes no place of a healthy one's keys, nor of the one
+/// that this gateway sealed with until just now: neither after a hand-over, nor where most keys were heard from somebody else.
+#[test]
+fn a_crash_loop_costs_its_own_keys() {
+    let began = beginning();
+    let (mut one, mut healthy) = (ring(1, began), ring(2, began));
+    meet(&mut one, &mut healthy, began);
+    let (own, foreign) = (seal(&one), seal(&healthy));
+    let now = began + ROTATION;
+    let told = pass(&mut one, now);
+    let crashes = |ring: &mut Ring, first: u64| {
+        for number in first..first + 300 {
+            let keys = self::ring(number, now).all(now);
+            ring.handle(Input::Heard { from: "crashing".into(), keys }, now);
+        }
+        assert_eq!(ring.len(), 192);
+    };
+    crashes(&mut one, 100);
+    assert!(opens(&one, &own) && opens(&one, &foreign) && !told.is_empty());
+    let mut heir = Ring::resume(&one.estate(now), ROTATION, Arc::new(TestDice::from(9 << 32)), now);
+    // The links come up anew, and the healthy gateway says which keys are its own.
+    heir.handle(Input::Heard { from: "healthy".into(), keys: healthy.all(now) }, now);
+    crashes(&mut heir, 1000);
+    assert!(opens(&heir, &own) && opens(&heir, &foreign));
+    let mut anew = ring(3, now);
+    anew.handle(Input::Heard { from: "one".into(), keys: one.all(now) }, now);
+    anew.handle(Input::Heard { from: "healthy".into(), keys: healthy.all(now) }, now);
+    crashes(&mut anew, 2000);
+    assert!(opens(&anew, &foreign) && opens(&anew, &seal(&one)));
 }
 
 /// A gateway that stood still turns its keys as if it had not, so what others were told of them holds; after a long time at
@@ -252,7 +288,7 @@ proptest! {
             for from in 0..3 {
                 let told = pass(&mut rings[from], now);
                 for to in (0..3).filter(|to| links[from.min(*to)][from.max(*to)]) {
-                    rings[to].handle(Input::Heard(told.clone()), now);
+                    rings[to].handle(heard(told.clone()), now);
                 }
             }
             match kind {
