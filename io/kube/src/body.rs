@@ -30,7 +30,7 @@ pub(crate) async fn fetch<T: DeserializeOwned>(client: &Client, path: &str) -> R
         return Err(Trouble::TooLarge(format!("the answer has more than {ANSWER_MAX} bytes")));
     }
     serde_json::from_slice(&bytes)
-        .map_err(|error| Trouble::Other(format!("what answers is no Kubernetes API: {error}")))
+        .map_err(|error| Trouble::Answered(format!("what answers is no Kubernetes API: {error}")))
 }
 
 /// Reads the next line into `line`, without its end; false at the end of the stream, where a piece of a line is dropped.

@@ -32,6 +32,8 @@ const BATCH: usize = 4_096;
 const NAMED_WAIT: Duration = Duration::from_secs(1);
 /// How many different failures are named.
 const FAILURES_MAX: usize = 10;
+/// After so many answers that were errors, a kind that was never read is not waited for any longer.
+const ANSWERS_MAX: u32 = 5;
 /// A kind that goes from so many objects to none is looked at twice.
 pub(crate) const EMPTIED_MIN: usize = 10;
 
@@ -71,6 +73,8 @@ struct Running {
     started: Instant,
     /// Listed once, or known to be out of reach for us.
     settled: bool,
+    /// How many tries the server answered with errors before it settled, once something else was listed.
+    refusals: u32,
     _task: Owned,
 }
 
@@ -263,6 +267,7 @@ impl Keeper {
             News::Listed(scope, documents) => match self.running.get_mut(&scope) {
                 Some(running) => {
                     running.settled = true;
+                    running.refusals = 0;
                     self.first_listed.get_or_insert_with(Instant::now);
                     self.failing.remove(&scope);
                     self.emptied.remove(&scope);
@@ -288,17 +293,25 @@ impl Keeper {
 
     fn fail(&mut self, scope: Scope, trouble: &Trouble) -> bool {
         let Some(running) = self.running.get_mut(&scope) else { return false };
-        // Nothing comes of waiting for a right that is not given, and the other kinds can serve. But an API server that has
-        // just started gives no rights at first, one after the other then.
-        let settles = matches!(trouble, Trouble::Forbidden(_))
-            && !running.settled
+        // Nothing comes of waiting for a right that is not given, nor for a kind of which the server only says that it cannot
+        // give it (a webhook that is broken, say), and the other kinds can serve. But an API server that has just started
+        // gives no rights at first, one after the other then.
+        let is_forbidden = matches!(trouble, Trouble::Forbidden(_));
+        let is_refusal = self.first_listed.is_some() && !running.settled && trouble.is_answer();
+        running.refusals = running.refusals.saturating_add(u32::from(is_refusal && !is_forbidden));
+        let settles = is_refusal
+            && (is_forbidden || running.refusals >= ANSWERS_MAX)
             && self.first_listed.is_some_and(|at| at.elapsed() >= self.pace.forbidden);
         running.settled |= settles;
+        let is_unknown = running.settled && running.refusals > 0;
         if matches!(trouble, Trouble::Forbidden(_)) && scope.names.len() > 1 {
             // There may be a right for each by its name.
             self.unplanned |= self.singly.insert((scope.kind, scope.namespace.clone()));
         }
-        let text = trouble.text().to_owned();
+        let mut text = trouble.text().to_owned();
+        if is_unknown {
+            text += "; not read since the start, and not waited for any longer";
+        }
         self.failing.insert(scope, text.clone()) != Some(text) || settles
     }
 
@@ -382,7 +395,7 @@ impl Keeper {
             };
             let task = Owned(tokio::spawn(reflector.reflect()));
             let started = Instant::now();
-            self.running.insert(scope, Running { served, started, settled: false, _task: task });
+            self.running.insert(scope, Running { served, started, settled: false, refusals: 0, _task: task });
         }
         let dropped = self.store.keep_only(self.running.keys(), |kind| self.unserved.contains_key(kind));
         if ended {

@@ -198,7 +198,7 @@ impl Reflector {
             let Page { metadata, items } = fetched.map_err(|_| self.silent())??;
             documents.extend(items.into_iter().flatten().filter_map(|item| self.decode(item)));
             if documents.len() > OBJECTS_MAX {
-                return Err(Trouble::Other(format!("there are more than {OBJECTS_MAX} objects")));
+                return Err(Trouble::Answered(format!("there are more than {OBJECTS_MAX} objects")));
             }
             if metadata.token.is_empty() {
                 return Ok((documents, metadata.resource_version));

@@ -418,6 +418,26 @@ async fn pages_that_are_gone() {
     until(&mut states, "read", read).await;
 }
 
+/// A kind that the server can only answer with an error is named, and waited for with a few tries; then the others serve, and
+/// it is read when it can be.
+#[tokio::test]
+async fn a_kind_that_is_broken() {
+    let cluster = Cluster::start().await;
+    cluster.break_with("pods", 500);
+    cluster.set("services", service("web", 80));
+    cluster.set("pods", json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": {}}));
+    let config = Config::new(&cluster.url(), "t");
+    let mut states = follow(&config);
+    let settled = |state: &SourceState| state.status.synced && told(state).contains("not waited for");
+    let state = until(&mut states, "the others", settled).await;
+    assert!(told(&state).contains("Pod: pods are broken; not read since the start"), "{}", told(&state));
+    assert!(cluster.asked("/api/v1/pods?limit=").len() >= 5);
+    assert_eq!(port(&state, "web"), Some(80));
+    cluster.mend("pods");
+    let read = |state: &SourceState| state.objects.pods.len() == 1 && state.status.errors.is_empty();
+    until(&mut states, "read", read).await;
+}
+
 /// A server that does not know who asks (401) says nothing about rights: a kind that it answers so is waited for.
 #[tokio::test]
 async fn unknown_is_not_without_rights() {

@@ -16,7 +16,10 @@ pub(crate) enum Trouble {
     Later(String, Duration),
     /// The answer is larger than is taken at once.
     TooLarge(String),
-    /// Anything else; tried again.
+    /// The server answered with another error, or with what cannot be read.
+    Answered(String),
+    /// No answer, or one that says nothing about what was asked for: who asks is not known (401), or the server is
+    /// overloaded or away behind something else (429, 502, 503).
     Other(String),
 }
 
@@ -34,8 +37,14 @@ impl Trouble {
             (429 | 503, Some(secs)) if secs > 0 => {
                 Trouble::Later(text, Duration::from_secs(secs).min(LATER_MAX))
             }
-            _ => Trouble::Other(text),
+            (401 | 429 | 502 | 503, _) => Trouble::Other(text),
+            _ => Trouble::Answered(text),
         }
+    }
+
+    /// Whether the server was there and answered for this kind, if with an error.
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Trouble::Later(..) | Trouble::Other(_))
     }
 
     /// As a sentence.
@@ -46,6 +55,7 @@ impl Trouble {
             | Trouble::Missing(text)
             | Trouble::Later(text, _)
             | Trouble::TooLarge(text)
+            | Trouble::Answered(text)
             | Trouble::Other(text) => text,
         }
     }
