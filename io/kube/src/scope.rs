@@ -8,6 +8,14 @@ use tidegate_objects::{Key, Kind, ObjectRef};
 /// How many Secrets (or ConfigMaps) of a namespace are watched one by one; if more are named, the namespace is watched,
 /// and what nobody names is dropped as it comes.
 const SINGLY_MAX: usize = 8;
+/// How many are watched one by one in all, where there is a choice; the namespaces after these are watched.
+const SINGLY_ALL_MAX: usize = 64;
+/// How many are watched one by one in all where there is no right for their namespaces. What is named beyond it is asked for by
+/// namespace, which is refused, and told of.
+const SINGLY_FORCED_MAX: usize = 1_024;
+/// How many namespaces are watched; if more are wanted, the rest are had by one watch of all namespaces, of which what nobody
+/// names is dropped as it comes. Without a right for that, [`SINGLY_FORCED_MAX`] are.
+const NAMESPACES_MAX: usize = 64;
 
 /// A kind as the cluster serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +33,7 @@ pub(crate) struct Scope {
     pub kind: Kind,
     /// The namespace; empty: all.
     pub namespace: Arc<str>,
-    /// The names that count; empty: all.
+    /// The names that count, of all namespaces as `namespace/name`; empty: all.
     pub names: BTreeSet<Arc<str>>,
 }
 
@@ -37,9 +45,13 @@ impl Scope {
 
     /// Whether an object is read by it.
     pub fn covers(&self, kind: Kind, key: &Key) -> bool {
-        self.kind == kind
-            && (self.namespace.is_empty() || self.namespace == key.namespace)
-            && (self.names.is_empty() || self.names.contains(&key.name))
+        if self.kind != kind {
+            return false;
+        }
+        if self.namespace.is_empty() {
+            return self.names.is_empty() || self.names.contains(&*placed(&key.namespace, &key.name));
+        }
+        self.namespace == key.namespace && (self.names.is_empty() || self.names.contains(&key.name))
     }
 
     /// The path and query that ask for it, without what lists and watches add. Names are those of objects that were
@@ -55,7 +67,9 @@ impl Scope {
             namespace => format!("{root}/namespaces/{namespace}/{plural}"),
         };
         match (self.names.len(), self.names.first()) {
-            (1, Some(name)) => format!("{path}?fieldSelector=metadata.name%3D{name}&"),
+            (1, Some(name)) if !self.namespace.is_empty() => {
+                format!("{path}?fieldSelector=metadata.name%3D{name}&")
+            }
             _ => format!("{path}?"),
         }
     }
@@ -63,11 +77,17 @@ impl Scope {
     /// For people: `Secret shop/web`, `Pod`.
     pub fn shown(&self) -> String {
         match (&*self.namespace, self.names.first(), self.names.len()) {
+            ("", Some(_), _) => format!("{} of the other namespaces", self.kind),
             ("", ..) => self.kind.to_string(),
             (namespace, Some(name), 1) => format!("{} {namespace}/{name}", self.kind),
             (namespace, ..) => format!("{} of {namespace}", self.kind),
         }
     }
+}
+
+/// An object among those of all namespaces. Neither part can hold the stroke.
+fn placed(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// Whether a kind is only read where something names it.
@@ -89,14 +109,32 @@ pub(crate) fn wanted(
         let place = (object.kind, &object.key.namespace);
         places.entry(place).or_default().insert(object.key.name.clone());
     }
+    let (mut chosen, mut forced, mut namespaces) = (0, 0, 0);
+    let most_namespaces = |kind| match singly.contains(&(kind, "".into())) {
+        true => SINGLY_FORCED_MAX,
+        false => NAMESPACES_MAX,
+    };
+    let mut others: BTreeMap<Kind, BTreeSet<Arc<str>>> = BTreeMap::new();
     for ((kind, namespace), names) in places {
         let scope = |names| Scope { kind, namespace: namespace.clone(), names };
-        if names.len() <= SINGLY_MAX || singly.contains(&(kind, namespace.clone())) {
+        let count = names.len();
+        let (bound, taken) = match singly.contains(&(kind, namespace.clone())) {
+            true => (SINGLY_FORCED_MAX, &mut forced),
+            false if count <= SINGLY_MAX => (SINGLY_ALL_MAX, &mut chosen),
+            false => (0, &mut chosen),
+        };
+        if *taken + count <= bound {
+            *taken += count;
             wanted.extend(names.into_iter().map(|name| scope(BTreeSet::from([name]))));
-        } else {
+        } else if namespaces < most_namespaces(kind) {
+            namespaces += 1;
             wanted.insert(scope(names));
+        } else {
+            let placed = names.iter().map(|name| placed(namespace, name).into());
+            others.entry(kind).or_default().extend(placed);
         }
     }
+    wanted.extend(others.into_iter().map(|(kind, names)| Scope { kind, namespace: "".into(), names }));
     wanted
 }
 
@@ -148,5 +186,31 @@ mod tests {
         assert!(!scope.covers(Kind::Secret, &Key::new("a", "shop", "s21")));
         let singly = BTreeSet::from([(Kind::Secret, "shop".into())]);
         assert_eq!(wanted(&served(), &many, &singly).len(), 22);
+    }
+
+    /// However many namespaces Secrets are named in, the number of watches is bounded, and each that is named is covered once,
+    /// while one of the same name in another namespace is not.
+    #[test]
+    fn bounded_in_all() {
+        let named: BTreeSet<ObjectRef> = (0..500).map(|n| secret(&format!("n{n}"), "web")).collect();
+        let check = |singly: &BTreeSet<_>, most: usize| {
+            let mut scopes = wanted(&served(), &named, singly);
+            scopes.retain(|scope| scope.kind == Kind::Secret);
+            assert_eq!(scopes.len(), most);
+            for object in &named {
+                assert_eq!(scopes.iter().filter(|scope| scope.covers(Kind::Secret, &object.key)).count(), 1);
+            }
+            let other = Key::new("a", "n500", "web");
+            assert!(!scopes.iter().any(|scope| scope.covers(Kind::Secret, &other)));
+            scopes
+        };
+        let scopes = check(&BTreeSet::new(), 64 + 64 + 1);
+        let all = scopes.first().expect("a scope");
+        assert_eq!(all.path(&served()[&Kind::Secret]), "/api/v1/secrets?");
+        assert_eq!(all.shown(), "Secret of the other namespaces");
+        // Where no namespace may be read, each name still may.
+        let singly = named.iter().map(|object| (Kind::Secret, object.key.namespace.clone())).collect();
+        check(&singly, 500);
+        check(&BTreeSet::from([(Kind::Secret, "".into())]), 500);
     }
 }

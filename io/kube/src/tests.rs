@@ -531,6 +531,36 @@ async fn no_rights_at_all() {
     assert_eq!(port(&*synced(&mut states).await, "web"), Some(80));
 }
 
+/// Secrets named in very many namespaces are had by a bounded number of watches, and where the one of all namespaces is refused,
+/// one by one; none that nobody names is kept.
+#[tokio::test]
+async fn many_namespaces() {
+    for is_refused in [false, true] {
+        let cluster = Cluster::start().await;
+        cluster.install(GATEWAYS, "v1", "gateways", "Gateway");
+        if is_refused {
+            cluster.forbid("secrets/unnamed");
+        }
+        for n in 0..135 {
+            let place = |mut object: Value| {
+                object["metadata"]["namespace"] = json!(format!("n{n}"));
+                object
+            };
+            cluster.set("secrets", place(secret("web")));
+            if n < 134 {
+                cluster.set("gateways", place(gateway("main", "web")));
+            }
+        }
+        let config = Config::new(&cluster.url(), "t");
+        let mut states = follow(&config);
+        let all = |state: &SourceState| state.objects.secrets.len() >= 134 && state.status.errors.is_empty();
+        let state = until(&mut states, "all that are named", all).await;
+        let other = Key::new("blue", "n134", "web");
+        assert_eq!((state.objects.secrets.len(), state.objects.secrets.get(&other)), (134, None));
+        assert!(!cluster.asked("/api/v1/secrets?limit=").is_empty());
+    }
+}
+
 /// Many Secrets of a namespace are asked for by their namespace, and one by one where there is no right for all of it.
 #[tokio::test]
 async fn rights_by_name() {
