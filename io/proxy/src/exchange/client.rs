@@ -63,7 +63,10 @@ impl Caller {
         asked: Option<SocketAddr>,
         tls: Option<TlsFacts>,
     ) -> Caller {
-        let life = door.table().entrance.client.timeouts.connection_max;
+        let table = door.table();
+        // Where a door has an address, the kernel need not be asked for each connection.
+        let at = Some(table.entrance.address).filter(|at| !at.ip().is_unspecified() && at.port() != 0);
+        let life = table.entrance.client.timeouts.connection_max;
         let old_at = life.map_or(u64::MAX, |life| worker.clock.after(life));
         Caller {
             old_at,
@@ -72,7 +75,7 @@ impl Caller {
             peer,
             client,
             tls,
-            local: asked.map(OnceCell::from).unwrap_or_default(),
+            local: asked.or(at).map(OnceCell::from).unwrap_or_default(),
             head_ticks: Cell::new(0),
             requests: Cell::new(0),
             worn: Cell::new(false),
