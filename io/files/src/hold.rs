@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use tidegate_decode::EMPTIED_MIN;
 use tidegate_objects::Kind;
 
 use crate::file::FileState;
 use crate::walk::Found;
-
-/// A kind that goes from so many objects to none is held.
-const EMPTIED_MIN: usize = 10;
 
 /// What is held back, if anything.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_compile::{referenced, same_references};
-use tidegate_decode::{Document, SourceState, bounded};
+use tidegate_decode::{Document, EMPTIED_MIN, SourceState, bounded};
 use tidegate_model::observed::{SourceError, SourceStatus};
 use tidegate_objects::{Kind, ObjectRef, Snapshot};
 use tokio::sync::{mpsc, watch};
@@ -34,8 +34,6 @@ const NAMED_WAIT: Duration = Duration::from_secs(1);
 const FAILURES_MAX: usize = 10;
 /// After so many answers that were errors, a kind that was never read is not waited for any longer.
 const ANSWERS_MAX: u32 = 5;
-/// A kind that goes from so many objects to none is looked at twice.
-pub(crate) const EMPTIED_MIN: usize = 10;
 
 /// What scout and reflectors tell.
 pub(crate) enum News {

@@ -14,14 +14,14 @@ use std::time::Duration;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::Value;
-use tidegate_decode::{Document, Outcome};
+use tidegate_decode::{Document, EMPTIED_MIN, Outcome};
 use tidegate_objects::ObjectRef;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::access::Reached;
 use crate::body;
-use crate::keeper::{EMPTIED_MIN, News};
+use crate::keeper::News;
 use crate::patience::{Backoff, Pace, cut_short};
 use crate::scope::{Scope, Served};
 use crate::trouble::Trouble;

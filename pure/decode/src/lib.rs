@@ -31,7 +31,7 @@ pub use lines::Lines;
 pub use nearest::nearest;
 pub use problem::Problem;
 pub use settings::settings;
-pub use source::{Place, SourceState, bounded};
+pub use source::{EMPTIED_MIN, Place, SourceState, bounded};
 pub use yaml::{BYTES_MAX, DOCUMENTS_MAX};
 
 use serde_json::Value;

@@ -12,6 +12,10 @@ use crate::Lines;
 /// How many errors, and how many warnings, are named; a last one says how many more there are.
 const NAMED_MAX: usize = 1_000;
 
+/// A kind that goes from so many objects to none, all at once, is believed at a second look only: a disk that is not
+/// mounted looks like that, and a store that somebody restored empty. Whatever kind of source it is.
+pub const EMPTIED_MIN: usize = 10;
+
 /// Where an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
