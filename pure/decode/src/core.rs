@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_objects::core::{
-    Endpoint, EndpointPort, EndpointSlice, Namespace, Pod, Protocol, Service, ServicePort, ServiceType,
+    Endpoint, EndpointPort, EndpointSlice, Namespace, Node, Pod, Protocol, Service, ServicePort, ServiceType,
     SessionAffinity, TrafficDistribution,
 };
 use tidegate_objects::{Metadata, Object, Resource};
@@ -40,6 +40,19 @@ pub(crate) fn namespace(
 ) -> Result<Object, Fault> {
     part::<k8s::NamespaceSpec>(value, "spec", unknown)?;
     Ok(Resource { metadata, spec: Namespace {} }.into())
+}
+
+pub(crate) fn node(mut metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
+    part::<k8s::NodeSpec>(value, "spec", unknown)?;
+    // As of a pod: what a newer Kubernetes reports in a status concerns nobody who wrote the file.
+    let status: k8s::NodeStatus = part(value, "status", &mut Vec::new())?;
+    let list = Path::parse("status.addresses");
+    let listed = status.addresses.unwrap_or_default().into_iter().enumerate();
+    let internal = listed.filter(|(_, address)| address.type_ == "InternalIP");
+    let addresses = internal.map(|(index, found)| address(list.index(index).key("address"), &found.address));
+    let addresses = addresses.collect::<Result<_, _>>()?;
+    metadata.annotations.clear();
+    Ok(Resource { metadata, spec: Node { addresses } }.into())
 }
 
 pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {

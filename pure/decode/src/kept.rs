@@ -77,7 +77,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Namespace Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
+    Namespace Node Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
     BackendTLSPolicy ReferenceGrant IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement RouteImport
     RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter CiliumEgressGatewayPolicy
 }
@@ -215,6 +215,11 @@ kind: Gateway
 metadata: {name: g, namespace: n}
 spec: {gatewayClassName: tidegate, listeners: [{name: a, port: 80, protocol: HTTP}]}
 status: {addresses: [{value: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n, labels: {a: b}}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
 ";
 
     /// What was written is read again as it was: every object of the golden cases of compile, and more, of every kind.

@@ -288,6 +288,22 @@ fn pods_and_services() {
     assert_eq!(service.spec.ports[0].app_protocol.as_deref(), Some("h2c"));
 }
 
+/// Of a Node its addresses inside the cluster and its labels are kept; what agents write all day changes nothing.
+#[test]
+fn nodes() {
+    let node = |more: &str| {
+        object(&format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n, labels: {{a: b}}, annotations: {{{more}}}}}\nspec: {{}}\nstatus: {{conditions: [{{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:0{}Z'}}], addresses: [{{type: Hostname, address: n}}, {{type: ExternalIP, address: 192.0.2.1}}, {{type: InternalIP, address: 10.0.0.1}}, {{type: InternalIP, address: 'fd00::1'}}]}}\n",
+            more.len()
+        ))
+    };
+    assert_eq!(node(""), node("x: y"));
+    let Object::Node(read) = node("") else { panic!("a Node") };
+    assert_eq!(read.spec.addresses, ["10.0.0.1", "fd00::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+    assert_eq!(read.spec.address(false), "fd00::1".parse().ok());
+    assert_eq!(read.metadata.labels["a"], "b");
+}
+
 /// Every kind of the table is read in every version it names, from no more than its required fields.
 #[test]
 fn every_kind() {

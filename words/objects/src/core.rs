@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod node;
 mod secret;
 
+pub use node::{EXCLUDE, Node};
 pub use secret::{ConfigMap, Secret, SecretBytes};
 
 /// A Namespace; its labels are in the metadata.

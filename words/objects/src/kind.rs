@@ -169,6 +169,7 @@ macro_rules! kinds {
 //    kind                      map                        spec                               group  [versions]  scope  role
 kinds! {
     Namespace                 namespaces                 core::Namespace,                   "" ["v1"] Cluster Material;
+    Node                      nodes                      core::Node,                        "" ["v1"] Cluster Material;
     Service                   services                   core::Service,                     "" ["v1"] Namespaced Intent;
     Secret                    secrets                    core::Secret,                      "" ["v1"] Namespaced Material;
     ConfigMap                 config_maps                core::ConfigMap,                   "" ["v1"] Namespaced Material;
