@@ -16,6 +16,7 @@ pub mod policy;
 pub mod quantity;
 pub mod reference;
 pub mod route;
+mod schema;
 pub mod selector;
 pub mod snapshot;
 

@@ -1,9 +1,10 @@
 //! References from one object to another, as Gateway API v1.6 spells them. Whether they lead anywhere is not found here.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An object of the same namespace (Gateway API `LocalObjectReference`, `LocalParametersReference`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRef {
     /// API group; empty for core.
     pub group: String,
@@ -48,7 +49,7 @@ fn secret() -> String {
 }
 
 /// What a policy attaches to, in its own namespace (GEP-713, `LocalPolicyTargetReferenceWithSectionName`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
     /// API group; empty for core.

@@ -1,17 +1,20 @@
 //! BackendTrafficPolicy: how traffic goes to backends. Balancing, health, retries, and what becomes
 //! of responses are beside this file.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Compression, HealthCheck, LoadBalancer, ResponseOverride, Retry};
 use crate::Quantity;
 use crate::reference::TargetRef;
+use crate::schema;
 
 /// BackendTrafficPolicy `spec`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTrafficPolicy {
     /// Services, routes of every kind, or Gateways; with `sectionName` a port name, a rule, or a listener.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-validations" = schema::targets(&["Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Service"])))]
     pub target_refs: Vec<TargetRef>,
     /// How an endpoint is chosen.
     #[serde(default)]
@@ -52,18 +55,21 @@ pub struct BackendTrafficPolicy {
 /// How much may be under way to one Service port from one gateway; beyond it requests are answered with 503. These are the
 /// defaults where the block is written; without it a Service port may have four times as many connections as are free in
 /// the whole process, and nothing else is counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CircuitBreaker {
     /// Connections open; default 1,024.
+    #[schemars(range(min = 1))]
     pub max_connections: u32,
     /// Requests that wait for a connection; default 1,024.
     pub max_pending_requests: u32,
     /// Requests under way; default 1,024.
+    #[schemars(range(min = 1))]
     pub max_parallel_requests: u32,
     /// Retries under way; default 1,024.
     pub max_parallel_retries: u32,
     /// Requests that one connection carries before it is closed; absent: no limit.
+    #[schemars(range(min = 1))]
     pub max_requests_per_connection: Option<u32>,
 }
 
@@ -80,7 +86,7 @@ impl Default for CircuitBreaker {
 }
 
 /// Time limits towards backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackendTimeout {
     /// Of connections.
@@ -90,28 +96,32 @@ pub struct BackendTimeout {
 }
 
 /// Time limits of connections to backends.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendTcpTimeout {
     /// Until a connection stands.
+    #[schemars(with = "Option<schema::TimeAboveZero>")]
     pub connect_timeout: Option<String>,
 }
 
 /// Time limits of HTTP to backends. `0s` is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendHttpTimeout {
     /// From the whole request to the whole response; a route's own `timeouts.request` wins.
+    #[schemars(with = "Option<schema::Time>")]
     pub request_timeout: Option<String>,
     /// How long a connection may have no request.
+    #[schemars(with = "Option<schema::Time>")]
     pub connection_idle_timeout: Option<String>,
     /// How long a connection may live before it is drained: it gets no new request, and what is under way ends by itself.
     /// Absent or `0s`: no limit.
+    #[schemars(with = "Option<schema::Time>")]
     pub max_connection_duration: Option<String>,
 }
 
 /// Whose address connections to backends come from. Ours: Envoy Gateway has no field for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SourceAddress {
     /// The gateway's.
     #[default]
@@ -122,14 +132,14 @@ pub enum SourceAddress {
 }
 
 /// A PROXY protocol header to backends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyProtocolOut {
     /// Which version.
     pub version: ProxyProtocolVersion,
 }
 
 /// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProxyProtocolVersion {
     /// Text.
     V1,
@@ -138,13 +148,16 @@ pub enum ProxyProtocolVersion {
 }
 
 /// HTTP/2 to backends (RFC 9113 section 6.5.2); no effect on a backend to which HTTP/1 is spoken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendHttp2 {
     /// How many streams we open on one connection, at least 1; the backend's own limit holds too.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub max_concurrent_streams: Option<u32>,
     /// SETTINGS_INITIAL_WINDOW_SIZE in bytes, 65,535 to 2^31 - 1.
+    #[schemars(with = "Option<schema::Window>")]
     pub initial_stream_window_size: Option<Quantity>,
     /// The connection's window in bytes, 65,535 to 2^31 - 1.
+    #[schemars(with = "Option<schema::Window>")]
     pub initial_connection_window_size: Option<Quantity>,
 }

@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema;
+
 /// How an endpoint is chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::rules(&[
+    ("self.type != 'ConsistentHash' || has(self.consistentHash)", "type ConsistentHash needs consistentHash"),
+    ("self.type != 'ConsistentHash' || !has(self.slowStart)", "slowStart does not go with type ConsistentHash"),
+])))]
 pub struct LoadBalancer {
     /// By which rule.
     #[serde(rename = "type")]
@@ -23,7 +30,7 @@ pub struct LoadBalancer {
 }
 
 /// A rule to choose an endpoint by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LoadBalancerType {
     /// One after the other.
     RoundRobin,
@@ -39,8 +46,13 @@ pub enum LoadBalancerType {
 }
 
 /// What is hashed: `type` says which of the others is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::rules(&[
+    ("self.type != 'Header' || has(self.header)", "type Header needs header"),
+    ("self.type != 'Headers' || (has(self.headers) && size(self.headers) > 0)", "type Headers needs headers"),
+    ("self.type != 'Cookie' || has(self.cookie)", "type Cookie needs cookie"),
+])))]
 pub struct ConsistentHash {
     /// What.
     #[serde(rename = "type")]
@@ -56,6 +68,7 @@ pub struct ConsistentHash {
     pub cookie: Option<HashCookie>,
     /// How many slots the table has, a prime from 2 to 5,000,011; default 65,537.
     #[serde(default = "table_size")]
+    #[schemars(range(min = 2, max = 5_000_011))]
     pub table_size: u32,
 }
 
@@ -64,7 +77,7 @@ fn table_size() -> u32 {
 }
 
 /// What is hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConsistentHashType {
     /// The client's address.
     #[serde(rename = "SourceIP")]
@@ -78,19 +91,22 @@ pub enum ConsistentHashType {
 }
 
 /// A header that is hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HashHeader {
     /// Its name, case-insensitive.
+    #[schemars(with = "schema::Token")]
     pub name: String,
 }
 
 /// A cookie that is hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HashCookie {
     /// Its name.
+    #[schemars(with = "schema::Token")]
     pub name: String,
     /// How long the one we give lives, a GEP-2257 duration; absent: as long as the browser's session.
     #[serde(default)]
+    #[schemars(with = "Option<schema::Time>")]
     pub ttl: Option<String>,
     /// Further attributes of the one we give, as `SameSite: Strict`.
     #[serde(default)]
@@ -98,14 +114,15 @@ pub struct HashCookie {
 }
 
 /// New endpoints get their share little by little.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlowStart {
     /// Until they have all of it, a GEP-2257 duration.
+    #[schemars(with = "schema::TimeAboveZero")]
     pub window: String,
 }
 
 /// Endpoints of our own zone are preferred.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZoneAware {
     /// How; absent: they are not.
@@ -113,7 +130,7 @@ pub struct ZoneAware {
 }
 
 /// How endpoints of our own zone are preferred.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PreferLocal {
     /// With fewer endpoints in all zones together there is no preference.
@@ -123,7 +140,7 @@ pub struct PreferLocal {
 }
 
 /// All traffic stays in the zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ForceLocal {
     /// With fewer endpoints in the zone it does not; default 1.

@@ -1,10 +1,12 @@
 //! What a rule does to requests and responses, as Gateway API v1.6 spells it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::BackendObjectRef;
 use crate::reference::LocalRef;
+use crate::schema;
 
 /// A filter: `type` says which of the others is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ pub struct HttpRouteFilter {
 }
 
 /// Headers to set, add and remove, in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HeaderModifier {
     /// Replaces what is there.
@@ -52,9 +54,10 @@ pub struct HeaderModifier {
 }
 
 /// A header and its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderValue {
     /// Name, case-insensitive.
+    #[schemars(with = "schema::Token")]
     pub name: String,
     /// Value.
     pub value: String,
@@ -124,8 +127,12 @@ pub struct UrlRewrite {
 }
 
 /// A change of a path: `type` says which of the two values is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::rules(&[
+    ("self.type != 'ReplaceFullPath' || has(self.replaceFullPath)", "type ReplaceFullPath needs replaceFullPath"),
+    ("self.type != 'ReplacePrefixMatch' || has(self.replacePrefixMatch)", "type ReplacePrefixMatch needs replacePrefixMatch"),
+])))]
 pub struct PathModifier {
     /// What is replaced.
     #[serde(rename = "type")]
@@ -139,7 +146,7 @@ pub struct PathModifier {
 }
 
 /// What of a path is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(clippy::enum_variant_names)]
 pub enum PathModifierType {
     /// All of it.
