@@ -7,7 +7,7 @@ use tidegate_ipam::parse_range;
 fuzz_target!(|text: &str| {
     let Ok(range) = parse_range(text) else { return };
     assert_eq!(parse_range(&format!("{}-{}", range.first, range.last)), Ok(range));
-    assert!(range.first <= range.last && (1..=1 << 32).contains(&range.size()));
+    assert!(range.first <= range.last && range.size() >= 1);
     assert!(range.contains(range.first) && range.contains(range.last));
     assert_eq!(range.intersect(&range), Some(range));
 });

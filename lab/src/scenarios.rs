@@ -27,6 +27,7 @@ pub mod plane;
 pub mod recovery;
 pub mod resumption;
 pub mod scaling;
+pub mod services;
 pub mod transparent;
 
 macro_rules! scenario {
@@ -77,6 +78,13 @@ pub const ALL: &[Scenario] = &[
         Settled,
         scaling::run,
         "a pod comes and another goes under load, and not one request fails"
+    ),
+    scenario!(
+        "services",
+        JOURNEY,
+        Settled,
+        services::run,
+        "a Service of type LoadBalancer keeps its address while pods scale and its pool changes, and is withdrawn when nothing could answer"
     ),
     scenario!(
         "out",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use tidegate_compile::{Membership, compile};
+use tidegate_compile::{Membership, changed_services, compile};
 use tidegate_decode::SourceState;
 use tidegate_egress::Table;
 use tidegate_model::{Machine, Model, Standing, Verdict};
@@ -81,9 +81,14 @@ impl Intent {
     pub fn update(&mut self, sources: &[Arc<SourceState>], machine: &Machine, table: &mut Table) -> Changed {
         let snapshot = self.joined(sources);
         let known = std::mem::take(&mut self.snapshot);
-        let same_meaning = self.compiled && self.machine == *machine && known.same_intent(&snapshot);
+        let mut same_meaning = self.compiled && self.machine == *machine && known.same_intent(&snapshot);
+        let mut endpoints = false;
+        if same_meaning {
+            let services = changed_services(&known, &snapshot);
+            endpoints = self.membership.apply(&snapshot, &self.model) > 0;
+            same_meaning = !Membership::falls_silent_or_wakes(&services, &self.model);
+        }
         let changed = if same_meaning {
-            let endpoints = self.membership.apply(&snapshot, &self.model) > 0;
             let pods = update_pods(&known.pods, &snapshot, table);
             Changed { model: false, endpoints, pods }
         } else {

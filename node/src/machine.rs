@@ -16,8 +16,8 @@ pub struct MachineWatch {
 }
 
 impl MachineWatch {
-    /// Starts to watch; a machine that cannot be watched is one that is not looked at.
-    pub async fn start(node: String) -> Self {
+    /// Starts to watch; `default_load_balancer`: see [`Machine`]. A machine that cannot be watched is one that is not looked at.
+    pub async fn start(node: String, default_load_balancer: bool) -> Self {
         let surroundings = match Surroundings::watch().await {
             Ok(surroundings) => Some(surroundings),
             Err(error) => {
@@ -26,7 +26,7 @@ impl MachineWatch {
             }
         };
         let mut watch = MachineWatch {
-            machine: Machine { node: node.clone(), ..Machine::default() },
+            machine: Machine { node: node.clone(), default_load_balancer, ..Machine::default() },
             node,
             surroundings,
         };
@@ -60,7 +60,9 @@ impl MachineWatch {
             interface: interface.clone(),
         };
         let routes = seen.routes.iter().map(route).collect();
-        self.machine = Machine { node: self.node.clone(), interfaces: Some(interfaces), routes };
+        let default_load_balancer = self.machine.default_load_balancer;
+        let (node, interfaces) = (self.node.clone(), Some(interfaces));
+        self.machine = Machine { node, interfaces, routes, default_load_balancer };
     }
 }
 

@@ -204,7 +204,7 @@ impl Daemon {
         };
         Ok(Daemon {
             sources: Sources::follow(settings.sources, &settings.state_dir, &confirmations),
-            machine: MachineWatch::start(settings.node).await,
+            machine: MachineWatch::start(settings.node, settings.load_balancer.default).await,
             intent: Intent::default(),
             board,
             proxy,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub peers: Peers,
     /// What the gateways of a set share.
     pub peers_secret: Secret,
+    /// Which Services of type LoadBalancer are served.
+    pub load_balancer: LoadBalancer,
     /// How long what is in flight may finish after SIGTERM, and keep the addresses here.
     pub drain_timeout: Duration,
 }
@@ -168,6 +170,14 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+/// `loadBalancer` of the bootstrap file; every gateway of a set must say the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// Services of type LoadBalancer without a class are served too.
+    pub default: bool,
+}
+
 /// `drainTimeout` of the bootstrap file.
 #[derive(Debug)]
 struct DrainTimeout(Duration);
@@ -198,7 +208,7 @@ struct Bootstrap {
     peers: Peers,
     tracing: Tracing,
     drain_timeout: DrainTimeout,
-    load_balancer: Option<Value>,
+    load_balancer: LoadBalancer,
     ingress_nginx: Option<Value>,
     egress: Option<Value>,
 }
@@ -253,6 +263,7 @@ impl Settings {
             tracing: file.tracing,
             peers_secret: file.peers.secret().with_context(name)?,
             peers: file.peers,
+            load_balancer: file.load_balancer,
             drain_timeout: file.drain_timeout.0,
         })
     }
@@ -278,11 +289,7 @@ impl Bootstrap {
         if let Err(message) = tidegate_proxy::AccessLog::check(&log.format, &log.fields) {
             bail!("accessLog.format: {message}");
         }
-        let unserved = [
-            ("loadBalancer", &self.load_balancer),
-            ("ingressNginx", &self.ingress_nginx),
-            ("egress", &self.egress),
-        ];
+        let unserved = [("ingressNginx", &self.ingress_nginx), ("egress", &self.egress)];
         for (field, _) in unserved.iter().filter(|(_, value)| set(value)) {
             warn(format!("{field}: not served by this version; it has no effect"));
         }

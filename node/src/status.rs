@@ -27,7 +27,11 @@ fn json(status: &Status, part: Option<StatusPart>) -> Result<serde_json::Value> 
         Some(StatusPart::Vrrp) => serde_json::json!({ "vrrp": status.vrrp, "addresses": status.addresses }),
         Some(StatusPart::Egress) => serde_json::json!({ "egress": status.egress }),
         Some(StatusPart::Services) => {
-            serde_json::json!({ "services": status.services, "drained": status.drained })
+            serde_json::json!({
+                "services": status.services,
+                "load_balancers": status.load_balancers,
+                "drained": status.drained,
+            })
         }
     })
 }
@@ -76,7 +80,9 @@ fn nothing(status: &Status, part: Option<StatusPart>) -> Option<&'static str> {
             Some("no elections: no VRRPAdvertisement applies to this gateway")
         }
         StatusPart::Egress if status.egress.is_empty() => Some("no egress policies"),
-        StatusPart::Services if status.services.is_empty() => Some("no Service is used by a route"),
+        StatusPart::Services if status.services.is_empty() && status.load_balancers.is_empty() => {
+            Some("no Service is used by a route, or has an address of its own")
+        }
         _ => None,
     }
 }
@@ -244,6 +250,16 @@ fn services(status: &Status) {
         })
         .collect();
     table::print("Services", &["service", "endpoints", ""], &rows);
+    let rows: Vec<_> = status
+        .load_balancers
+        .iter()
+        .map(|balanced| {
+            let addresses: Vec<String> = balanced.addresses.iter().map(ToString::to_string).collect();
+            let state = if balanced.served { "served".to_owned() } else { balanced.message.clone() };
+            vec![balanced.service.clone(), addresses.join(" "), balanced.pools.join(" "), state]
+        })
+        .collect();
+    table::print("Load-balanced Services", &["service", "addresses", "of pools", "state"], &rows);
     if !status.drained.is_empty() {
         let all: Vec<String> = status.drained.iter().map(ToString::to_string).collect();
         println!("  drained by hand: {}\n", all.join(" "));

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub connections: Counter,
     /// Client connections closed at once because of the limit.
     pub connections_refused: Counter,
+    /// Client connections closed at once because their address is not among those that are let in.
+    pub connections_excluded: Counter,
     /// Client connections closed at once because others of their address had to be cut.
     pub connections_barred: Counter,
     /// Client connections without a request that were closed because their places were wanted.
@@ -82,6 +84,8 @@ pub struct Metrics {
     pub sessions_evicted: Counter,
     /// UDP sessions that were not begun because of a limit.
     pub sessions_refused: Counter,
+    /// Datagrams dropped because their address is not among those that are let in.
+    pub datagrams_excluded: Counter,
     /// Datagrams that could not be passed on.
     pub datagrams_dropped: Counter,
     /// Requests and connections that the limits of a backend turned away.
@@ -115,6 +119,9 @@ impl Metrics {
             count("connections"),
             m.connections_refused,
         );
+        let help = "Client connections closed at once because their address is not among those let in";
+        let excluded = m.connections_excluded;
+        registry.register_with_unit("tidegate_http_excluded", help, count("connections"), excluded);
         let help = "Client connections closed at once because so many others of their address had to be cut";
         let barred = m.connections_barred;
         registry.register_with_unit("tidegate_http_barred", help, count("connections"), barred);
@@ -196,6 +203,8 @@ impl Metrics {
         registry.register_with_unit("tidegate_udp_evicted", help, count("sessions"), m.sessions_evicted);
         let help = "UDP sessions that were not begun because of a limit";
         registry.register_with_unit("tidegate_udp_refused", help, count("sessions"), m.sessions_refused);
+        let help = "Datagrams dropped because their address is not among those let in";
+        registry.register_with_unit("tidegate_udp_excluded", help, count("datagrams"), m.datagrams_excluded);
         let help = "Bytes of datagrams received from clients, by listener";
         registry.register_with_unit("tidegate_udp_received", help, Unit::Bytes, m.datagrams.received);
         let help = "Bytes of datagrams sent to clients, by listener";

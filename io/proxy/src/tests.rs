@@ -20,6 +20,7 @@ mod passthrough;
 mod proxy_header;
 mod relay;
 mod rules;
+mod services;
 mod slow;
 mod spans;
 mod streams;

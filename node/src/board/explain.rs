@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde_json::json;
 use tidegate_console::{EgressQuery, Explained, HttpQuery};
 use tidegate_model::address::Protocol;
-use tidegate_model::traffic::{Entrance, Serves};
+use tidegate_model::traffic::{Entrance, Serves, Target};
 use tidegate_objects::Key;
 use tidegate_proxy::{SocketKey, SocketState};
 use tidegate_traffic::{Explanation, Question, Router, explain, explain_tls};
@@ -22,6 +22,11 @@ impl Board {
         };
         let decided = self.decided();
         let candidates = candidates(&decided, &url);
+        if candidates.is_empty()
+            && let Some(explained) = self.passed_on(&decided, &url)
+        {
+            return explained;
+        }
         if candidates.is_empty() {
             let open = decided.model.traffic.entrances.iter().filter(|entrance| serves(entrance, &url));
             let open = open.map(|entrance| entrance.address.to_string());
@@ -79,6 +84,49 @@ impl Board {
         tell("verdict", Some(closed.unwrap_or_else(|| explanation.message.clone())));
         let data = json!({ "node": self.0.node, "address": entrance.address, "explanation": explanation });
         Explained { found, lines, data }
+    }
+
+    /// Where a connection goes that nobody here reads a request of: to an address of a Service, or by a TCPRoute.
+    fn passed_on(&self, decided: &Decided, url: &Url) -> Option<Explained> {
+        let address: IpAddr = url.host.parse().ok()?;
+        let entrance = tidegate_traffic::entrance_for(&decided.model.traffic, address, url.port)?;
+        let listener = entrance.listeners.first()?;
+        let Serves::Tcp(route) = &listener.serves else { return None };
+        let mut lines = vec![("address".to_owned(), entrance.address.to_string())];
+        lines.extend(self.holder(decided, entrance.address.ip()).map(|holder| ("held by".into(), holder)));
+        lines.push(("listener".into(), listener.name.to_string()));
+        let ranges = &entrance.client.sources;
+        if !ranges.is_empty() {
+            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+            lines.push(("lets in".into(), format!("only {}", ranges.join(" "))));
+        }
+        let mut found = false;
+        for share in route.iter().flat_map(|route| &route.backends) {
+            let place = match &share.target {
+                Target::Backend(backend) => {
+                    let endpoints = backend.endpoints.load();
+                    found |= share.weight > 0 && !endpoints.usable.is_empty();
+                    let each: Vec<String> = endpoints.addresses().map(|at| at.to_string()).collect();
+                    format!("{}  weight {}  → {}", backend.id, share.weight, each.join(" "))
+                }
+                Target::Broken(reason) => format!("broken reference: {reason}"),
+            };
+            lines.push(("backend".into(), place));
+        }
+        let closed = match self.0.proxy.borrow().sockets.get(&SocketKey::of(entrance)) {
+            Some(SocketState::Failed(reason)) => Some(format!("nobody can connect: {reason}")),
+            _ => None,
+        };
+        found &= closed.is_none();
+        let verdict = match found {
+            true => {
+                "the connection is passed on byte by byte to one of the endpoints; what it asks for is not looked at"
+            }
+            false => "the connection is closed: no endpoint could answer",
+        };
+        lines.push(("verdict".into(), closed.unwrap_or_else(|| verdict.to_owned())));
+        let data = json!({ "node": self.0.node, "address": entrance.address, "listener": listener.name.to_string() });
+        Some(Explained { found, lines, data })
     }
 
     fn holder(&self, decided: &Decided, address: IpAddr) -> Option<String> {

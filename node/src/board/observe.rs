@@ -38,6 +38,7 @@ impl Board {
             vrrp: elections.iter().map(election).collect(),
             routes: routes.into_iter().map(route).collect(),
             services: services(&decided, self.0.endpoints.facts()),
+            load_balancers: self.balanced(),
             kernel: self.kernel(),
             draining: self
                 .0

@@ -126,13 +126,14 @@ fn unserved_settings() {
         let refusal = refusal(text);
         assert!(refusal.starts_with(expected), "{text}: {refusal}");
     }
-    let (settings, warnings) =
-        settle("loadBalancer: {default: true}\ningressNginx: {class: \"\"}\nworker: 2\n", &["a"]);
-    assert!(settings.is_ok());
+    let text = "loadBalancer: {default: true}\ningressNginx: {class: nginx}\nworker: 2\n";
+    let (settings, warnings) = settle(text, &["a"]);
+    assert!(settings.unwrap().load_balancer.default);
+    assert!(!settle("loadBalancer: {}\n", &["a"]).0.unwrap().load_balancer.default);
     let none = "not served by this version; it has no effect";
     let expected = [
         "c.yaml:3: worker: unknown field `worker`; did you mean `workers`?".to_owned(),
-        format!("loadBalancer: {none}"),
+        format!("ingressNginx: {none}"),
     ];
     assert_eq!(warnings, expected);
 }

@@ -16,6 +16,7 @@ mod node_name;
 mod origin;
 mod peers;
 mod place;
+mod services;
 mod start;
 mod stop;
 mod takeover;

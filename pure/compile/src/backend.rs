@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidegate_model::traffic::{
     Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, Endpoint,
-    EndpointCell, Endpoints, ResponsePolicy, Target, Transport, ZoneAware,
+    EndpointCell, Endpoints, HashKey, ResponsePolicy, Target, Transport, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
@@ -150,6 +150,22 @@ impl<'a> Backends<'a> {
         Ok(Target::Backend(self.shared(Backend { id, protocol, tls, policy, endpoints })))
     }
 
+    /// A port of a Service as the Service's own addresses lead to it: connections and datagrams, passed on as they are.
+    pub fn direct(
+        &mut self,
+        service: &Resource<Service>,
+        port: &ServicePort,
+        transport: Transport,
+    ) -> Arc<Backend> {
+        let key = service.key();
+        let kind = if transport == Transport::Udp { Kind::UDPRoute } else { Kind::TCPRoute };
+        let policy = self.policies.direct(kind, key, &port.name);
+        let policy = with_affinity(in_zone(policy, &service.spec), &service.spec);
+        let id = BackendId { service: key.clone(), port: port.port, transport };
+        let endpoints = self.cell(&id, port);
+        self.shared(Backend { id, protocol: BackendProtocol::default(), tls: None, policy, endpoints })
+    }
+
     /// What becomes of responses: of those of a target, or without one of the gateway's own before a backend is chosen.
     pub fn responses(
         &mut self,
@@ -252,15 +268,7 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
         context: &Context<'_>,
     ) -> Arc<BackendPolicy> {
-        let policy = self.policies.of(from, key, &port.name, context.through);
-        match service.traffic_distribution {
-            // A gateway runs on no node of the pods', so "the same node" comes down to the same zone.
-            Some(_) if policy.zone_aware.is_none() => {
-                let zone_aware = Some(ZoneAware { endpoints_min: 0, force_min: Some(1) });
-                Arc::new(BackendPolicy { zone_aware, ..(*policy).clone() })
-            }
-            _ => policy,
-        }
+        in_zone(self.policies.of(from, key, &port.name, context.through), service)
     }
 
     fn cell(&mut self, id: &BackendId, port: &ServicePort) -> Arc<EndpointCell> {
@@ -269,7 +277,8 @@ impl<'a> Backends<'a> {
             btree_map::Entry::Vacant(entry) => entry,
         };
         let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
-        let endpoints = endpoints(port, slices.iter().map(|slice| &slice.spec));
+        let unready = self.snapshot.services.get(&id.service).is_some_and(|s| s.spec.publish_not_ready);
+        let endpoints = endpoints(port, unready, slices.iter().map(|slice| &slice.spec));
         let cell = match self.previous.get(id) {
             Some(cell) => {
                 cell.store(endpoints);
@@ -291,6 +300,33 @@ impl<'a> Backends<'a> {
         backend
     }
 }
+
+/// The policy, with what the Service itself asks for where that leaves zones open.
+fn in_zone(policy: Arc<BackendPolicy>, service: &Service) -> Arc<BackendPolicy> {
+    match service.traffic_distribution {
+        // A gateway runs on no node of the pods', so "the same node" comes down to the same zone.
+        Some(_) if policy.zone_aware.is_none() => {
+            let zone_aware = Some(ZoneAware { endpoints_min: 0, force_min: Some(1) });
+            Arc::new(BackendPolicy { zone_aware, ..(*policy).clone() })
+        }
+        _ => policy,
+    }
+}
+
+/// The policy, with `sessionAffinity` where that leaves open how an endpoint is chosen: the same for the same address.
+fn with_affinity(policy: Arc<BackendPolicy>, service: &Service) -> Arc<BackendPolicy> {
+    match (service.session_affinity, &policy.balancing) {
+        (SessionAffinity::ClientIp { .. }, Balancing::RoundRobin) => {
+            let balancing =
+                Balancing::ConsistentHash { key: HashKey::SourceIp, table_size: AFFINITY_TABLE_SIZE };
+            Arc::new(BackendPolicy { balancing, ..(*policy).clone() })
+        }
+        _ => policy,
+    }
+}
+
+/// Slots of the table of a Service's `sessionAffinity`; as without a size in a BackendTrafficPolicy.
+const AFFINITY_TABLE_SIZE: u32 = 65_537;
 
 fn port<'s>(
     key: &Key,
@@ -380,9 +416,11 @@ fn slices_of(snapshot: &Snapshot) -> SlicesOf<'_> {
     slices
 }
 
-/// The endpoints of a port: ready ones, or where none is ready those that serve while they terminate.
+/// The endpoints of a port: ready ones, or where none is ready those that serve while they terminate. `unready`: the
+/// Service publishes those that are not ready too (who writes its slices calls them ready, but a file may not).
 pub(crate) fn endpoints<'s>(
     port: &ServicePort,
+    unready: bool,
     slices: impl Iterator<Item = &'s EndpointSlice>,
 ) -> Endpoints {
     let (mut ready, mut terminating) = (BTreeMap::new(), BTreeMap::new());
@@ -391,7 +429,7 @@ pub(crate) fn endpoints<'s>(
         for number in ports.filter_map(|port| port.port) {
             for endpoint in &slice.endpoints {
                 let address = SocketAddr::new(endpoint.address, number);
-                let chosen = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
+                let chosen = match (endpoint.ready || unready, endpoint.serving && endpoint.terminating) {
                     (true, _) => &mut ready,
                     (false, true) => &mut terminating,
                     (false, false) => continue,

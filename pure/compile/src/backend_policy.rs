@@ -92,6 +92,18 @@ impl Policies {
         Arc::clone(&self.read.get(&key).unwrap_or(&self.none).backend)
     }
 
+    /// What holds for what comes to a Service's own address: a policy for its port, else one for the Service. `kind` says
+    /// what kind of route would carry the same.
+    pub fn direct(&mut self, kind: Kind, service: &Key, port: &str) -> Arc<BackendPolicy> {
+        let places = [Some(port), None].map(|section| target(Kind::Service, service, section));
+        let Some(key) = places.iter().find_map(|place| self.by_target.get(place)).cloned() else {
+            return Arc::clone(&self.none.backend);
+        };
+        self.used.insert(key.clone());
+        self.reached.entry((key.clone(), kind)).or_insert_with(|| service.clone());
+        Arc::clone(&self.read.get(&key).unwrap_or(&self.none).backend)
+    }
+
     /// What becomes of responses to requests of a rule: those of a port of a Service, or the gateway's own.
     pub fn responses(
         &mut self,

@@ -14,6 +14,7 @@ use tidegate_objects::{Key, Kind, ObjectRef, Resource, Snapshot};
 
 use crate::duration;
 use crate::export::{self, Announcement};
+use crate::held::Vips;
 use crate::node::Gateways;
 use crate::pool::Pools;
 use crate::route_advertisement;
@@ -39,6 +40,7 @@ pub(crate) struct Input<'a> {
     pub gateways: &'a Gateways,
     pub pools: &'a Pools<'a>,
     pub moved: &'a Moved,
+    pub vips: &'a Vips,
     pub in_use: &'a BTreeSet<Ipv4Addr>,
 }
 

@@ -1,13 +1,13 @@
 //! The one way from a Snapshot to a Model: the order in which the parts are asked, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use tidegate_model::{Machine, Model, Speaker, Standing, Traffic, Verdict};
-use tidegate_objects::core::Service;
-use tidegate_objects::{Key, Kind, ObjectRef, Snapshot};
+use tidegate_model::{Machine, Model, Speaker, Standing, Traffic, Verdict, address};
+use tidegate_objects::{ObjectRef, Snapshot};
 
+use crate::assign::Ground;
 use crate::attach::Parents;
 use crate::backend::Backends;
 use crate::entrance::Attached;
@@ -17,12 +17,9 @@ use crate::node::Gateways;
 use crate::pool::Pools;
 use crate::verdicts::Verdicts;
 use crate::{
-    bgp, certificate, client_policy, egress, entrance, gateway, held, http_route, listener_set, place,
-    standing, stream_route, vrrp,
+    assign, bgp, certificate, client_policy, egress, entrance, gateway, held, http_route, listener_set,
+    service, service_door, standing, stream_route, vrrp,
 };
-
-/// A `loadBalancerClass` that asks for us.
-const LOAD_BALANCER_CLASS: &str = "tidegate.dev/lb";
 
 /// What a Snapshot means.
 #[derive(Clone, Debug)]
@@ -44,8 +41,9 @@ pub struct Compiled {
 pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Compiled {
     let mut verdicts = Verdicts::new(snapshot);
     let gateways = Gateways::new(snapshot, machine, &mut verdicts);
-    let pools = Pools::new(snapshot, &mut verdicts);
-    let (mut traffic, vips, standing) = traffic(snapshot, &gateways, &pools, previous, &mut verdicts);
+    let mut pools = Pools::new(snapshot, &mut verdicts);
+    let place = Place { snapshot, machine, machines: &gateways, previous };
+    let (mut traffic, vips, mut standing) = traffic(&place, &mut pools, &mut verdicts);
     traffic.home = gateways.home();
 
     let wanted = egress::wanted_addresses(snapshot);
@@ -54,14 +52,27 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
         &vrrp::Input { snapshot, machine, gateways: &gateways, pools: &pools, in_use: &in_use },
         &mut verdicts,
     );
-    let spoken = bgp::compile(
-        &bgp::Input { snapshot, machine, gateways: &gateways, pools: &pools, moved: &moved, in_use: &in_use },
-        &mut verdicts,
-    );
+    let input = bgp::Input {
+        snapshot,
+        machine,
+        gateways: &gateways,
+        pools: &pools,
+        moved: &moved,
+        vips: &vips,
+        in_use: &in_use,
+    };
+    let spoken = bgp::compile(&input, &mut verdicts);
     let input =
         egress::Input { snapshot, machine, gateways: &gateways, moved: &moved, spoken: &spoken, vips: &vips };
     let egress = egress::compile(&input, &mut verdicts);
     let addresses = held::compile(&vips, &moved, &spoken, &egress, machine, &mut verdicts);
+    for service in standing.balanced.values_mut() {
+        let is_announced = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => moved.by_address.contains_key(v4) || spoken.covered.contains_key(v4),
+            IpAddr::V6(_) => false,
+        };
+        service.announced = service.addresses.iter().all(|(address, _)| is_announced(address));
+    }
 
     let peers = gateways.peers();
     let notice = gateways.notice;
@@ -78,55 +89,72 @@ pub fn compile(snapshot: &Snapshot, machine: &Machine, previous: &Model) -> Comp
     Compiled { model, verdicts: verdicts.finish(), standing, notice }
 }
 
-fn traffic(
-    snapshot: &Snapshot,
-    machines: &Gateways,
-    pools: &Pools<'_>,
-    previous: &Model,
+/// What sockets and routes are compiled from.
+struct Place<'a> {
+    snapshot: &'a Snapshot,
+    machine: &'a Machine,
+    machines: &'a Gateways,
+    previous: &'a Model,
+}
+
+fn traffic<'a>(
+    place: &Place<'a>,
+    pools: &mut Pools<'a>,
     verdicts: &mut Verdicts,
 ) -> (Traffic, Vips, Standing) {
-    note_services(snapshot, verdicts);
+    let &Place { snapshot, machine, machines, previous } = place;
     let classes = Classes::new(snapshot, verdicts);
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
     let sets = listener_set::join(snapshot, &mut gateways, verdicts);
+    let mut services = service::ours(snapshot, machine, verdicts);
     // Several machines must agree on an address, and none knows what another remembers: only one that is alone goes by that.
     let remembered = machines.alone().then_some(&previous.addresses.given);
-    place::assign(&mut gateways, pools, &reserved(snapshot), remembered, verdicts);
+    let mut ground = ground(place, remembered);
+    assign::assign(&mut ground, &mut gateways, &mut services, pools, verdicts);
     certificate::serve(&mut gateways, snapshot, &previous.traffic.entrances, verdicts);
     client_policy::apply(&mut gateways, snapshot, verdicts);
-    let doors = entrance::open(&mut gateways, verdicts);
+    let doors = entrance::open(&mut gateways, &service_door::claims(&services), verdicts);
+    service_door::open(&mut services, &gateways, &doors, pools, verdicts);
     let mut backends = Backends::new(snapshot, &previous.traffic.endpoints, verdicts);
     let parents = Parents::new(snapshot, &gateways);
     let mut attached = Attached::default();
     http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
     stream_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
-    let entrances =
-        entrance::build(&doors, &gateways, &attached, &mut backends, &previous.traffic.entrances, verdicts);
-    let vips = Vips::new(&gateways, &doors);
-    let standing = standing::of(&gateways, sets, attached.standing, backends.take_led_to());
-    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts) }, vips, standing)
+    let known = &previous.traffic.entrances;
+    let mut entrances = entrance::build(&doors, &gateways, &attached, &mut backends, known, verdicts);
+    entrances.extend(service_door::build(&mut services, &mut backends, known, verdicts));
+    entrances.sort_by_key(|entrance| (entrance.address, entrance.transport));
+    let vips = Vips::new(&gateways, &doors, &services, pools);
+    let mut standing = standing::of(&gateways, sets, attached.standing, backends.take_led_to());
+    standing.balanced = standing::balanced(&services);
+    standing.pools = assign::fullness(&gateways, &services, pools);
+    let with_sockets = services.iter().filter(|service| !service.sockets.is_empty());
+    let carried = with_sockets.map(|service| (service.resource.key().clone(), service.audible)).collect();
+    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts), carried }, vips, standing)
 }
 
-/// Addresses that objects name for other uses: no pool gives them to a Gateway that did not ask for them.
-fn reserved(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
-    let v4 = |address: &std::net::IpAddr| match address {
-        std::net::IpAddr::V4(address) => Some(*address),
-        std::net::IpAddr::V6(_) => None,
-    };
-    let moved =
-        snapshot.vrrp_advertisements.values().flat_map(|adv| adv.spec.addresses.iter().filter_map(v4));
+/// What is named for other uses than to be given out.
+fn ground<'a>(
+    place: &Place<'a>,
+    remembered: Option<&'a BTreeMap<ObjectRef, Vec<address::Given>>>,
+) -> Ground<'a> {
+    let snapshot = place.snapshot;
+    let adverts = snapshot.vrrp_advertisements.values();
+    let moved: BTreeSet<IpAddr> = adverts.flat_map(|adv| adv.spec.addresses.iter().copied()).collect();
     let floating =
         snapshot.route_advertisements.values().flat_map(|adv| adv.spec.floating_addresses.iter().copied());
-    let machines = snapshot.gateway_nodes.values().flat_map(|node| node.spec.addresses.iter().filter_map(v4));
-    moved.chain(floating).chain(machines).chain(egress::wanted_addresses(snapshot)).collect()
-}
-
-fn note_services(snapshot: &Snapshot, verdicts: &mut Verdicts) {
-    let asks = |service: &Service| service.load_balancer_class.as_deref() == Some(LOAD_BALANCER_CLASS);
-    let asking: Vec<&Key> =
-        snapshot.services.iter().filter(|(_, service)| asks(&service.spec)).map(|(key, _)| key).collect();
-    for key in asking {
-        let consequence = "the Service gets no address; put a Gateway and an HTTPRoute before it";
-        verdicts.not_served(Kind::Service, key, "spec.loadBalancerClass", consequence);
+    let nodes = snapshot.gateway_nodes.values().flat_map(|node| node.spec.addresses.iter().copied());
+    // Other machines do not know this one's interfaces, and must come to the same.
+    let own = place.machine.interfaces.iter().flatten().filter(|_| place.machines.alone());
+    let own = own.flat_map(|interface| &interface.addresses);
+    let gateways: BTreeSet<IpAddr> = nodes.collect();
+    let leaving = egress::wanted_addresses(snapshot);
+    let named = floating.chain(leaving).map(IpAddr::V4).chain(moved.iter().copied());
+    Ground {
+        snapshot,
+        reserved: named.chain(gateways.iter().copied()).collect(),
+        moved,
+        machines: gateways.into_iter().chain(own.map(|net| net.addr())).collect(),
+        remembered,
     }
 }

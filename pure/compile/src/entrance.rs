@@ -17,6 +17,7 @@ use crate::backend::Backends;
 use crate::conflict;
 use crate::gateway::OurGateway;
 use crate::listener::{Family, Protocol};
+use crate::service_door::Claims;
 use crate::verdicts::{Verdicts, object};
 
 /// A listener: the place of its Gateway, and its own place there.
@@ -93,8 +94,8 @@ impl Taken {
 }
 
 /// Opens a door for every sound listener at every place of its Gateway. Where an older Gateway has the same on the same
-/// socket, the younger listener stays out; one that gets no door is no longer sound.
-pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> Doors {
+/// socket, or an older Service has the socket, the younger listener stays out; one that gets no door is no longer sound.
+pub(crate) fn open(gateways: &mut [OurGateway<'_>], services: &Claims<'_>, verdicts: &mut Verdicts) -> Doors {
     let mut doors = Doors::new();
     let mut taken = Taken::default();
     for (number, gateway) in gateways.iter_mut().enumerate() {
@@ -105,6 +106,17 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
             for place_of_gateway in &gateway.places {
                 let address = SocketAddr::new(place_of_gateway.address, listener.spec.port);
                 let socket = (address, protocol.transport());
+                let elder = services
+                    .get(&socket)
+                    .filter(|service| service.precedence() < gateway.resource.metadata.precedence());
+                if let Some(service) = elder {
+                    let message = format!(
+                        "{address} belongs to Service {}, which is older; change the port or the address",
+                        service.key
+                    );
+                    listener.part("PortUnavailable", "port", message, verdicts);
+                    continue;
+                }
                 let wanted = (protocol.family(), &listener.hostname);
                 if let Some((reason, winner)) = taken.winner(socket, wanted.0, wanted.1, &key.namespace) {
                     let message = lost(address, protocol, &listener.hostname, reason, winner, &key);
@@ -125,7 +137,7 @@ pub(crate) fn open(gateways: &mut [OurGateway<'_>], verdicts: &mut Verdicts) -> 
 }
 
 /// The socket of the same port on every address.
-fn everywhere((address, transport): Socket) -> Socket {
+pub(crate) fn everywhere((address, transport): Socket) -> Socket {
     let every = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -8,10 +8,10 @@ use tidegate_model::speaker::Export;
 use tidegate_objects::metallb::BgpAdvertisement;
 use tidegate_objects::{Key, Kind, ObjectRef, Resource};
 
-use crate::bgp::{Chosen, Input, Known, Spoken, choose, communities};
-use crate::pool::{Asked, Pool};
+use crate::bgp::{Chosen as ChosenPeers, Input, Known, Spoken, choose, communities};
+use crate::pool::{Asked, Chosen, Pool};
 use crate::verdicts::{Verdicts, object};
-use crate::words::{asks, list};
+use crate::words::list;
 
 const KIND: Kind = Kind::BGPAdvertisement;
 
@@ -22,7 +22,7 @@ const LOCAL_PREFERENCE: u32 = 100;
 pub(crate) struct Announcement {
     pub kind: Kind,
     pub key: Key,
-    pub peers: Chosen,
+    pub peers: ChosenPeers,
     pub entries: Vec<Entry>,
     pub local_preference: u32,
     /// For external peers.
@@ -75,12 +75,6 @@ fn read_one(
     verdicts: &mut Verdicts,
 ) -> Option<Announcement> {
     let spec = &resource.spec;
-    if asks(&spec.service_selectors) {
-        let message =
-            "it selects Services, and this version announces addresses of Gateways only; remove serviceSelectors".to_owned();
-        verdicts.whole(KIND, key, "UnsupportedValue", "spec.serviceSelectors", message);
-        return None;
-    }
     let length = spec.aggregation_length.unwrap_or(32);
     if !(1..=32).contains(&length) {
         let message = format!("{length} is no length of an IPv4 prefix; they are 1 to 32");
@@ -90,21 +84,26 @@ fn read_one(
     if spec.aggregation_length_v6.is_some_and(|length| length != 128) {
         verdicts.not_served(KIND, key, "spec.aggregationLengthV6", "only IPv4 addresses are announced");
     }
-    if input.gateways.selected(&spec.node_selectors).is_empty() {
+    if input.gateways.announcers(&spec.node_selectors).is_empty() {
         let message =
             format!("no GatewayNode is selected, so nobody announces; there are {}", input.gateways.names());
         verdicts.whole(KIND, key, "NoMatchingGateway", "spec.nodeSelectors", message);
         return None;
     }
     let pools = pools(input, key, spec, verdicts);
-    let here = input.gateways.selects_here(&spec.node_selectors);
+    let here = input.gateways.announces_here(&spec.node_selectors);
     let mut entries = Vec::new();
     for address in input.in_use {
-        let Some(pool) = pools.iter().find(|pool| pool.ipam.contains(*address)) else { continue };
+        let selected = input.vips.is_of(*address, &spec.service_selectors, input.snapshot);
+        if !selected || !pools.has(IpAddr::V4(*address)) {
+            continue;
+        }
         *spoken.covered.entry(*address).or_default() |= here;
         // A length up to 32 was checked above.
         let Ok(prefix) = Ipv4Net::new(*address, length).map(|net| net.trunc()) else { continue };
-        note_reach(key, pool, prefix, verdicts);
+        if let Some(pool) = pools.holding(IpAddr::V4(*address)) {
+            note_reach(key, pool, prefix, verdicts);
+        }
         entries.push(Entry { prefix, field: "spec.aggregationLength".into(), hop: Hop::With(*address) });
     }
     let announcement = Announcement {
@@ -125,20 +124,19 @@ fn pools<'a>(
     key: &Key,
     spec: &BgpAdvertisement,
     verdicts: &mut Verdicts,
-) -> Vec<&'a Pool<'a>> {
+) -> Chosen<'a> {
     if spec.ip_address_pools.is_empty() && spec.ip_address_pool_selectors.is_empty() {
-        return input.pools.iter().filter(|pool| pool.resource.key().source == key.source).collect();
+        return input.pools.of_source(&key.source);
     }
     let (names, selectors) = (&spec.ip_address_pools[..], &spec.ip_address_pool_selectors[..]);
     input.pools.chosen(Asked { kind: KIND, key, names, selectors }, verdicts)
 }
 
 fn note_reach(key: &Key, pool: &Pool<'_>, prefix: Ipv4Net, verdicts: &mut Verdicts) {
-    let inside = pool
-        .ipam
-        .ranges
-        .iter()
-        .any(|range| range.contains(prefix.network()) && range.contains(prefix.broadcast()));
+    let inside =
+        pool.ipam.ranges.iter().any(|range| {
+            range.contains(prefix.network().into()) && range.contains(prefix.broadcast().into())
+        });
     if !inside {
         let message = format!(
             "{prefix} reaches beyond IPAddressPool {}, so traffic for addresses that are not in the pool is attracted too",

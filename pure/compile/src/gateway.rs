@@ -1,7 +1,7 @@
 //! Which Gateways are ours (by class), and what of their `spec` beside listeners and addresses is understood.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_model::traffic::Certificate;
@@ -22,7 +22,7 @@ pub(crate) struct OurGateway<'a> {
     /// Where it listens.
     pub places: Vec<Place>,
     /// The address that a pool gave to it.
-    pub given: Option<Ipv4Addr>,
+    pub given: Option<IpAddr>,
     /// What it shows to backends.
     pub certificate: Option<Arc<Certificate>>,
 }

@@ -1,7 +1,7 @@
 //! Snapshot to Model and verdicts. Total: it never fails.
 //!
 //! ```text
-//!   Gateways, pools ──► addresses, listeners ──► HTTPRoutes, Services ──► Traffic
+//!   Gateways, Services, pools ──► addresses, sockets ──► routes, endpoints ──► Traffic
 //!                              │ VIPs
 //!   VRRPAdvertisements ────────┴──► elections ──┐
 //!   BGPPeers, BGP- and RouteAdvertisements ─────┴──► what each peer is told ──► Speaker
@@ -12,6 +12,7 @@
 //! go: it swaps the cells of the backends concerned and rebuilds nothing else. Nothing here asks a clock or a socket;
 //! what a decision needs to know of the machine is in [`Machine`](tidegate_model::Machine).
 
+mod assign;
 mod attach;
 mod backend;
 mod backend_policy;
@@ -48,6 +49,8 @@ mod referenced;
 mod report;
 mod route_advertisement;
 mod rule;
+mod service;
+mod service_door;
 mod standing;
 pub mod status;
 mod stream_route;

@@ -53,6 +53,14 @@ impl Membership {
         services.iter().map(|service| self.fill(service, snapshot, model)).sum()
     }
 
+    /// Whether a Service that is carried by its own addresses has lost its last endpoint, or has one again: then those are
+    /// withdrawn or announced, which is for compile to say. `services` are those whose slices changed.
+    pub fn falls_silent_or_wakes(services: &BTreeSet<Key>, model: &Model) -> bool {
+        let carried = &model.traffic.carried;
+        let of_both = services.iter().filter_map(|key| Some((key, *carried.get(key)?)));
+        of_both.into_iter().any(|(key, audible)| audible != is_audible(key, model))
+    }
+
     /// Takes over the slices; says whose changed.
     fn learn(&mut self, snapshot: &Snapshot) -> BTreeSet<Key> {
         let (slices, services) = changed(&self.known, &snapshot.endpoint_slices);
@@ -86,11 +94,21 @@ impl Membership {
         let mut filled = 0;
         for (id, cell) in model.traffic.endpoints.range(first..=last) {
             if let Some(port) = served_port(&resource.spec, id.port, id.transport) {
-                filled += usize::from(cell.store(endpoints(port, slices().map(|slice| &slice.spec))));
+                let unready = resource.spec.publish_not_ready;
+                filled +=
+                    usize::from(cell.store(endpoints(port, unready, slices().map(|slice| &slice.spec))));
             }
         }
         filled
     }
+}
+
+/// Whether some endpoint of a Service could answer.
+fn is_audible(service: &Key, model: &Model) -> bool {
+    let first = BackendId::tcp(service.clone(), 0);
+    let last = BackendId { service: service.clone(), port: u16::MAX, transport: Transport::Udp };
+    let mut cells = model.traffic.endpoints.range(first..=last);
+    cells.any(|(_, cell)| !cell.load().usable.is_empty())
 }
 
 /// The slices that differ, and the Services they belong to before or after.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_model::traffic::Home;
 use tidegate_model::{Machine, Peers};
+use tidegate_objects::core::EXCLUDE;
 use tidegate_objects::{Key, Kind, LabelSelector, Snapshot};
 
 use crate::verdicts::Verdicts;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     addresses: Vec<IpAddr>,
     /// Made up because no GatewayNode exists: it matches empty selectors only.
     anonymous: bool,
+    /// Its label, or that of the Node of its name, says that it brings no traffic from outside.
+    excluded: bool,
 }
 
 impl Gateways {
@@ -50,17 +53,25 @@ impl Gateways {
                 verdicts.not_served(Kind::GatewayNode, key, "spec.drain", "the gateway goes on serving");
             }
             first.insert(name.clone(), key);
+            let excluded = node.metadata.labels.contains_key(EXCLUDE) || is_excluded_node(snapshot, &name);
             let mut labels = node.metadata.labels.clone();
             labels.entry(HOSTNAME.into()).or_insert_with(|| name.clone());
             all.insert(
                 name.clone(),
-                Node { name, labels, addresses: node.spec.addresses.clone(), anonymous: false },
+                Node { name, labels, addresses: node.spec.addresses.clone(), anonymous: false, excluded },
             );
         }
         let mut all: Vec<Node> = all.into_values().collect();
         if all.is_empty() {
             let name = if machine.node.is_empty() { "gateway".to_owned() } else { machine.node.clone() };
-            all.push(Node { name, labels: BTreeMap::new(), addresses: Vec::new(), anonymous: true });
+            let excluded = is_excluded_node(snapshot, &name);
+            all.push(Node {
+                name,
+                labels: BTreeMap::new(),
+                addresses: Vec::new(),
+                anonymous: true,
+                excluded,
+            });
             return Gateways { all, here: Some(0), notice: None };
         }
         // Offline, without a name, the objects are read as the first gateway reads them.
@@ -118,6 +129,18 @@ impl Gateways {
         self.all.iter().filter(|node| node.matches(selectors)).collect()
     }
 
+    /// Of those that are selected, the ones that may bring traffic from outside.
+    pub fn announcers(&self, selectors: &[LabelSelector]) -> Vec<&Node> {
+        let mut selected = self.selected(selectors);
+        selected.retain(|node| !node.excluded);
+        selected
+    }
+
+    /// Whether this machine is among [`Gateways::announcers`].
+    pub fn announces_here(&self, selectors: &[LabelSelector]) -> bool {
+        self.selects_here(selectors) && self.here().is_some_and(|node| !node.excluded)
+    }
+
     /// Whether this machine is among [`Gateways::selected`].
     pub fn selects_here(&self, selectors: &[LabelSelector]) -> bool {
         self.here().is_some_and(|node| node.matches(selectors))
@@ -136,6 +159,12 @@ impl Gateways {
     pub fn names(&self) -> String {
         list(self.all.iter().map(|node| &node.name))
     }
+}
+
+/// Whether a Node of this name, of whichever source, is kept out of load balancing from outside.
+fn is_excluded_node(snapshot: &Snapshot, name: &str) -> bool {
+    let of_name = snapshot.nodes.values().filter(|node| *node.key().name == *name);
+    of_name.into_iter().any(|node| node.metadata.labels.contains_key(EXCLUDE))
 }
 
 impl Node {

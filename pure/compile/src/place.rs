@@ -1,18 +1,17 @@
 //! Where a Gateway listens: what it asks for, an address from a pool, or every local address.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use tidegate_ipam::{Assigned, Refusal, Request, allocate};
-use tidegate_objects::{Key, Kind};
+use tidegate_objects::Kind;
 
 use crate::gateway::OurGateway;
-use crate::pool::{Pools, identity};
+use crate::pool::{Pool, Pools};
 use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
 /// Annotations that name a pool, MetalLB's newer spelling first.
-const POOL_ANNOTATIONS: [&str; 2] = ["metallb.io/address-pool", "metallb.universe.tf/address-pool"];
+pub(crate) const POOL_ANNOTATIONS: [&str; 2] =
+    ["metallb.io/address-pool", "metallb.universe.tf/address-pool"];
 
 /// An address that a Gateway listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,120 +23,63 @@ pub(crate) struct Place {
 }
 
 /// What a Gateway asks for.
-enum Wish {
+pub(crate) enum Wish {
     /// These addresses; empty: what it asked for cannot be had.
     Exact(Vec<IpAddr>),
-    /// One from this pool (as `ipam` calls it), or from any that assigns by itself.
-    Pool(Option<String>),
+    /// An IPv4 address from one of the pools at these places, the first that has one.
+    Pool(Vec<usize>),
     /// Every local address.
     Everywhere,
 }
 
-/// Gives every Gateway its places. `reserved` are addresses that other objects name, which no pool gives out;
-/// `remembered` is what pools gave before, unless other machines could remember otherwise.
-pub(crate) fn assign(
-    gateways: &mut [OurGateway<'_>],
-    pools: &Pools<'_>,
-    reserved: &BTreeSet<Ipv4Addr>,
-    remembered: Option<&BTreeMap<Key, Ipv4Addr>>,
-    verdicts: &mut Verdicts,
-) {
-    let wishes: Vec<Wish> = gateways.iter().map(|gateway| wish(gateway, pools, verdicts)).collect();
-    let mut taken = reserved.clone();
-    taken.extend(wishes.iter().flat_map(exact_v4));
-    let requests: Vec<Request<Name>> = gateways
-        .iter()
-        .zip(&wishes)
-        .filter_map(|(gateway, wish)| match wish {
-            Wish::Pool(pool) => {
-                Some(Request { key: Name(gateway.resource.key().clone()), pool: pool.clone() })
-            }
-            Wish::Exact(_) | Wish::Everywhere => None,
-        })
-        .collect();
-    let ipam: Vec<_> = pools.iter().map(|pool| pool.ipam.clone()).collect();
-    let previous = gateways.iter().zip(&wishes).filter_map(|(gateway, wish)| {
-        let key = gateway.resource.key();
-        let before = listened_on(gateway, wish, pools).or_else(|| remembered?.get(key).copied())?;
-        Some((Name(key.clone()), before))
-    });
-    let given = allocate(&ipam, &requests, &taken, &previous.collect());
-    for (gateway, wish) in gateways.iter_mut().zip(wishes) {
-        gateway.places = match wish {
-            Wish::Everywhere => vec![Place { address: Ipv4Addr::UNSPECIFIED.into(), from_pool: false }],
-            Wish::Exact(addresses) => {
-                addresses.into_iter().map(|address| exact_place(address, pools)).collect()
-            }
-            Wish::Pool(_) => {
-                let assigned = given.get(&Name(gateway.resource.key().clone()));
-                gateway.given = assigned.and_then(|found| Some(found.as_ref().ok()?.address));
-                assigned.map_or(Vec::new(), |assigned| pool_place(gateway, assigned, pools, verdicts))
-            }
-        };
-    }
+/// What each Gateway asks for, in their order.
+pub(crate) fn wishes(gateways: &[OurGateway<'_>], pools: &Pools<'_>, verdicts: &mut Verdicts) -> Vec<Wish> {
+    gateways.iter().map(|gateway| wish(gateway, pools, verdicts)).collect()
 }
 
-/// The name by which `ipam` finds where to begin: it says nothing of the source, so that a folder and a cluster that
-/// hold the same objects agree.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Name(Key);
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
+/// Gives a Gateway its places: what it wished for, or what a pool gave.
+pub(crate) fn settle(
+    gateway: &mut OurGateway<'_>,
+    wish: &Wish,
+    given: Option<IpAddr>,
+    pools: &Pools<'_>,
+    verdicts: &mut Verdicts,
+) {
+    gateway.places = match wish {
+        Wish::Everywhere => vec![Place { address: Ipv4Addr::UNSPECIFIED.into(), from_pool: false }],
+        Wish::Exact(addresses) => addresses.iter().map(|address| exact_place(*address, pools)).collect(),
+        Wish::Pool(asked) => match given {
+            Some(address) => vec![Place { address, from_pool: true }],
+            None => {
+                note_exhausted(gateway, asked, pools, verdicts);
+                Vec::new()
+            }
+        },
+    };
+    gateway.given = given;
 }
 
 /// The address in its status that a pool it asks for holds.
-fn listened_on(gateway: &OurGateway<'_>, wish: &Wish, pools: &Pools<'_>) -> Option<Ipv4Addr> {
-    let Wish::Pool(wanted) = wish else { return None };
-    let v4 = gateway.resource.spec.listened_on.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    v4.into_iter().find(|address| {
-        let pool = pools.holding(*address);
-        pool.is_some_and(|pool| wanted.as_ref().is_none_or(|wanted| pool.ipam.name == *wanted))
-    })
-}
-
-fn exact_v4(wish: &Wish) -> Vec<Ipv4Addr> {
-    let Wish::Exact(addresses) = wish else { return Vec::new() };
-    let v4 = addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
-    v4.collect()
+pub(crate) fn listened_on(gateway: &OurGateway<'_>, asked: &[usize], pools: &Pools<'_>) -> Option<IpAddr> {
+    let v4 = gateway.resource.spec.listened_on.iter().copied().filter(IpAddr::is_ipv4);
+    let offered = |address: &IpAddr| {
+        asked.iter().filter_map(|place| pools.get(*place)).any(|pool| pool.ipam.offers(*address))
+    };
+    v4.into_iter().find(offered)
 }
 
 fn exact_place(address: IpAddr, pools: &Pools<'_>) -> Place {
-    let from_pool = matches!(address, IpAddr::V4(v4) if pools.holding(v4).is_some());
+    let from_pool = address.is_ipv4() && pools.holding(address).is_some();
     Place { address, from_pool }
 }
 
-fn pool_place(
-    gateway: &OurGateway<'_>,
-    assigned: &Result<Assigned, Refusal>,
-    pools: &Pools<'_>,
-    verdicts: &mut Verdicts,
-) -> Vec<Place> {
-    let key = gateway.resource.key();
-    let message = match assigned {
-        Ok(assigned) => return vec![Place { address: assigned.address.into(), from_pool: true }],
-        Err(Refusal::Exhausted(asked)) => {
-            let by_identity = |name: &&String| pools.iter().find(|pool| pool.ipam.name == **name);
-            let names = list(
-                asked.iter().filter_map(|name| by_identity(&name)).map(|pool| &pool.resource.key().name),
-            );
-            format!(
-                "every address of the pools {names} is in use; add addresses to one of them, or set spec.addresses"
-            )
-        }
-        // Unknown names were told when the wish was read.
-        Err(Refusal::UnknownPool(_) | Refusal::NoPool) => return Vec::new(),
-    };
-    verdicts.whole(Kind::Gateway, key, "AddressNotAssigned", "spec.addresses", message);
-    Vec::new()
+fn note_exhausted(gateway: &OurGateway<'_>, asked: &[usize], pools: &Pools<'_>, verdicts: &mut Verdicts) {
+    let names =
+        list(asked.iter().filter_map(|place| pools.get(*place)).map(|pool| &pool.resource.key().name));
+    let message = format!(
+        "every address of the pools {names} is in use; add addresses to one of them, or set spec.addresses"
+    );
+    verdicts.whole(Kind::Gateway, gateway.resource.key(), "AddressNotAssigned", "spec.addresses", message);
 }
 
 fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) -> Wish {
@@ -174,7 +116,7 @@ fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) ->
 
 /// Whether one machine may have an address: not multicast, not broadcast, not reserved (RFC 1112 section 4, class E).
 /// Unspecified means all of this machine.
-fn is_unicast(address: IpAddr) -> bool {
+pub(crate) fn is_unicast(address: IpAddr) -> bool {
     !address.is_multicast() && !matches!(address, IpAddr::V4(v4) if v4.octets()[0] >= 240)
 }
 
@@ -182,11 +124,13 @@ fn pool_wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdict
     let (key, annotations) = (gateway.resource.key(), &gateway.resource.metadata.annotations);
     let named = POOL_ANNOTATIONS.iter().find_map(|name| Some((name, annotations.get(*name)?)));
     let Some((annotation, name)) = named else {
-        let automatic = pools.iter().any(|pool| pool.ipam.auto_assign);
-        return if automatic { Wish::Pool(None) } else { Wish::Everywhere };
+        let automatic = pools.places(Pool::serves_any_gateway);
+        return if automatic.is_empty() { Wish::Everywhere } else { Wish::Pool(automatic) };
     };
-    if let Some(pool) = pools.named(&key.source, name) {
-        return Wish::Pool(Some(identity(pool.resource.key())));
+    if pools.named(&key.source, name).is_some() {
+        let is_meant =
+            |pool: &Pool<'_>| pool.resource.key().source == key.source && *pool.resource.key().name == **name;
+        return Wish::Pool(pools.places(is_meant));
     }
     let names = pools.iter().map(|pool| &*pool.resource.key().name);
     let message = format!(

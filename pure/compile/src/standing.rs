@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::standing::{
-    GatewayStanding, ListenerRef, ListenerStanding, ParentStanding, SetStanding, Standing,
+    GatewayStanding, ListenerRef, ListenerStanding, ParentStanding, ServiceStanding, SetStanding, Standing,
 };
 use tidegate_model::traffic::HostPattern;
 use tidegate_objects::{Key, Kind, ObjectRef};
@@ -11,6 +11,7 @@ use tidegate_objects::{Key, Kind, ObjectRef};
 use crate::entrance::ListenerId;
 use crate::gateway::OurGateway;
 use crate::listener::{Family, Listener, Protocol};
+use crate::service::{OurService, ServicePlace};
 use crate::verdicts::object;
 
 /// Everything found between objects. `sets` are ListenerSets whose parent is ours, `routes` and `services` what was
@@ -43,6 +44,24 @@ pub(crate) fn of(
         standing.gateways.insert(gateway.resource.key().clone(), gateway_standing);
     }
     standing
+}
+
+/// What Services of type LoadBalancer have; whether it is announced is not known yet.
+pub(crate) fn balanced(services: &[OurService<'_>]) -> BTreeMap<Key, ServiceStanding> {
+    let each = services.iter().map(|service| {
+        // What is withheld stays in the status, or the next look would find nothing to keep.
+        let own = service.places.iter().chain(&service.withheld).filter(|place| !place.external);
+        let pool = |place: &ServicePlace| place.pool.as_ref().map(|pool| pool.name.to_string());
+        let standing = ServiceStanding {
+            addresses: own.map(|place| (place.address, pool(place))).collect(),
+            classed: service.classed,
+            sockets: service.sockets.keys().copied().collect(),
+            audible: service.audible,
+            announced: false,
+        };
+        (service.resource.key().clone(), standing)
+    });
+    each.collect()
 }
 
 fn listener_standing(listener: &Listener<'_>, gateway: &OurGateway<'_>) -> ListenerStanding {

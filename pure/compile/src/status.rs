@@ -1,4 +1,5 @@
-//! Statuses: what Gateway API's objects are told, as conditions, from verdicts and [`Standing`](tidegate_model::Standing).
+//! Statuses: what objects of Gateway API, Services of type LoadBalancer and pools are told, as conditions, addresses and
+//! counts, from verdicts and [`Standing`](tidegate_model::Standing).
 //!
 //! Everything that is ours gets its whole status anew each time; whoever writes it compares with what stands there. What
 //! belongs to other controllers is never spoken of. Nothing here decides: a listener is served, a route attached, a
@@ -10,8 +11,10 @@ mod gateway;
 mod infrastructure;
 mod listener;
 mod policy;
+mod pool;
 mod problems;
 mod route;
+mod service;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +25,7 @@ use tidegate_objects::{ObjectRef, Snapshot};
 
 pub use class::SUPPORTED_FEATURES;
 pub use infrastructure::infrastructure;
+pub use service::statuses as service_statuses;
 
 /// What the shells have made of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,5 +77,7 @@ pub fn statuses(facts: &Facts<'_>) -> Vec<StatusOf> {
     all.extend(gateway::statuses(facts));
     all.extend(route::statuses(facts));
     all.extend(policy::statuses(facts));
+    all.extend(service::statuses(facts));
+    all.extend(pool::statuses(facts));
     all
 }

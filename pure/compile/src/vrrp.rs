@@ -174,7 +174,7 @@ impl Reader<'_, '_> {
         let eligible: Vec<String> = self
             .input
             .gateways
-            .selected(&spec.node_selectors)
+            .announcers(&spec.node_selectors)
             .into_iter()
             .map(|node| node.name.clone())
             .collect();
@@ -229,10 +229,9 @@ impl Reader<'_, '_> {
         let (spec, key) = (&self.resource.spec, self.resource.key());
         let mut wanted: BTreeMap<Ipv4Addr, (bool, String)> = BTreeMap::new();
         let asked = Asked { kind: KIND, key, names: &spec.ip_address_pools, selectors: &[] };
-        for pool in self.input.pools.chosen(asked, self.verdicts) {
-            let inside = self.input.in_use.iter().filter(|address| pool.ipam.contains(**address));
-            wanted.extend(inside.map(|address| (*address, (false, "spec.ipAddressPools".to_owned()))));
-        }
+        let pools = self.input.pools.chosen(asked, self.verdicts);
+        let inside = self.input.in_use.iter().filter(|address| pools.has(IpAddr::V4(**address)));
+        wanted.extend(inside.map(|address| (*address, (false, "spec.ipAddressPools".to_owned()))));
         for (index, address) in spec.addresses.iter().enumerate() {
             let field = format!("spec.addresses[{index}]");
             match address {

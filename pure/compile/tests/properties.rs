@@ -417,7 +417,11 @@ fn pooled(numbers: impl IntoIterator<Item = u32>) -> String {
 
 fn given(compiled: &Compiled) -> BTreeMap<String, String> {
     let given = compiled.model.addresses.given.iter();
-    given.map(|(key, address)| (key.name.to_string(), address.to_string())).collect()
+    let each = given.map(|(object, given)| {
+        let addresses: Vec<String> = given.iter().map(|given| given.address.to_string()).collect();
+        (object.key.name.to_string(), addresses.join(" "))
+    });
+    each.collect()
 }
 
 /// What a pool gave stays where it is when another Gateway goes, and when an older one comes.

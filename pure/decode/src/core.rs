@@ -9,8 +9,9 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_objects::core::{
-    Endpoint, EndpointPort, EndpointSlice, Namespace, Node, Pod, Protocol, Service, ServicePort, ServiceType,
-    SessionAffinity, TrafficDistribution,
+    ASSIGNED, Endpoint, EndpointPort, EndpointSlice, IpFamily, IpFamilyPolicy, Namespace, Node,
+    POOL_ANNOTATIONS, Pod, Protocol, Service, ServiceAddress, ServicePort, ServiceType, SessionAffinity,
+    TrafficDistribution, read_assigned,
 };
 use tidegate_objects::{Metadata, Object, Resource};
 
@@ -20,6 +21,9 @@ use crate::read::{self, shortened};
 
 /// The label that says to which Service an EndpointSlice belongs.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// How many addresses of a Service's status are read.
+const GIVEN_MAX: usize = 16;
 
 /// Reads one part (`spec`, `status`) of an object; an absent part is its default.
 fn part<T: DeserializeOwned + Default>(
@@ -70,6 +74,14 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
     };
     let session_affinity = session_affinity(&spec)?;
     let traffic_distribution = spec.traffic_distribution.as_deref().map(traffic_distribution).transpose()?;
+    let cluster_ips = cluster_ips(&spec);
+    let (ip_families, ip_family_policy) = (ip_families(&spec)?, ip_family_policy(&spec)?);
+    let local_traffic_only = match spec.external_traffic_policy.as_deref() {
+        None | Some("" | "Cluster") => false,
+        Some("Local") => true,
+        Some(other) => return Err(unlisted("spec.externalTrafficPolicy", "`Cluster`, `Local`", other)),
+    };
+    let given = given(&metadata, value);
     let list = Path::parse("spec.ports");
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(index, port)| {
         let path = list.index(index);
@@ -88,8 +100,77 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
         session_affinity,
         traffic_distribution,
         external_name: spec.external_name.filter(|name| !name.is_empty()),
+        selector: spec.selector.unwrap_or_default(),
+        cluster_ips,
+        ip_families,
+        ip_family_policy,
+        local_traffic_only,
+        load_balancer_ip: spec.load_balancer_ip.filter(|address| !address.is_empty()),
+        external_ips: spec.external_ips.unwrap_or_default(),
+        source_ranges: spec.load_balancer_source_ranges.unwrap_or_default(),
+        publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        given,
     };
     Ok(Resource { metadata, spec }.into())
+}
+
+fn unlisted(field: &str, known: &str, found: &str) -> Fault {
+    Fault::at(field, format!("expected one of {known}, found `{}`", shortened(found)))
+}
+
+/// What is no address (`None` of a headless Service) is left out.
+fn cluster_ips(spec: &k8s::ServiceSpec) -> Vec<IpAddr> {
+    let listed = spec.cluster_ips.iter().flatten();
+    let all = listed.chain(&spec.cluster_ip).filter_map(|text| text.parse().ok());
+    all.fold(Vec::new(), |mut distinct, address: IpAddr| {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+        distinct
+    })
+}
+
+fn ip_families(spec: &k8s::ServiceSpec) -> Result<Vec<IpFamily>, Fault> {
+    let mut families = Vec::new();
+    for text in spec.ip_families.iter().flatten() {
+        let family = match text.as_str() {
+            "IPv4" => IpFamily::IPv4,
+            "IPv6" => IpFamily::IPv6,
+            other => return Err(unlisted("spec.ipFamilies", "`IPv4`, `IPv6`", other)),
+        };
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    Ok(families)
+}
+
+fn ip_family_policy(spec: &k8s::ServiceSpec) -> Result<IpFamilyPolicy, Fault> {
+    match spec.ip_family_policy.as_deref() {
+        None | Some("" | "SingleStack") => Ok(IpFamilyPolicy::SingleStack),
+        Some("PreferDualStack") => Ok(IpFamilyPolicy::PreferDualStack),
+        Some("RequireDualStack") => Ok(IpFamilyPolicy::RequireDualStack),
+        Some(other) => {
+            let known = "`SingleStack`, `PreferDualStack`, `RequireDualStack`";
+            Err(unlisted("spec.ipFamilyPolicy", known, other))
+        }
+    }
+}
+
+/// The addresses in its status. What others wrote there is nobody's mistake: what cannot be read is passed over.
+fn given(metadata: &Metadata, value: &Value) -> Vec<ServiceAddress> {
+    let listed = value.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
+    let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
+    let is_ours = |condition: &&Value| condition.get("type").and_then(Value::as_str) == Some(ASSIGNED);
+    let ours = conditions.into_iter().flatten().find(is_ours);
+    let message = ours.and_then(|condition| condition.get("message")?.as_str()).unwrap_or_default();
+    let annotation = POOL_ANNOTATIONS.iter().find_map(|name| metadata.annotations.get(*name));
+    let address = |entry: &Value| {
+        let ip = entry.get("ip")?.as_str()?.parse().ok()?;
+        let pool = read_assigned(message, ip).or(annotation.map(String::as_str)).map(str::to_owned);
+        Some(ServiceAddress { ip, pool })
+    };
+    listed.into_iter().flatten().filter_map(address).take(GIVEN_MAX).collect()
 }
 
 fn session_affinity(spec: &k8s::ServiceSpec) -> Result<SessionAffinity, Fault> {

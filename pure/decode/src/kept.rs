@@ -189,6 +189,18 @@ spec:
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 7}}
   trafficDistribution: PreferSameNode
   ports: [{name: a, port: 53, protocol: UDP, appProtocol: x}]
+  selector: {app: x}
+  clusterIPs: [10.96.0.7, 'fd00:96::7']
+  ipFamilies: [IPv6, IPv4]
+  ipFamilyPolicy: RequireDualStack
+  externalTrafficPolicy: Local
+  loadBalancerIP: 192.0.2.7
+  externalIPs: [192.0.2.8]
+  loadBalancerSourceRanges: [198.51.100.0/24]
+  publishNotReadyAddresses: true
+status:
+  loadBalancer: {ingress: [{ip: 192.0.2.7, ipMode: VIP}, {hostname: a.example}]}
+  conditions: [{type: tidegate.dev/Assigned, status: 'True', message: 192.0.2.7 from IPAddressPool p}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice

@@ -1,7 +1,7 @@
 //! Which addresses are ours to hold, what for, and what moves them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::Serialize;
 use tidegate_objects::{Key, ObjectRef};
@@ -11,10 +11,19 @@ use tidegate_objects::{Key, ObjectRef};
 pub struct Addresses {
     /// By address.
     pub held: BTreeMap<IpAddr, HeldAddress>,
-    /// What pools gave to Gateways that name no address, refused ones included: the memory of the next compile, where
-    /// this machine is the only gateway.
+    /// What pools gave to Gateways and Services, those that are refused for another reason included: the memory of the
+    /// next compile, where this machine is the only gateway.
     #[serde(skip)]
-    pub given: BTreeMap<Key, Ipv4Addr>,
+    pub given: BTreeMap<ObjectRef, Vec<Given>>,
+}
+
+/// An address that somebody was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The address.
+    pub address: IpAddr,
+    /// The IPAddressPool, which may have changed since or be gone; none: named by its user.
+    pub pool: Option<Key>,
 }
 
 /// An address, what it is for, and what moves it.

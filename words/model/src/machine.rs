@@ -14,6 +14,8 @@ pub struct Machine {
     pub interfaces: Option<Vec<Interface>>,
     /// Routes that lead out of an interface, ours excluded.
     pub routes: Vec<Route>,
+    /// Services of type LoadBalancer without a class are served too (`loadBalancer: {default: true}` of the bootstrap file).
+    pub default_load_balancer: bool,
 }
 
 /// An interface.

@@ -33,6 +33,9 @@ pub struct Status {
     pub egress: Vec<EgressStatus>,
     /// Services in use.
     pub services: Vec<ServiceStatus>,
+    /// Services of type LoadBalancer that are ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancers: Vec<BalancedStatus>,
     /// The kernel.
     pub kernel: KernelStatus,
     /// Processes that this one, or one before it, took over from, and that still hold connections.
@@ -272,6 +275,21 @@ pub struct ServiceStatus {
     /// Those of them that this gateway leaves out, or sends less than their share, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub impaired: Vec<EndpointStatus>,
+}
+
+/// A Service of type LoadBalancer that is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancedStatus {
+    /// `namespace/name`.
+    pub service: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Names of the pools they are from, each once.
+    pub pools: Vec<String>,
+    /// Whether clients are served, as far as this gateway can tell.
+    pub served: bool,
+    /// Why not: a reason and a sentence; else empty.
+    pub message: String,
 }
 
 /// An endpoint that does not get its share of requests. Where routes treat a Service differently, it is told as for the route

@@ -2,7 +2,7 @@
 //! Services. What is wrong with an object is in its [`Verdict`](crate::Verdict), not here; conditions come from both.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tidegate_objects::{Key, Kind, ObjectRef};
 
@@ -19,6 +19,38 @@ pub struct Standing {
     pub routes: BTreeMap<ObjectRef, Vec<ParentStanding>>,
     /// Services, and the Gateways whose routes lead to them, whether they can be followed there or not.
     pub services: BTreeMap<Key, BTreeSet<Key>>,
+    /// The Services of type LoadBalancer that are ours.
+    pub balanced: BTreeMap<Key, ServiceStanding>,
+    /// How full pools are; those that are refused are not among them.
+    pub pools: BTreeMap<Key, PoolStanding>,
+}
+
+/// A Service of type LoadBalancer that is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStanding {
+    /// Its addresses, and the name of the pool each is from; none: its user named it.
+    pub addresses: Vec<(IpAddr, Option<String>)>,
+    /// It names our class; else others may write its status too.
+    pub classed: bool,
+    /// Its sockets.
+    pub sockets: Vec<(SocketAddr, Transport)>,
+    /// Some endpoint could answer.
+    pub audible: bool,
+    /// Every one of its addresses is announced by some gateway.
+    pub announced: bool,
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStanding {
+    /// IPv4 addresses in use.
+    pub assigned_v4: u64,
+    /// IPv6 addresses in use.
+    pub assigned_v6: u64,
+    /// IPv4 addresses that are free.
+    pub available_v4: u128,
+    /// IPv6 addresses that are free; one short of 2^128 at most.
+    pub available_v6: u128,
 }
 
 /// A Gateway.

@@ -1,4 +1,5 @@
-//! The statuses of Gateway API's objects, spelled as `kubectl get -o json` shows them (Gateway API v1.6).
+//! The statuses of objects, spelled as `kubectl get -o json` shows them: those of Gateway API (v1.6), of Services of type
+//! LoadBalancer, and of MetalLB's pools.
 //!
 //! Without `lastTransitionTime`: whoever writes a status knows the time, and what stood there before.
 
@@ -29,7 +30,7 @@ impl StatusOf {
     pub fn new(kind: Kind, key: &Key, status: StatusBody) -> StatusOf {
         StatusOf {
             source: key.source.to_string(),
-            api_version: format!("{}/{}", kind.group(), kind.versions().first().copied().unwrap_or_default()),
+            api_version: api_version(kind),
             kind: kind.name().to_owned(),
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),
@@ -43,6 +44,12 @@ impl StatusOf {
         self.kind == object.kind.name()
             && (&*self.source, &*self.namespace, &*self.name) == (&*key.source, &*key.namespace, &*key.name)
     }
+}
+
+/// Group and version; the version alone in the core group.
+fn api_version(kind: Kind) -> String {
+    let version = kind.versions().first().copied().unwrap_or_default();
+    if kind.group().is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group()) }
 }
 
 /// What stands under `status`, by kind.
@@ -59,6 +66,10 @@ pub enum StatusBody {
     Route(RouteStatus),
     /// BackendTLSPolicy.
     Policy(PolicyStatus),
+    /// Service.
+    Service(ServiceStatus),
+    /// IPAddressPool.
+    Pool(PoolStatus),
 }
 
 /// A condition (`metav1.Condition`).
@@ -198,4 +209,49 @@ pub struct AncestorStatus {
     pub controller_name: &'static str,
     /// `Accepted`, `ResolvedRefs`.
     pub conditions: Vec<Condition>,
+}
+
+/// What we say in the `status` of a Service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Where clients reach it; absent: what others wrote there is theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<LoadBalancerStatus>,
+    /// `tidegate.dev/Assigned` and `tidegate.dev/Served`.
+    pub conditions: Vec<Condition>,
+}
+
+/// `status.loadBalancer`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoadBalancerStatus {
+    /// One for each address.
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// An address of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerIngress {
+    /// The address.
+    pub ip: String,
+    /// `VIP`: packets come to an endpoint with another destination than this.
+    pub ip_mode: &'static str,
+}
+
+/// IPAddressPool `status`, as MetalLB has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// IPv4 addresses in use.
+    #[serde(rename = "assignedIPv4")]
+    pub assigned_v4: i64,
+    /// IPv6 addresses in use.
+    #[serde(rename = "assignedIPv6")]
+    pub assigned_v6: i64,
+    /// IPv4 addresses that are free.
+    #[serde(rename = "availableIPv4")]
+    pub available_v4: i64,
+    /// IPv6 addresses that are free; 2^63 - 1 stands for more.
+    #[serde(rename = "availableIPv6")]
+    pub available_v6: i64,
 }

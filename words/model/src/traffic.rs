@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tidegate_objects::Key;
 
 pub use backend::{Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, Endpoints, Target};
 pub use backend_policy::{
@@ -55,4 +56,8 @@ pub struct Traffic {
     pub home: Option<Home>,
     /// The endpoints of every backend that a route uses.
     pub endpoints: BTreeMap<BackendId, Arc<EndpointCell>>,
+    /// The Services of type LoadBalancer that have sockets here; true: some endpoint could answer. Where that is no longer
+    /// so, their addresses are announced or withdrawn, which is for compile to say.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<Key, bool>,
 }

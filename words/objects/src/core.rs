@@ -1,4 +1,5 @@
-//! Core kinds, reduced to what Tidegate uses: Namespace, Service, Pod, EndpointSlice, Secret, ConfigMap.
+//! Core kinds, reduced to what Tidegate uses: Namespace, Pod, EndpointSlice; Node, Service, Secret and ConfigMap in files of
+//! their own.
 //!
 //! What serde makes of them is for our own snapshot on disk; Kubernetes' form of them is read in `pure/decode`.
 
@@ -9,81 +10,18 @@ use serde::{Deserialize, Serialize};
 
 mod node;
 mod secret;
+mod service;
 
 pub use node::{EXCLUDE, Node};
 pub use secret::{ConfigMap, Secret, SecretBytes};
+pub use service::{
+    ASSIGNED, IpFamily, IpFamilyPolicy, POOL_ANNOTATIONS, Service, ServiceAddress, ServicePort, ServiceType,
+    SessionAffinity, TrafficDistribution, assigned, read_assigned,
+};
 
 /// A Namespace; its labels are in the metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {}
-
-/// A Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// `spec.type`.
-    pub service_type: ServiceType,
-    /// `spec.ports`.
-    pub ports: Vec<ServicePort>,
-    /// `spec.loadBalancerClass`.
-    pub load_balancer_class: Option<String>,
-    /// `spec.sessionAffinity`; it is about the Service's own address: routes have `sessionPersistence`, do not go by this, and
-    /// the Service's verdict says so.
-    pub session_affinity: SessionAffinity,
-    /// `spec.trafficDistribution`; absent: endpoints are chosen without regard to where they run.
-    pub traffic_distribution: Option<TrafficDistribution>,
-    /// `spec.externalName`: with type ExternalName, the DNS name that the Service stands for. A route that refers to such a
-    /// Service is told that it is not served.
-    pub external_name: Option<String>,
-}
-
-/// `spec.sessionAffinity` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SessionAffinity {
-    /// Any endpoint.
-    #[default]
-    None,
-    /// The same endpoint for the same client address.
-    ClientIp {
-        /// For how long after the last connection, in seconds, 1 to 86,400; Kubernetes' default is 10,800.
-        timeout_secs: u32,
-    },
-}
-
-/// `spec.trafficDistribution` of a Service: which endpoints are preferred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TrafficDistribution {
-    /// Those of the same zone (`PreferSameZone`, and `PreferClose`, its older name).
-    PreferSameZone,
-    /// Those of the same node.
-    PreferSameNode,
-}
-
-/// `spec.type` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ServiceType {
-    /// Reached inside the cluster.
-    #[default]
-    ClusterIp,
-    /// Reached on a port of every node too.
-    NodePort,
-    /// Reached on an address of its own too.
-    LoadBalancer,
-    /// A name elsewhere.
-    ExternalName,
-}
-
-/// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServicePort {
-    /// Its name; empty when it is the only one and has none. EndpointSlice ports carry the same name.
-    pub name: String,
-    /// The port of the Service.
-    pub port: u16,
-    /// The transport.
-    pub protocol: Protocol,
-    /// `appProtocol`: what is spoken behind it, as `kubernetes.io/h2c`, `kubernetes.io/ws`, `https`.
-    pub app_protocol: Option<String>,
-}
 
 /// A transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

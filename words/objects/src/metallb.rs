@@ -23,7 +23,21 @@ pub struct IpAddressPool {
     pub avoid_buggy_ips: bool,
     /// Who may have addresses, and in which order pools are asked.
     #[serde(default)]
-    pub service_allocation: Option<Value>,
+    pub service_allocation: Option<ServiceAllocation>,
+}
+
+/// Who may have addresses of a pool without naming it, and when it is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAllocation {
+    /// Pools with a lower number are asked first; 0: after all that have one.
+    pub priority: u32,
+    /// Namespaces whose Services may; together with the selectors: any of them. None of either: all.
+    pub namespaces: Vec<String>,
+    /// Namespaces by label.
+    pub namespace_selectors: Vec<LabelSelector>,
+    /// Services by label, any of these; none: all.
+    pub service_selectors: Vec<LabelSelector>,
 }
 
 fn yes() -> bool {
@@ -131,6 +145,6 @@ pub struct BgpAdvertisement {
     pub node_selectors: Vec<LabelSelector>,
     /// To which peers; empty: all.
     pub peers: Vec<String>,
-    /// For which Services.
-    pub service_selectors: Option<Value>,
+    /// Only addresses of Services with these labels; empty: all.
+    pub service_selectors: Vec<LabelSelector>,
 }

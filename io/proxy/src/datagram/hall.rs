@@ -222,6 +222,7 @@ impl Hall {
             let same = |index: &usize| batch.piece(*index).path == path;
             let after = (first + 1..count).take_while(same).last().map_or(first + 1, |last| last + 1);
             match path {
+                Some(path) if !way.client.admits(path.peer.ip()) => self.exclude(batch, first..after),
                 Some(path) if !self.is_own(&path) => self.pass_on(&way, &path, batch, first..after),
                 _ => self.drop_all(batch, first..after),
             }
@@ -247,6 +248,11 @@ impl Hall {
     fn drop_all(&self, batch: &Batch, which: Range<usize>) {
         let count: usize = which.map(|index| batch.piece(index).datagrams()).sum();
         self.worker.metrics.datagrams_dropped.inc_by(count as u64);
+    }
+
+    fn exclude(&self, batch: &Batch, which: Range<usize>) {
+        let count: usize = which.map(|index| batch.piece(index).datagrams()).sum();
+        self.worker.metrics.datagrams_excluded.inc_by(count as u64);
     }
 
     /// Passes pieces of one client on to its endpoint.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidegate_model::traffic::{Backend, ClientLimits, Listener, Serves, StreamRoute, Target, Transport};
+use tidegate_model::traffic::{Backend, ClientPolicy, Listener, Serves, StreamRoute, Target, Transport};
 use tidegate_traffic::balance::{self, Ended, Pick};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -35,7 +35,7 @@ pub struct Way {
     /// The listener's name.
     pub listener: String,
     pub metrics: FlowMetrics,
-    pub limits: ClientLimits,
+    pub client: Arc<ClientPolicy>,
     pub census: Arc<Census>,
     pub route: Option<Arc<StreamRoute>>,
 }
@@ -52,7 +52,7 @@ impl Way {
         Way {
             listener: entry.name.clone(),
             metrics: entry.flows.clone(),
-            limits: table.entrance.client.limits,
+            client: Arc::clone(&table.entrance.client),
             census: table.census.clone(),
             route,
         }
@@ -97,8 +97,8 @@ pub struct SessionPlace {
 impl SessionPlace {
     /// Takes a place.
     pub fn take(shared: &Arc<Shared>, way: &Way, client: SocketAddr) -> Result<SessionPlace, Full> {
-        let mut door = DoorPlace::take(&way.census, &way.limits).ok_or(Full::Room)?;
-        if !door.name(client.ip().to_canonical(), &way.limits) {
+        let mut door = DoorPlace::take(&way.census, &way.client.limits).ok_or(Full::Room)?;
+        if !door.name(client.ip().to_canonical(), &way.client.limits) {
             return Err(Full::Client);
         }
         let holder = shared.session_shares.holder(client.ip());

@@ -270,12 +270,12 @@ pub fn traffic(addresses: &[SocketAddr], backends: &[(u32, &Arc<Backend>)]) -> A
         Arc::new(Entrance { address, transport: Transport::Tcp, client: Arc::default(), listeners })
     };
     Arc::new(Traffic {
-        home: None,
         entrances: addresses.iter().map(entrance).collect(),
         endpoints: backends
             .iter()
             .map(|(_, backend)| (backend.id.clone(), backend.endpoints.clone()))
             .collect(),
+        ..Traffic::default()
     })
 }
 

@@ -65,6 +65,10 @@ pub(super) async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: Rc<TcpL
 /// A connection's task. A panic in it ends this connection only: the runtime catches it.
 fn admit(worker: &Rc<Worker>, door: &Rc<Door>, stream: TcpStream, peer: SocketAddr) {
     let table = door.table();
+    if !table.entrance.client.admits(peer.ip()) {
+        worker.metrics.connections_excluded.inc();
+        return;
+    }
     let limits = &table.entrance.client.limits;
     let (resting, now) = (&worker.resting, worker.clock.now());
     let Some(mut place) = Place::take(&worker.shared, &table.census, limits, resting, now) else { return };

@@ -53,8 +53,13 @@ pub fn machine(text: &str) -> Machine {
         node: words.next().unwrap_or_default().into(),
         interfaces: Some(Vec::new()),
         routes: Vec::new(),
+        default_load_balancer: false,
     };
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        if (name, value) == ("class", "any") {
+            machine.default_load_balancer = true;
+            continue;
+        }
         if name == "default" {
             let destination = "0.0.0.0/0".parse().expect("a prefix");
             machine.routes.push(Route { destination, interface: value.into() });

@@ -1,5 +1,6 @@
 //! How a listener treats those who connect to it: whom it believes, what it allows, how long it waits.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -30,6 +31,17 @@ pub struct ClientPolicy {
     pub limits: ClientLimits,
     /// HTTP/2 settings.
     pub http2: Http2Settings,
+    /// The only clients that are let in (`loadBalancerSourceRanges` of a Service); none: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<IpNet>,
+}
+
+impl ClientPolicy {
+    /// Whether a client with this address is let in.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.sources.is_empty() || self.sources.iter().any(|net| net.contains(&client))
+    }
 }
 
 /// What becomes of `X-Request-Id` on the way to a backend; the log has what the backend gets.
@@ -125,5 +137,29 @@ pub struct Http2Settings {
 impl Http2Settings {
     pub(super) fn is_usual(&self) -> bool {
         *self == Http2Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without ranges everybody is let in, with ranges only who is inside, whichever way an IPv4 address is written.
+    #[test]
+    fn sources() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let open = ClientPolicy::default();
+        assert!(open.admits(address("192.0.2.1")) && open.admits(address("2001:db8::1")));
+        let sources = ["192.0.2.0/24", "2001:db8::/64"].map(|text| text.parse().expect("a prefix")).to_vec();
+        let closed = ClientPolicy { sources, ..ClientPolicy::default() };
+        for (client, admitted) in [
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.3.1", false),
+            ("2001:db8::1", true),
+            ("2001:db8:1::1", false),
+        ] {
+            assert_eq!(closed.admits(address(client)), admitted, "{client}");
+        }
     }
 }
