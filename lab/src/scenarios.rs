@@ -20,6 +20,7 @@ pub mod inbound;
 pub mod keepalived_election;
 pub mod kube_source;
 pub mod lab_self;
+pub mod node_ports;
 pub mod one_link;
 pub mod out;
 pub mod ownership;
@@ -222,6 +223,13 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         kube_source::run,
         "what a real API server holds is served and followed, and goes on while it is away; only what is named is asked for"
+    ),
+    scenario!(
+        "node_ports",
+        kube_source::OUTSIDE,
+        ByStory,
+        node_ports::run,
+        "pods of a real cluster are reached by the NodePorts of the nodes that have some, 1, 20 and 3 of them under load, and none else"
     ),
     scenario!(
         "handover_full",

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 
 /// Watches interfaces, addresses and routes of others.
 pub struct MachineWatch {
-    node: String,
     surroundings: Option<watch::Receiver<Arc<Surroundings>>>,
     machine: Machine,
 }
 
 impl MachineWatch {
-    /// Starts to watch; `default_load_balancer`: see [`Machine`]. A machine that cannot be watched is one that is not looked at.
-    pub async fn start(node: String, default_load_balancer: bool) -> Self {
+    /// Starts to watch what is not known of this machine yet: its interfaces and routes. A machine that cannot be watched is
+    /// one that is not looked at.
+    pub async fn start(machine: Machine) -> Self {
         let surroundings = match Surroundings::watch().await {
             Ok(surroundings) => Some(surroundings),
             Err(error) => {
@@ -25,11 +25,7 @@ impl MachineWatch {
                 None
             }
         };
-        let mut watch = MachineWatch {
-            machine: Machine { node: node.clone(), default_load_balancer, ..Machine::default() },
-            node,
-            surroundings,
-        };
+        let mut watch = MachineWatch { machine, surroundings };
         watch.take_over();
         watch
     }
@@ -59,10 +55,8 @@ impl MachineWatch {
             destination: *destination,
             interface: interface.clone(),
         };
-        let routes = seen.routes.iter().map(route).collect();
-        let default_load_balancer = self.machine.default_load_balancer;
-        let (node, interfaces) = (self.node.clone(), Some(interfaces));
-        self.machine = Machine { node, interfaces, routes, default_load_balancer };
+        self.machine.routes = seen.routes.iter().map(route).collect();
+        self.machine.interfaces = Some(interfaces);
     }
 }
 

@@ -22,6 +22,7 @@ use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
 use tidegate_handover::Manager;
 use tidegate_kernel::{Applied, Keeper};
+use tidegate_model::traffic::EndpointMode;
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
 use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, Tracing};
@@ -202,9 +203,16 @@ impl Daemon {
             socket: handover::socket(&settings.state_dir),
             _locks: (lock, kernel_lock),
         };
+        let by_node_port = settings.sources.iter().filter(|it| it.endpoint_mode == EndpointMode::NodePort);
+        let machine = Machine {
+            node: settings.node,
+            default_load_balancer: settings.load_balancer.default,
+            node_port_sources: by_node_port.map(|source| source.name.clone()).collect(),
+            ..Machine::default()
+        };
         Ok(Daemon {
             sources: Sources::follow(settings.sources, &settings.state_dir, &confirmations),
-            machine: MachineWatch::start(settings.node, settings.load_balancer.default).await,
+            machine: MachineWatch::start(machine).await,
             intent: Intent::default(),
             board,
             proxy,

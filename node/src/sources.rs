@@ -39,7 +39,7 @@ impl Sources {
 }
 
 fn open(
-    Source { name, origin }: Source,
+    Source { name, origin, .. }: Source,
     snapshots: &Path,
     confirmations: &Confirmations,
 ) -> watch::Receiver<Arc<SourceState>> {

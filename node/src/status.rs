@@ -241,11 +241,14 @@ fn services(status: &Status) {
         .services
         .iter()
         .map(|s| {
-            let impaired: Vec<_> = s.impaired.iter().map(endpoint).collect();
+            let mut notes: Vec<_> = s.impaired.iter().map(endpoint).collect();
+            if !s.crowded.is_empty() {
+                notes.push(format!("several pods share one endpoint on {}", s.crowded.join(", ")));
+            }
             vec![
                 s.service.clone(),
                 s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                impaired.join("; "),
+                notes.join("; "),
             ]
         })
         .collect();

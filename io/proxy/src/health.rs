@@ -8,7 +8,7 @@
 //! Questions have a timeout and are never more than [`PROBES_MAX`] at once; what is due then waits and is not judged for
 //! it. When and how often is asked, and what follows from answers, is decided by
 //! [`Checker`](tidegate_traffic::balance::Checker). UDP ports are not asked: a connection says nothing about them, and no policy has a question
-//! for them.
+//! for them. Nodes are, which answer for their pods at a TCP port of their own.
 
 mod grpc;
 mod http;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use tidegate_model::traffic::{HealthCheck, Transport};
+use tidegate_model::traffic::{HealthCheck, Probe, Transport};
 use tidegate_traffic::balance::Checker;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -115,7 +115,8 @@ impl Checks {
             let (Some(settings), Some(shared)) = (&slot.backend.policy.health_check, slot.known()) else {
                 continue;
             };
-            if slot.backend.id.transport == Transport::Udp {
+            let of_node = matches!(settings.probe, Probe::Node { .. });
+            if slot.backend.id.transport == Transport::Udp && !of_node {
                 continue;
             }
             let key = address(slot);

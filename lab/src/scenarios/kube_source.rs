@@ -79,7 +79,7 @@ fn set_up(lab: &mut Lab, cluster: &Cluster) -> Result<PathBuf> {
 }
 
 /// The folder of Gateway API's definitions, as its module ships them.
-fn definitions() -> Result<PathBuf> {
+pub(super) fn definitions() -> Result<PathBuf> {
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance");
     let words = ["mod", "download", "-json", "sigs.k8s.io/gateway-api"];
     let output = Command::new("go").current_dir(module).args(words).output().context("running go")?;
@@ -103,7 +103,7 @@ fn certificate(lab: &Lab, cluster: &Cluster, name: &str) -> Result<PathBuf> {
 }
 
 /// A kubeconfig for the gateway's account.
-fn kubeconfig(lab: &Lab, cluster: &Cluster) -> Result<PathBuf> {
+pub(super) fn kubeconfig(lab: &Lab, cluster: &Cluster) -> Result<PathBuf> {
     let token = cluster.kubectl(&["create", "token", "tidegate", "--duration=1h"])?;
     let inside = cluster.about().inside_kubeconfig.display().to_string();
     let words = ["config", "view", "--raw", "-o", "json", "--kubeconfig", &inside];
@@ -274,7 +274,7 @@ fn errors(status: &Value) -> Vec<String> {
 }
 
 /// Waits until so many pods are ready, and no other is left.
-fn ready(lab: &mut Lab, cluster: &Cluster, replicas: u64) -> Result<()> {
+pub(super) fn ready(lab: &mut Lab, cluster: &Cluster, replicas: u64) -> Result<()> {
     lab.wait("so many pods, all ready", LIMIT, |_| {
         let ready = cluster.ready("echo")? == replicas;
         Ok((ready && pods(cluster)?.len() as u64 == replicas).then_some(()))

@@ -233,10 +233,14 @@ fn services(decided: &Decided, facts: Vec<(BackendId, Vec<EndpointFacts>)>) -> V
     let mut impaired = impaired(facts);
     let backends = decided.model.traffic.endpoints.iter();
     backends
-        .map(|(id, cell)| ServiceStatus {
-            service: id.to_string(),
-            endpoints: cell.load().addresses().collect(),
-            impaired: impaired.remove(id).unwrap_or_default().into_values().collect(),
+        .map(|(id, cell)| {
+            let endpoints = cell.load();
+            ServiceStatus {
+                service: id.to_string(),
+                endpoints: endpoints.addresses().collect(),
+                crowded: endpoints.crowded.iter().map(ToString::to_string).collect(),
+                impaired: impaired.remove(id).unwrap_or_default().into_values().collect(),
+            }
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use tidegate_model::traffic::EndpointMode;
 
 use crate::args;
 
@@ -15,6 +16,8 @@ pub struct Source {
     pub name: String,
     /// What it is.
     pub origin: Origin,
+    /// How the pods of its Services are reached where no annotation says otherwise.
+    pub endpoint_mode: EndpointMode,
 }
 
 /// What a source is.
@@ -43,13 +46,6 @@ struct Kubernetes {
     endpoint_mode: EndpointMode,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-enum EndpointMode {
-    #[default]
-    Pod,
-    NodePort,
-}
-
 /// The sources of the file, in its order, then those of the flags.
 pub(super) fn settle(written: &[Written], run: &args::Run) -> Result<Vec<Source>> {
     let mut sources = written.iter().map(Written::settled).collect::<Result<Vec<_>>>()?;
@@ -57,10 +53,12 @@ pub(super) fn settle(written: &[Written], run: &args::Run) -> Result<Vec<Source>
     sources.extend(run.manifests.iter().enumerate().map(|(at, directory)| Source {
         name: named("manifests", at),
         origin: Origin::Manifests(directory.clone()),
+        endpoint_mode: EndpointMode::Pod,
     }));
     sources.extend(run.kubeconfig.iter().enumerate().map(|(at, file)| Source {
         name: named("kubernetes", at),
         origin: Origin::Kubernetes(Some(file.clone())),
+        endpoint_mode: EndpointMode::Pod,
     }));
     Ok(sources)
 }
@@ -70,18 +68,15 @@ impl Written {
         let name = self.name.clone();
         let origin = match (&self.manifests, &self.kubernetes) {
             (Some(directory), None) => Origin::Manifests(directory.clone()),
-            (None, Some(Kubernetes { endpoint_mode: EndpointMode::NodePort, .. })) => {
-                bail!(
-                    "source {name}: endpointMode: NodePort is not served by this version; leave it out, which is Pod"
-                )
-            }
             (None, Some(cluster)) => {
                 let file = cluster.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty());
                 Origin::Kubernetes(file)
             }
             _ => bail!("source {name}: give either manifests or kubernetes"),
         };
-        Ok(Source { name, origin })
+        let endpoint_mode =
+            self.kubernetes.as_ref().map_or_else(EndpointMode::default, |it| it.endpoint_mode);
+        Ok(Source { name, origin, endpoint_mode })
     }
 }
 
@@ -94,7 +89,7 @@ pub(super) fn check(sources: &[Source]) -> Result<()> {
         );
     }
     let mut names = BTreeSet::new();
-    for Source { name, origin } in sources {
+    for Source { name, origin, .. } in sources {
         if !names.insert(name) {
             bail!("two sources are named {name}; names must be unique");
         }

@@ -1,5 +1,7 @@
 //! What a bootstrap file and flags come to, and the sentences for what they cannot be.
 
+use tidegate_model::traffic::EndpointMode;
+
 use super::*;
 
 /// Settles a bootstrap file with this text, in a folder that holds the directories `a` and `b`.
@@ -116,10 +118,6 @@ fn unserved_settings() {
             "c.yaml: accessLog.format: `%{hots}`: there is no field `hots`;",
         ),
         ("workers: 1025\n", "c.yaml: workers: 1025 is more than 1024"),
-        (
-            "sources: [{name: x, kubernetes: {endpointMode: NodePort}}]\n",
-            "c.yaml: source x: endpointMode: NodePort is not served by this version",
-        ),
         ("sources: [{name: x}]\n", "c.yaml: source x: give either manifests or kubernetes"),
         ("sources: [{name: x, manifests: HERE/b, kubernetes: {}}]\n", "c.yaml: source x: give either"),
     ] {
@@ -203,10 +201,14 @@ fn access_log_outputs() {
 /// A cluster is named by its kubeconfig, and without one it is that of the pod; a kubeconfig need not be there yet.
 #[test]
 fn clusters() {
-    let text = "sources:\n- {name: blue, kubernetes: {kubeconfig: /none, endpointMode: Pod}}\n- {name: here, kubernetes: {}}\n";
+    let text = "sources:\n- {name: blue, kubernetes: {kubeconfig: /none, endpointMode: NodePort}}\n- {name: here, kubernetes: {}}\n";
     let (settings, warnings) = settle(text, &[]);
-    let origins: Vec<Origin> = settings.unwrap().sources.into_iter().map(|source| source.origin).collect();
-    assert_eq!(origins, [Origin::Kubernetes(Some("/none".into())), Origin::Kubernetes(None)]);
+    let sources = settings.unwrap().sources.into_iter().map(|source| (source.origin, source.endpoint_mode));
+    let expected = [
+        (Origin::Kubernetes(Some("/none".into())), EndpointMode::NodePort),
+        (Origin::Kubernetes(None), EndpointMode::Pod),
+    ];
+    assert_eq!(sources.collect::<Vec<_>>(), expected);
     assert_eq!(warnings, Vec::<String>::new());
     let slip = refusal("sources:\n- name: blue\n  kubernetes: {endpointMode: Nodeport}\n");
     assert!(slip.contains("did you mean `NodePort`?"), "{slip}");

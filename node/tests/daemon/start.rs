@@ -108,10 +108,6 @@ fn mistakes_in_settings() {
             "sources:\n- manifests: manifests\n",
             "tidegate.yaml:3: sources[0].name: `name` is missing; it is required",
         ),
-        (
-            "sources: [{name: blue, kubernetes: {endpointMode: NodePort}}]\n",
-            "tidegate.yaml: source blue: endpointMode: NodePort is not served by this version; leave it out, which is Pod",
-        ),
     ] {
         place.settings(more);
         place

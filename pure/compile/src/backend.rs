@@ -1,12 +1,12 @@
 //! Backends: Services that routes point to, what is spoken to them, and the endpoints behind a Service's port.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_model::traffic::{
-    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, Endpoint,
-    EndpointCell, Endpoints, HashKey, ResponsePolicy, Target, Transport, ZoneAware,
+    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, EndpointCell,
+    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Target, Transport, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
@@ -14,6 +14,8 @@ use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
 use crate::backend_policy::{Policies, Through};
 use crate::backend_tls::BackendTlsPolicies;
+use crate::endpoint_mode::Modes;
+use crate::endpoints::Reached;
 use crate::filter::Extensions;
 use crate::gateway::OurGateway;
 use crate::grants::{self, Grants};
@@ -31,6 +33,7 @@ pub(crate) struct Backends<'a> {
     tls: BackendTlsPolicies,
     policies: Policies,
     extensions: Extensions,
+    modes: &'a Modes<'a>,
     previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
     cells: BTreeMap<BackendId, Arc<EndpointCell>>,
     made: BTreeMap<BackendId, Vec<Arc<Backend>>>,
@@ -74,6 +77,7 @@ pub(crate) struct Broken {
 impl<'a> Backends<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
+        modes: &'a Modes<'a>,
         previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
         verdicts: &mut Verdicts,
     ) -> Self {
@@ -85,6 +89,7 @@ impl<'a> Backends<'a> {
             tls: BackendTlsPolicies::new(snapshot, verdicts),
             policies: Policies::new(snapshot, verdicts),
             extensions: Extensions::new(snapshot, verdicts),
+            modes,
             previous,
             cells: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -144,9 +149,10 @@ impl<'a> Backends<'a> {
             None => None,
         };
         let protocol = protocol(from, &key, port, tls.is_some())?;
-        let policy = self.policy(from, &key, &service.spec, port, context);
-        let id = BackendId { service: key, port: port.port, transport };
-        let endpoints = self.cell(&id, port);
+        let mode = self.mode(service, port, context)?;
+        let policy = of_nodes(self.policy(from, &key, &service.spec, port, context), &service.spec, mode);
+        let id = BackendId { service: key, port: port.port, transport, mode };
+        let endpoints = self.cell(&id, service, port);
         Ok(Target::Backend(self.shared(Backend { id, protocol, tls, policy, endpoints })))
     }
 
@@ -160,9 +166,11 @@ impl<'a> Backends<'a> {
         let key = service.key();
         let kind = if transport == Transport::Udp { Kind::UDPRoute } else { Kind::TCPRoute };
         let policy = self.policies.direct(kind, key, &port.name);
+        let mode = self.modes.of(service, None);
         let policy = with_affinity(in_zone(policy, &service.spec), &service.spec);
-        let id = BackendId { service: key.clone(), port: port.port, transport };
-        let endpoints = self.cell(&id, port);
+        let policy = of_nodes(policy, &service.spec, mode);
+        let id = BackendId { service: key.clone(), port: port.port, transport, mode };
+        let endpoints = self.cell(&id, service, port);
         self.shared(Backend { id, protocol: BackendProtocol::default(), tls: None, policy, endpoints })
     }
 
@@ -271,14 +279,34 @@ impl<'a> Backends<'a> {
         in_zone(self.policies.of(from, key, &port.name, context.through), service)
     }
 
-    fn cell(&mut self, id: &BackendId, port: &ServicePort) -> Arc<EndpointCell> {
+    /// How a port is reached; an error where it is to be by a NodePort that it has not.
+    fn mode(
+        &self,
+        service: &Resource<Service>,
+        port: &ServicePort,
+        context: &Context<'_>,
+    ) -> Result<EndpointMode, Broken> {
+        let mode = self.modes.of(service, Some(context.through.gateway));
+        if mode == EndpointMode::NodePort && port.node_port.is_none() {
+            let message = format!(
+                "port {} of Service {} has no nodePort, and its pods are to be reached by it; make the Service one of type NodePort, or annotate it with tidegate.dev/endpoint-mode: Pod where pods can be reached directly",
+                port.port,
+                service.key()
+            );
+            let (short, reason) = ("backend has no NodePort", "UnsupportedValue");
+            return Err(Broken { short, reason, field: "port", message });
+        }
+        Ok(mode)
+    }
+
+    fn cell(&mut self, id: &BackendId, service: &Resource<Service>, port: &ServicePort) -> Arc<EndpointCell> {
         let entry = match self.cells.entry(id.clone()) {
             btree_map::Entry::Occupied(cell) => return Arc::clone(cell.get()),
             btree_map::Entry::Vacant(entry) => entry,
         };
         let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
-        let unready = self.snapshot.services.get(&id.service).is_some_and(|s| s.spec.publish_not_ready);
-        let endpoints = endpoints(port, unready, slices.iter().map(|slice| &slice.spec));
+        let reached = Reached { service, port, mode: id.mode, nodes: &self.snapshot.nodes };
+        let endpoints = reached.endpoints(slices.iter().map(|slice| &slice.spec));
         let cell = match self.previous.get(id) {
             Some(cell) => {
                 cell.store(endpoints);
@@ -324,6 +352,27 @@ fn with_affinity(policy: Arc<BackendPolicy>, service: &Service) -> Arc<BackendPo
         _ => policy,
     }
 }
+
+/// The policy, with the question to each node whether it has pods, where it asks none of its own.
+fn of_nodes(policy: Arc<BackendPolicy>, service: &Service, mode: EndpointMode) -> Arc<BackendPolicy> {
+    let port = service.health_check_node_port.filter(|_| mode == EndpointMode::NodePort);
+    match port {
+        Some(port) if service.local_traffic_only && policy.health_check.is_none() => {
+            let health_check = Some(HealthCheck { probe: Probe::Node { port }, ..NODE_CHECK });
+            Arc::new(BackendPolicy { health_check, ..(*policy).clone() })
+        }
+        _ => policy,
+    }
+}
+
+/// How nodes are asked. What a node says follows its pods within a second, and EndpointSlices tell the same a little sooner.
+const NODE_CHECK: HealthCheck = HealthCheck {
+    probe: Probe::Node { port: 0 },
+    interval: Duration::from_secs(2),
+    timeout: Duration::from_secs(1),
+    unhealthy_after: 2,
+    healthy_after: 1,
+};
 
 /// Slots of the table of a Service's `sessionAffinity`; as without a size in a BackendTrafficPolicy.
 const AFFINITY_TABLE_SIZE: u32 = 65_537;
@@ -414,33 +463,4 @@ fn slices_of(snapshot: &Snapshot) -> SlicesOf<'_> {
         }
     }
     slices
-}
-
-/// The endpoints of a port: ready ones, or where none is ready those that serve while they terminate. `unready`: the
-/// Service publishes those that are not ready too (who writes its slices calls them ready, but a file may not).
-pub(crate) fn endpoints<'s>(
-    port: &ServicePort,
-    unready: bool,
-    slices: impl Iterator<Item = &'s EndpointSlice>,
-) -> Endpoints {
-    let (mut ready, mut terminating) = (BTreeMap::new(), BTreeMap::new());
-    for slice in slices {
-        let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
-        for number in ports.filter_map(|port| port.port) {
-            for endpoint in &slice.endpoints {
-                let address = SocketAddr::new(endpoint.address, number);
-                let chosen = match (endpoint.ready || unready, endpoint.serving && endpoint.terminating) {
-                    (true, _) => &mut ready,
-                    (false, true) => &mut terminating,
-                    (false, false) => continue,
-                };
-                // Where two slices disagree about the zone of one address, the order of slices must not decide.
-                let zone: &mut Option<Arc<str>> = chosen.entry(address).or_default();
-                *zone = zone.take().max(endpoint.zone.clone());
-            }
-        }
-    }
-    let usable = if ready.is_empty() { terminating } else { ready };
-    let usable = usable.into_iter().map(|(address, zone)| Endpoint { address, weight: 1, zone });
-    Endpoints { usable: usable.collect() }
 }

@@ -10,6 +10,7 @@ use tidegate_objects::{ObjectRef, Snapshot};
 use crate::assign::Ground;
 use crate::attach::Parents;
 use crate::backend::Backends;
+use crate::endpoint_mode::Modes;
 use crate::entrance::Attached;
 use crate::gateway::Classes;
 use crate::held::Vips;
@@ -106,7 +107,8 @@ fn traffic<'a>(
     let classes = Classes::new(snapshot, verdicts);
     let mut gateways = gateway::ours(snapshot, &classes, verdicts);
     let sets = listener_set::join(snapshot, &mut gateways, verdicts);
-    let mut services = service::ours(snapshot, machine, verdicts);
+    let modes = Modes::new(snapshot, machine, verdicts);
+    let mut services = service::ours(snapshot, machine, &modes, verdicts);
     // Several machines must agree on an address, and none knows what another remembers: only one that is alone goes by that.
     let remembered = machines.alone().then_some(&previous.addresses.given);
     let mut ground = ground(place, remembered);
@@ -115,7 +117,7 @@ fn traffic<'a>(
     client_policy::apply(&mut gateways, snapshot, verdicts);
     let doors = entrance::open(&mut gateways, &service_door::claims(&services), verdicts);
     service_door::open(&mut services, &gateways, &doors, pools, verdicts);
-    let mut backends = Backends::new(snapshot, &previous.traffic.endpoints, verdicts);
+    let mut backends = Backends::new(snapshot, &modes, &previous.traffic.endpoints, verdicts);
     let parents = Parents::new(snapshot, &gateways);
     let mut attached = Attached::default();
     http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);

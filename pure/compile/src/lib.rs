@@ -25,6 +25,8 @@ mod conflict;
 pub mod duration;
 mod egress;
 mod election;
+mod endpoint_mode;
+mod endpoints;
 mod entrance;
 mod export;
 mod filter;

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::Model;
-use tidegate_model::traffic::{BackendId, Transport};
+use tidegate_model::traffic::BackendId;
 use tidegate_objects::core::EndpointSlice;
 use tidegate_objects::snapshot::{DiffItem, Objects};
 use tidegate_objects::{Key, Snapshot};
 
-use crate::backend::{endpoints, served_port};
+use crate::backend::served_port;
+use crate::endpoints::Reached;
 
 /// Which slices belong to which Service, kept from Snapshot to Snapshot so that a change costs what it touches.
 #[derive(Debug, Default)]
@@ -89,14 +90,11 @@ impl Membership {
     fn fill(&self, service: &Key, snapshot: &Snapshot, model: &Model) -> usize {
         let Some(resource) = snapshot.services.get(service) else { return 0 };
         let slices = || self.slices.get(service).into_iter().flatten().filter_map(|key| self.known.get(key));
-        let first = BackendId::tcp(service.clone(), 0);
-        let last = BackendId { service: service.clone(), port: u16::MAX, transport: Transport::Udp };
         let mut filled = 0;
-        for (id, cell) in model.traffic.endpoints.range(first..=last) {
+        for (id, cell) in model.traffic.endpoints.range(BackendId::all_of(service)) {
             if let Some(port) = served_port(&resource.spec, id.port, id.transport) {
-                let unready = resource.spec.publish_not_ready;
-                filled +=
-                    usize::from(cell.store(endpoints(port, unready, slices().map(|slice| &slice.spec))));
+                let reached = Reached { service: resource, port, mode: id.mode, nodes: &snapshot.nodes };
+                filled += usize::from(cell.store(reached.endpoints(slices().map(|slice| &slice.spec))));
             }
         }
         filled
@@ -105,9 +103,7 @@ impl Membership {
 
 /// Whether some endpoint of a Service could answer.
 fn is_audible(service: &Key, model: &Model) -> bool {
-    let first = BackendId::tcp(service.clone(), 0);
-    let last = BackendId { service: service.clone(), port: u16::MAX, transport: Transport::Udp };
-    let mut cells = model.traffic.endpoints.range(first..=last);
+    let mut cells = model.traffic.endpoints.range(BackendId::all_of(service));
     cells.any(|(_, cell)| !cell.load().usable.is_empty())
 }
 

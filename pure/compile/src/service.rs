@@ -10,12 +10,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tidegate_ipam::{Family, Share, Tenancy};
 use tidegate_model::Machine;
-use tidegate_model::traffic::Transport;
+use tidegate_model::traffic::{EndpointMode, Transport};
 use tidegate_objects::core::{
     IpFamily, IpFamilyPolicy, Protocol, Service, ServicePort, ServiceType, SessionAffinity,
 };
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
+use crate::endpoint_mode::Modes;
 use crate::place::{POOL_ANNOTATIONS, is_unicast};
 use crate::pool::{Asker, Pools};
 use crate::verdicts::Verdicts;
@@ -89,12 +90,13 @@ pub(crate) struct Wish {
 pub(crate) fn ours<'a>(
     snapshot: &'a Snapshot,
     machine: &Machine,
+    modes: &Modes<'_>,
     verdicts: &mut Verdicts,
 ) -> Vec<OurService<'a>> {
     let mut services = Vec::new();
     for resource in snapshot.services.values() {
         if is_ours(resource, machine, verdicts) {
-            services.push(Reader { resource, verdicts }.read());
+            services.push(Reader { resource, mode: modes.of(resource, None), verdicts }.read());
         }
     }
     services.sort_by_key(|service| service.resource.metadata.precedence());
@@ -147,6 +149,7 @@ fn is_ours(service: &Resource<Service>, machine: &Machine, verdicts: &mut Verdic
 
 struct Reader<'a, 'v> {
     resource: &'a Resource<Service>,
+    mode: EndpointMode,
     verdicts: &'v mut Verdicts,
 }
 
@@ -326,7 +329,17 @@ impl<'a> Reader<'a, '_> {
     /// What is served otherwise than somebody may think.
     fn note_policies(&mut self) {
         let key = self.resource.key();
-        if self.resource.spec.local_traffic_only {
+        let by_node_port = self.mode == EndpointMode::NodePort;
+        for (place, _) in
+            self.resource.spec.ports.iter().enumerate().filter(|(_, port)| {
+                by_node_port && port.node_port.is_none() && port.protocol != Protocol::Sctp
+            })
+        {
+            let message = "its pods are to be reached by NodePorts and this port has none, so nobody answers there; leave allocateLoadBalancerNodePorts out, or annotate the Service with tidegate.dev/endpoint-mode: Pod where pods can be reached directly".to_owned();
+            let field = format!("spec.ports[{place}].nodePort");
+            self.verdicts.part(Kind::Service, key, "UnsupportedValue", field, message);
+        }
+        if self.resource.spec.local_traffic_only && !by_node_port {
             let message = "a gateway reaches pods on every node, so traffic is not kept to one; pods see the gateway's address, unless a BackendTrafficPolicy says sourceAddress: Client".to_owned();
             self.verdicts.warn(Kind::Service, key, "NoEffect", "spec.externalTrafficPolicy", message);
         }

@@ -81,6 +81,8 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
         Some("Local") => true,
         Some(other) => return Err(unlisted("spec.externalTrafficPolicy", "`Cluster`, `Local`", other)),
     };
+    let own = Path::parse("spec.healthCheckNodePort");
+    let health_check_node_port = optional_port(&own, spec.health_check_node_port)?;
     let given = given(&metadata, value);
     let list = Path::parse("spec.ports");
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate().map(|(index, port)| {
@@ -89,6 +91,7 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
             name: port.name.unwrap_or_default(),
             port: port_number(&path, port.port)?,
             protocol: protocol(&path, port.protocol.as_deref())?,
+            node_port: optional_port(&path.key("nodePort"), port.node_port)?,
             app_protocol: port.app_protocol,
         })
     });
@@ -105,6 +108,7 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
         ip_families,
         ip_family_policy,
         local_traffic_only,
+        health_check_node_port,
         load_balancer_ip: spec.load_balancer_ip.filter(|address| !address.is_empty()),
         external_ips: spec.external_ips.unwrap_or_default(),
         source_ranges: spec.load_balancer_source_ranges.unwrap_or_default(),
@@ -322,9 +326,19 @@ fn address(path: Path, text: &str) -> Result<IpAddr, Fault> {
     })
 }
 
-fn port_number(path: &Path, port: i32) -> Result<u16, Fault> {
+/// The port of an entry of a list of ports.
+fn port_number(entry: &Path, port: i32) -> Result<u16, Fault> {
+    one_port(&entry.key("port"), port)
+}
+
+/// A port that an API server writes as 0, or not at all, where there is none.
+fn optional_port(path: &Path, port: Option<i32>) -> Result<Option<u16>, Fault> {
+    port.filter(|port| *port != 0).map(|port| one_port(path, port)).transpose()
+}
+
+fn one_port(path: &Path, port: i32) -> Result<u16, Fault> {
     u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| {
-        Fault::new(path.key("port"), format!("expected a port from 1 to 65535, found the number `{port}`"))
+        Fault::new(path.clone(), format!("expected a port from 1 to 65535, found the number `{port}`"))
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a decision needs to know of the machine it is for: its name, its interfaces, where its routes lead.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -16,6 +17,9 @@ pub struct Machine {
     pub routes: Vec<Route>,
     /// Services of type LoadBalancer without a class are served too (`loadBalancer: {default: true}` of the bootstrap file).
     pub default_load_balancer: bool,
+    /// Sources whose pods are reached by the NodePorts of their Services, where no annotation says otherwise (`endpointMode`
+    /// of the bootstrap file).
+    pub node_port_sources: BTreeSet<String>,
 }
 
 /// An interface.

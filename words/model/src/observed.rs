@@ -272,6 +272,10 @@ pub struct ServiceStatus {
     pub service: String,
     /// Endpoints that are ready, as their EndpointSlices have it.
     pub endpoints: Vec<SocketAddr>,
+    /// Where endpoints are nodes: those on which several pods share one. kube-proxy chooses among them once for each
+    /// connection, so that one that is kept open burdens one pod alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crowded: Vec<String>,
     /// Those of them that this gateway leaves out, or sends less than their share, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub impaired: Vec<EndpointStatus>,

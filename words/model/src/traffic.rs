@@ -23,7 +23,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidegate_objects::Key;
 
-pub use backend::{Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, Endpoints, Target};
+pub use backend::{
+    Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, EndpointMode, Endpoints, Target,
+};
 pub use backend_policy::{
     BackendPolicy, Balancing, Breaker, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut, ZoneAware,
 };

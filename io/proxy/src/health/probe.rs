@@ -89,29 +89,41 @@ pub async fn ask(
 }
 
 async fn question(kit: &Kit, backend: &Backend, endpoint: SocketAddr, probe: &Probe) -> Result<(), Unfit> {
-    let speaks_http2 = backend.protocol == BackendProtocol::Http2;
-    let offer = match probe {
-        Probe::Tcp { .. } => Offer::Nothing,
-        Probe::Http { .. } if !speaks_http2 => Offer::Http1,
-        Probe::Http { .. } | Probe::Grpc { .. } => Offer::Http2,
-    };
-    let wire = connect(kit, backend, endpoint, offer).await?;
     let scheme = if backend.tls.is_some() { "https" } else { "http" };
+    let named = || backend.tls.as_ref().map(|tls| tls.server_name.clone());
     match probe {
-        Probe::Tcp { send, expect } => exchange(&wire, send, expect).await,
+        Probe::Node { port } => ask_node(SocketAddr::new(endpoint.ip(), *port)).await,
+        Probe::Tcp { send, expect } => {
+            let wire = connect(kit, backend, endpoint, Offer::Nothing).await?;
+            exchange(&wire, send, expect).await
+        }
         Probe::Http { method, host, path, statuses } => {
-            let named = backend.tls.as_ref().map(|tls| tls.server_name.clone());
-            let host = host.clone().or(named).unwrap_or_else(|| endpoint.to_string());
+            let speaks_http2 = backend.protocol == BackendProtocol::Http2;
+            let offer = if speaks_http2 { Offer::Http2 } else { Offer::Http1 };
+            let wire = connect(kit, backend, endpoint, offer).await?;
+            let host = host.clone().or_else(named).unwrap_or_else(|| endpoint.to_string());
             let request = http::Request { method, host: &host, path, scheme };
             let status = http::ask(&wire, &request, speaks_http2).await?;
             let fits = statuses.iter().any(|(from, to)| (*from..=*to).contains(&status));
             if fits { Ok(()) } else { Err(Unfit::Status(status)) }
         }
         Probe::Grpc { service } => {
-            let named = backend.tls.as_ref().map(|tls| tls.server_name.clone());
-            let host = named.unwrap_or_else(|| endpoint.to_string());
+            let wire = connect(kit, backend, endpoint, Offer::Http2).await?;
+            let host = named().unwrap_or_else(|| endpoint.to_string());
             grpc::ask(&wire, &host, scheme, service).await
         }
+    }
+}
+
+/// Asks a node whether it has pods of the Service, as it is asked by any load balancer: whatever protects the backend is
+/// not spoken there.
+async fn ask_node(address: SocketAddr) -> Result<(), Unfit> {
+    let wire = Wire::Plain(TcpStream::connect(address).await?);
+    let host = address.to_string();
+    let request = http::Request { method: "GET", host: &host, path: "/healthz", scheme: "http" };
+    match http::ask(&wire, &request, false).await? {
+        200 => Ok(()),
+        status => Err(Unfit::Status(status)),
     }
 }
 

@@ -73,6 +73,23 @@ fn leaves_and_comes_back() {
     gateway.counts("tidegate_backend_health_changes_total", 2);
 }
 
+/// A node says at a port of its own whether it has pods; what it is asked there never reaches them.
+#[test]
+fn nodes_are_asked_at_a_port_of_their_own() {
+    let works = Arc::new(AtomicBool::new(true));
+    let (pods, node) = (Origin::text("a"), origin(&works));
+    let question = Probe::Node { port: node.address.port() };
+    let gateway = gateway(&with_policy(&[pods.address], checked(question)));
+    let healthy = || facts(&gateway, pods.address).healthy;
+    until("the node is asked", || !node.heads.lock().unwrap().is_empty());
+    assert!(node.last_head().starts_with("GET /healthz HTTP/1.1\r\n"));
+    works.store(false, Ordering::SeqCst);
+    until("it has no pods", || !healthy());
+    works.store(true, Ordering::SeqCst);
+    until("it has some again", healthy);
+    assert!(pods.heads.lock().unwrap().is_empty());
+}
+
 /// With too few healthy endpoints health is ignored: rather a bad answer than none.
 #[test]
 fn panic_ignores_health() {

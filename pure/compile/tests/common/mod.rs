@@ -52,12 +52,15 @@ pub fn machine(text: &str) -> Machine {
     let mut machine = Machine {
         node: words.next().unwrap_or_default().into(),
         interfaces: Some(Vec::new()),
-        routes: Vec::new(),
-        default_load_balancer: false,
+        ..Machine::default()
     };
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
         if (name, value) == ("class", "any") {
             machine.default_load_balancer = true;
+            continue;
+        }
+        if name == "nodeports" {
+            machine.node_port_sources.insert(value.into());
             continue;
         }
         if name == "default" {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_objects::Key;
 
 use super::{BackendPolicy, BackendTls, Transport};
@@ -29,7 +29,7 @@ impl Serialize for Target {
     }
 }
 
-/// Service and port: `shop/web:80`; `shop/dns:53/udp`.
+/// Service and port, and how it is reached: `shop/web:80`; `shop/dns:53/udp`; `shop/web:80 by NodePort`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId {
     /// The Service.
@@ -38,19 +38,42 @@ pub struct BackendId {
     pub port: u16,
     /// TCP or UDP.
     pub transport: Transport,
+    /// What its endpoints are.
+    pub mode: EndpointMode,
 }
 
 impl BackendId {
-    /// A TCP port of a Service.
+    /// A TCP port of a Service, whose pods are reached directly.
     pub fn tcp(service: Key, port: u16) -> BackendId {
-        BackendId { service, port, transport: Transport::Tcp }
+        BackendId { service, port, transport: Transport::Tcp, mode: EndpointMode::Pod }
     }
+
+    /// The first and the last that a Service can have.
+    pub fn all_of(service: &Key) -> std::ops::RangeInclusive<BackendId> {
+        let last = (u16::MAX, Transport::Udp, EndpointMode::NodePort);
+        let (port, transport, mode) = last;
+        BackendId::tcp(service.clone(), 0)..=BackendId { service: service.clone(), port, transport, mode }
+    }
+}
+
+/// What stands for the pods of a Service: where traffic to them is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+pub enum EndpointMode {
+    /// They themselves, at their own addresses.
+    #[default]
+    Pod,
+    /// The nodes they run on, at the Service's `nodePort`.
+    NodePort,
 }
 
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let suffix = if self.transport == Transport::Udp { "/udp" } else { "" };
-        write!(f, "{}:{}{suffix}", self.service, self.port)
+        write!(f, "{}:{}{suffix}", self.service, self.port)?;
+        match self.mode {
+            EndpointMode::Pod => Ok(()),
+            EndpointMode::NodePort => f.write_str(" by NodePort"),
+        }
     }
 }
 
@@ -174,6 +197,9 @@ impl Serialize for EndpointCell {
 pub struct Endpoints {
     /// Sorted by address, without duplicates. Ready ones; where none is ready, those that serve while they terminate.
     pub usable: Vec<Endpoint>,
+    /// With endpoints that are nodes: those on which several usable pods share one endpoint, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub crowded: Vec<Arc<str>>,
 }
 
 impl Endpoints {
@@ -182,7 +208,7 @@ impl Endpoints {
         let mut usable: Vec<_> = addresses.into_iter().map(Endpoint::plain).collect();
         usable.sort();
         usable.dedup();
-        Endpoints { usable }
+        Endpoints { usable, crowded: Vec::new() }
     }
 
     /// Whether the address is among them.

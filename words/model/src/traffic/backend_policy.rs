@@ -127,6 +127,12 @@ pub enum Probe {
         /// Statuses that count as healthy.
         statuses: Vec<(u16, u16)>,
     },
+    /// Whether a node has pods of a Service with `externalTrafficPolicy: Local`: `GET /healthz` in the clear, at the Service's
+    /// `healthCheckNodePort` of the endpoint's address, answered with 200 (Kubernetes, "Virtual IPs and Service Proxies").
+    Node {
+        /// `healthCheckNodePort`.
+        port: u16,
+    },
     /// `grpc.health.v1.Health/Check`.
     Grpc {
         /// The service asked about; empty: the server as a whole.

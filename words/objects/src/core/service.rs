@@ -58,6 +58,9 @@ pub struct Service {
     pub ip_family_policy: IpFamilyPolicy,
     /// `spec.externalTrafficPolicy: Local`: traffic from outside stays on the node that it came to.
     pub local_traffic_only: bool,
+    /// `spec.healthCheckNodePort`: where each node says whether it has pods of the Service; only with
+    /// `externalTrafficPolicy: Local`, and an API server fills it in.
+    pub health_check_node_port: Option<u16>,
     /// `spec.loadBalancerIP`, as written: the address that is wished for.
     pub load_balancer_ip: Option<String>,
     /// `spec.externalIPs`, as written: addresses that its user names, and brings traffic for.
@@ -145,6 +148,9 @@ pub struct ServicePort {
     pub port: u16,
     /// The transport.
     pub protocol: Protocol,
+    /// `nodePort`: where every node takes traffic for it; none: nodes do not.
+    #[serde(default)]
+    pub node_port: Option<u16>,
     /// `appProtocol`: what is spoken behind it, as `kubernetes.io/h2c`, `kubernetes.io/ws`, `https`.
     pub app_protocol: Option<String>,
 }

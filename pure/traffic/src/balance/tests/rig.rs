@@ -39,7 +39,7 @@ impl Rig {
         let mut policy = BackendPolicy::default();
         change(&mut policy);
         let (policy, now) = (Arc::new(policy), Duration::from_secs(1000));
-        let cell = Arc::new(EndpointCell::new(Endpoints { usable }));
+        let cell = Arc::new(EndpointCell::new(Endpoints { usable, ..Endpoints::default() }));
         let id = BackendId::tcp(Key::new("test", "shop", "web"), 80);
         let backend = Backend { policy: policy.clone(), ..Backend::plain(id, cell.clone()) };
         let shared = Arc::new(Shared::new(policy, cell.clone(), home));
@@ -98,7 +98,7 @@ impl Rig {
     }
 
     pub fn store(&self, usable: Vec<Endpoint>) {
-        self.cell.store(Endpoints { usable });
+        self.cell.store(Endpoints { usable, ..Endpoints::default() });
     }
 
     pub fn passes(&mut self, secs: u64) {
