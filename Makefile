@@ -42,7 +42,7 @@ suites: build ## h2spec, gRPC interoperability, gRPC-Web and WebSocket frames th
 	$(CARGO_TARGET_DIR)/suites -tidegate $(BIN)/tidegate
 
 .PHONY: conformance
-conformance: build ## Gateway API's own conformance suite against the daemon (Go, root); ARGS="-run-test HTTPRouteWeight"
+conformance: packages build ## Gateway API's own conformance suite against the daemon and a real API server (Go, root); ARGS="-run-test HTTPRouteWeight"
 	scripts/conformance $(BIN)/tidegate $(ARGS)
 
 .PHONY: plane

@@ -4,32 +4,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	v1 "sigs.k8s.io/gateway-api/apis/v1"
-	"sigs.k8s.io/gateway-api/apis/v1alpha2"
-	"sigs.k8s.io/gateway-api/apis/v1beta1"
 	gatewayapi "sigs.k8s.io/gateway-api/conformance"
-	"sigs.k8s.io/gateway-api/conformance/utils/config"
-	"sigs.k8s.io/gateway-api/conformance/utils/flags"
-	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 )
 
 var (
 	tidegate    = flag.String("tidegate", "tidegate", "the program under test")
 	echo        = flag.String("echo", "echo-basic", "the suite's backend, built")
+	testplane   = flag.String("testplane", "", "the folder of the test plane's programs")
 	definitions = flag.String("definitions", "", "the folder of Gateway API's CustomResourceDefinitions")
 	folder      = flag.String("folder", "", "where everything is written; empty: a temporary folder")
 	table       = flag.String("table", "", "the page whose table of all tests is written anew; empty: none")
@@ -38,10 +26,11 @@ var (
 // inside marks this program where it has namespaces of its own.
 const inside = "TIDEGATE_CONFORMANCE_INSIDE"
 
-var plane *Plane
+// dnsServer is the name under which this program answers DNS: that of the image it stands for.
+const dnsServer = "coredns"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "dns" {
+	if filepath.Base(os.Args[0]) == dnsServer {
 		fmt.Fprintln(os.Stderr, ServeDNS())
 		os.Exit(1)
 	}
@@ -59,7 +48,7 @@ func TestMain(m *testing.M) {
 // realCluster says whether a kubeconfig is given: then the suite talks to that cluster.
 func realCluster() bool {
 	given := flag.Lookup("kubeconfig")
-	return os.Getenv("KUBECONFIG") != "" || (given != nil && given.Value.String() != "")
+	return os.Getenv(inside) == "" && (os.Getenv("KUBECONFIG") != "" || (given != nil && given.Value.String() != ""))
 }
 
 // enter starts this program again with network, mounts and processes of its own: whatever happens, nothing is left.
@@ -86,11 +75,8 @@ func runInside(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "conformance: %s: %v\n", what, err)
 		return 2
 	}
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+	if err := prepareMounts(); err != nil {
 		return failed("mounts", err)
-	}
-	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return failed("/proc", err)
 	}
 	where := *folder
 	if where == "" {
@@ -109,11 +95,14 @@ func runInside(m *testing.M) int {
 	if err != nil {
 		return failed("self", err)
 	}
-	plane, err = StartPlane(Settings{
-		Tidegate: *tidegate, Echo: *echo, Self: []string{self, "dns"}, Definitions: *definitions, Folder: where,
+	plane, err := StartPlane(Settings{
+		Tidegate: *tidegate, Echo: *echo, DNS: self, Testplane: *testplane, Definitions: *definitions, Folder: where,
 	})
 	if err != nil {
 		return failed("start", err)
+	}
+	if err := os.Setenv("KUBECONFIG", plane.Kubeconfig); err != nil {
+		return failed("kubeconfig", err)
 	}
 	code := m.Run()
 	if err := plane.Stop(); err != nil {
@@ -122,7 +111,21 @@ func runInside(m *testing.M) int {
 	return code
 }
 
-// copySelf puts this program where a pod finds it: /proc/self/exe would be the pod's own.
+// prepareMounts so that nothing of this program's is seen outside: its processes, and names of network namespaces.
+func prepareMounts() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("names", "/run/netns", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	return syscall.Mount("proc", "/proc", "proc", 0, "")
+}
+
+// copySelf puts this program where a pod finds it, under the name of the image it stands for.
 func copySelf(folder string) (string, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", err
@@ -132,9 +135,9 @@ func copySelf(folder string) (string, error) {
 		return "", err
 	}
 	defer source.Close()
-	path := filepath.Join(folder, "self")
+	path := filepath.Join(folder, dnsServer)
 	_ = os.Remove(path)
-	target, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
+	target, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		return "", err
 	}
@@ -145,11 +148,20 @@ func copySelf(folder string) (string, error) {
 
 // Every core test and every test of a feature that Tidegate says it supports must pass.
 func TestConformance(t *testing.T) {
-	if realCluster() {
-		gatewayapi.RunConformance(t)
-		return
+	options := gatewayapi.DefaultOptions(t)
+	if os.Getenv(inside) != "" {
+		chosen := &options.ConfigurableOptions
+		chosen.GatewayClassName = GatewayClass
+		address := func(text string) []v1.GatewaySpecAddress {
+			return []v1.GatewaySpecAddress{{Type: new(v1.IPAddressType), Value: text}}
+		}
+		chosen.UsableNetworkAddresses, chosen.UnusableNetworkAddresses = address(UsableAddress), address(UnusableAddress)
+		if len(chosen.ConformanceProfiles) == 0 {
+			for _, profile := range profiles {
+				chosen.ConformanceProfiles = append(chosen.ConformanceProfiles, profile.Name)
+			}
+		}
 	}
-	options := options(t)
 	results := NewTable()
 	options.Hook = results.Note
 	t.Cleanup(func() {
@@ -161,51 +173,4 @@ func TestConformance(t *testing.T) {
 		}
 	})
 	gatewayapi.RunConformanceWithOptions(t, options)
-}
-
-func options(t *testing.T) suite.ConformanceOptions {
-	log.SetLogger(zap.New(zap.WriteTo(io.Discard)))
-	known := scheme.Scheme
-	for _, add := range []func() error{
-		func() error { return appsv1.AddToScheme(known) },
-		func() error { return v1.Install(known) },
-		func() error { return v1beta1.Install(known) },
-		func() error { return v1alpha2.Install(known) },
-		func() error { return apiextensionsv1.AddToScheme(known) },
-	} {
-		if err := add(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rest := plane.RestConfig()
-	clientOptions := client.Options{Scheme: known, Mapper: Mapper()}
-	direct, err := client.New(rest, clientOptions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clients, err := kubernetes.NewForConfig(rest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chosen := suite.ConfigurableOptions{
-		GatewayClassName:         GatewayClass,
-		CleanupBaseResources:     true,
-		CleanupTestResources:     true,
-		Mode:                     flags.DefaultMode,
-		TimeoutConfig:            config.DefaultTimeoutConfig(),
-		UsableNetworkAddresses:   []v1.GatewaySpecAddress{{Type: new(v1.IPAddressType), Value: UsableAddress}},
-		UnusableNetworkAddresses: []v1.GatewaySpecAddress{{Type: new(v1.IPAddressType), Value: UnusableAddress}},
-	}
-	for _, profile := range profiles {
-		chosen.ConformanceProfiles = append(chosen.ConformanceProfiles, profile.Name)
-	}
-	flags.ApplyAll(&chosen)
-	return suite.ConformanceOptions{
-		ConfigurableOptions: chosen,
-		Client:              direct,
-		ClientOptions:       clientOptions,
-		Clientset:           clients,
-		RestConfig:          rest,
-		ManifestFS:          []fs.FS{&gatewayapi.Manifests},
-	}
 }
