@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod resumption;
 pub mod scaling;
 pub mod services;
+pub mod status_writer;
 pub mod transparent;
 
 macro_rules! scenario {
@@ -230,6 +231,13 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         node_ports::run,
         "pods of a real cluster are reached by the NodePorts of the nodes that have some, 1, 20 and 3 of them under load, and none else"
+    ),
+    scenario!(
+        "status_writer",
+        status_writer::THREE,
+        ByStory,
+        status_writer::run,
+        "of three gateways one writes statuses into a real API server, another after its death, and none where nothing changes"
     ),
     scenario!(
         "handover_full",

@@ -23,9 +23,11 @@ use tidegate_proxy::{EndpointView, HandDrain, ProxyObserved};
 use tidegate_speaker::Speaker;
 use tokio::sync::watch;
 
+pub use self::statuses::tell;
 use crate::handover::Draining;
 use crate::peering::PeeringView;
 use crate::sources::Confirmations;
+use crate::writing::WritersView;
 
 /// What was decided last.
 #[derive(Clone, Default)]
@@ -77,6 +79,8 @@ pub struct Shells {
     pub kernel: KernelView,
     /// The links between gateways.
     pub peering: PeeringView,
+    /// Who writes to clusters.
+    pub writers: WritersView,
 }
 
 /// Everything the console shows. Cheap to clone.
@@ -95,6 +99,7 @@ struct Shared {
     kernel: KernelView,
     draining: Draining,
     peering: PeeringView,
+    writers: WritersView,
     confirmations: Confirmations,
 }
 
@@ -107,7 +112,7 @@ impl Board {
         draining: Draining,
         confirmations: Confirmations,
     ) -> Self {
-        let Shells { proxy, endpoints, drain, speaker, kernel, peering } = shells;
+        let Shells { proxy, endpoints, drain, speaker, kernel, peering, writers } = shells;
         let (decided, pods) = (RwLock::default(), Mutex::default());
         let shared = Shared {
             node,
@@ -121,6 +126,7 @@ impl Board {
             kernel,
             draining,
             peering,
+            writers,
             confirmations,
         };
         Board(Arc::new(shared))

@@ -21,6 +21,7 @@ mod settings;
 mod sources;
 mod status;
 mod table;
+mod writing;
 
 use std::process::ExitCode;
 

@@ -47,6 +47,7 @@ use crate::run::parting::Parting;
 use crate::run::succession::{Before, Closed, Event, Succession, secret_of};
 use crate::settings::Settings;
 use crate::sources::{Confirmations, Sources};
+use crate::writing::{WritersView, Writing};
 
 /// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
 /// answered.
@@ -89,6 +90,7 @@ struct Daemon {
     proxied: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
     peering: Peering,
+    writing: Writing,
     learned: watch::Receiver<Arc<Learned>>,
     /// What the kernel was last told of it.
     installed: Arc<Learned>,
@@ -172,6 +174,9 @@ impl Daemon {
         let drained = Draining::default();
         draining.into_iter().for_each(|(pid, channel)| drained.listen(pid, channel));
         let confirmations = Confirmations::new(&settings.sources);
+        let node = settings.node.clone();
+        let (sources, writers) =
+            Sources::follow(settings.sources.clone(), &settings.state_dir, &node, &confirmations);
         let shells = Shells {
             proxy: proxied.clone(),
             endpoints: proxy.endpoint_view(),
@@ -179,7 +184,9 @@ impl Daemon {
             speaker: speaker.clone(),
             kernel,
             peering: peering.view().clone(),
+            writers: WritersView::new(&writers),
         };
+        let is_ready_too = is_ready.clone();
         let board =
             Board::new(settings.node.clone(), is_ready, shells, drained.clone(), confirmations.clone());
         registry.register_collector(Box::new(board.clone()));
@@ -211,7 +218,8 @@ impl Daemon {
             ..Machine::default()
         };
         Ok(Daemon {
-            sources: Sources::follow(settings.sources, &settings.state_dir, &confirmations),
+            sources,
+            writing: Writing::start(writers, board.clone(), is_ready_too),
             machine: MachineWatch::start(machine).await,
             intent: Intent::default(),
             board,
@@ -247,6 +255,7 @@ impl Daemon {
         }
         loop {
             self.decide().await;
+            self.writing.changed();
             if self.could_take_over() {
                 self.take_over().await?;
                 continue;
@@ -413,6 +422,7 @@ impl Daemon {
         tracing::info!(connections = self.proxy.connections(), "stopping");
         self.succession.end();
         self.ready.send_replace(false);
+        self.writing.leave();
         let mut hurried = std::pin::pin!(async {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -437,6 +447,7 @@ impl Daemon {
         if let Some(keeper) = self.keeper.take() {
             keeper.stop();
         }
+        self.writing.stop().await;
     }
 
     /// Lets connections finish for a while.

@@ -17,7 +17,7 @@ use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 use tidegate_spans::Endpoint;
 
 use self::peers::{Peers, Secret};
-pub use self::sources::{Origin, Source};
+pub use self::sources::{Cluster, Origin, Source};
 use crate::args;
 
 /// Where the daemon answers when nothing else is said.

@@ -1,4 +1,4 @@
-//! The sources that are followed, what each said last, and how a user has what they hold believed.
+//! The sources that are followed, what each said last, who writes to them, and how a user has what they hold believed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,20 +6,29 @@ use std::sync::Arc;
 
 use tidegate_decode::SourceState;
 use tidegate_files::FileSource;
-use tidegate_kube::KubeSource;
+use tidegate_kube::{KubeSource, Lease, Orders};
 use tokio::sync::watch;
 
-use crate::settings::{Origin, Source};
+use crate::settings::{Cluster, Origin, Source};
+use crate::writing::Writer;
 
 /// Every source of this process. Their tasks end with it.
 pub struct Sources(Vec<watch::Receiver<Arc<SourceState>>>);
 
 impl Sources {
-    /// Starts to follow them. Directories are read once before this returns.
-    /// What clusters say is kept below `state_dir`.
-    pub fn follow(sources: Vec<Source>, state_dir: &Path, confirmations: &Confirmations) -> Self {
+    /// Starts to follow them, and what is to be written to them. Directories are read once before this returns.
+    /// What clusters say is kept below `state_dir`; `node` is who writes to them.
+    pub fn follow(
+        sources: Vec<Source>,
+        state_dir: &Path,
+        node: &str,
+        confirmations: &Confirmations,
+    ) -> (Self, Vec<Writer>) {
         let snapshots = state_dir.join("snapshots");
-        Sources(sources.into_iter().map(|source| open(source, &snapshots, confirmations)).collect())
+        let mut writers = Vec::new();
+        let open = |source| open(source, &snapshots, node, confirmations, &mut writers);
+        let states = sources.into_iter().map(open).collect();
+        (Sources(states), writers)
     }
 
     /// What each says now, in their order.
@@ -41,13 +50,21 @@ impl Sources {
 fn open(
     Source { name, origin, .. }: Source,
     snapshots: &Path,
+    node: &str,
     confirmations: &Confirmations,
+    writers: &mut Vec<Writer>,
 ) -> watch::Receiver<Arc<SourceState>> {
     let confirmed = confirmations.of(&name);
     match origin {
         Origin::Manifests(directory) => FileSource::open(&name, directory).watch(confirmed).0,
-        Origin::Kubernetes(kubeconfig) => {
-            KubeSource::open(&name, kubeconfig).kept_in(snapshots).watch(confirmed).0
+        Origin::Kubernetes(Cluster { kubeconfig, lease }) => {
+            let (namespace, in_lease) = (lease.namespace.0, lease.name.0);
+            let lease = Lease { namespace, name: in_lease, node: node.to_owned() };
+            let (orders, obeyed) = watch::channel(Orders::default());
+            let source = KubeSource::open(&name, kubeconfig).kept_in(snapshots);
+            let (source, observed) = source.writing(&lease, obeyed);
+            writers.push(Writer { source: name, orders, observed });
+            source.watch(confirmed).0
         }
     }
 }

@@ -96,7 +96,9 @@ fn chosen(offered: &BTreeMap<(&'static str, &'static str), Resources>) -> BTreeM
         let served = kind.versions().iter().find_map(|version| {
             let resources = &offered.get(&(kind.group(), *version))?.resources;
             let found = resources.iter().find(|found| found.kind == kind.name() && found.is_followed())?;
-            Some(Served { version, plural: found.name.clone() })
+            let status = format!("{}/status", found.name);
+            let has_status = resources.iter().any(|resource| resource.name == status);
+            Some(Served { version, plural: found.name.clone(), has_status })
         })?;
         Some((*kind, served))
     });
@@ -118,7 +120,7 @@ mod tests {
     }
 
     /// The version that the table of kinds names first wins where it is offered, another one that we read serves too, and a
-    /// kind that nothing offers is not there.
+    /// kind that nothing offers is not there; whether it has a status apart is known.
     #[test]
     fn preferred_versions() {
         let group = "gateway.networking.k8s.io";
@@ -131,10 +133,10 @@ mod tests {
             ),
         ]);
         let chosen = chosen(&offered);
-        let of = |version, plural: &str| Served { version, plural: plural.into() };
+        let of = |version, plural: &str, has_status| Served { version, plural: plural.into(), has_status };
         let expected = [
-            (Kind::HTTPRoute, of("v1", "httproutes")),
-            (Kind::ReferenceGrant, of("v1beta1", "referencegrants")),
+            (Kind::HTTPRoute, of("v1", "httproutes", true)),
+            (Kind::ReferenceGrant, of("v1beta1", "referencegrants", false)),
         ];
         assert_eq!(chosen, BTreeMap::from(expected));
     }

@@ -21,6 +21,7 @@ use crate::scope::{Scope, Served, is_named, wanted};
 use crate::scout::scout;
 use crate::shelf::{Kept, Shelf};
 use crate::shelver::shelve;
+use crate::sightings::Sightings;
 use crate::store::Store;
 use crate::trouble::Trouble;
 
@@ -112,6 +113,8 @@ pub(crate) struct Keeper {
     /// When something was listed for the first time.
     first_listed: Option<Instant>,
     shelf: Option<Shelf>,
+    /// Told what stands of what is written, where anything is.
+    sightings: Option<Sightings>,
     /// Until everything was read: what was found on disk, and from when on it counts.
     from_disk: Option<FromDisk>,
     /// What was handed to the shelver, by its number of changes.
@@ -132,6 +135,7 @@ impl Keeper {
         pace: Pace,
         confirmed: watch::Receiver<u64>,
         shelf: Option<Shelf>,
+        sightings: Option<Sightings>,
     ) -> Self {
         Keeper {
             name,
@@ -156,6 +160,7 @@ impl Keeper {
             synced: false,
             first_listed: None,
             shelf,
+            sightings,
             from_disk: None,
             shelved: 0,
         }
@@ -329,6 +334,9 @@ impl Keeper {
             }
         }
         let changed = self.served.as_ref() != Some(&served) || self.unserved.len() != held;
+        if let Some(sightings) = &self.sightings {
+            sightings.serve(&served);
+        }
         self.served = Some(served);
         self.unplanned |= changed;
         changed
@@ -390,6 +398,7 @@ impl Keeper {
                 news: hands.news.clone(),
                 confirmed: self.confirmed.clone(),
                 known: self.store.count(&scope),
+                sightings: self.sightings.clone(),
             };
             let task = Owned(tokio::spawn(reflector.reflect()));
             let started = Instant::now();

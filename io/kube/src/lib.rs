@@ -16,20 +16,27 @@
 //!
 //! Owns the connection, what is asked of it and which state stays in force when it is away (the last one). Never judges an
 //! object: `pure/decode` says what a value means, `pure/compile` what an object does and which Secrets are named.
-//! Writes nothing to the API server.
+//!
+//! With [`KubeSource::writing`] it writes back, too: the writer and its elector are tasks with a client of their own, which
+//! hear from reflectors what stands ([`sightings`]), and end when nobody gives orders any more.
 
 mod access;
 mod body;
 mod discovery;
+mod elector;
 mod keeper;
 mod patience;
 mod reflector;
 mod scope;
 mod scout;
+mod sending;
 mod shelf;
 mod shelver;
+mod sightings;
 mod store;
 mod trouble;
+mod writer;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +45,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate_decode::SourceState;
+use tidegate_objects::Key;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -45,6 +53,9 @@ use crate::access::Access;
 use crate::keeper::Keeper;
 use crate::patience::Pace;
 use crate::shelf::Shelf;
+use crate::sightings::Sightings;
+use crate::writer::Writer;
+pub use crate::writer::{Orders, WriterObserved};
 
 /// A cluster to read from.
 #[derive(Clone, Debug)]
@@ -53,19 +64,55 @@ pub struct KubeSource {
     access: Access,
     pace: Pace,
     shelf: Option<Shelf>,
+    writer: Option<Writer>,
+}
+
+/// Who writes to a cluster: where the Lease is that says so, and the name of this process in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The node that this process is; a word by chance is added, so that another process of the same name is another holder.
+    pub node: String,
 }
 
 impl KubeSource {
     /// A source with this name, reached as a kubeconfig says; without one, as a pod reaches the cluster it runs in.
     /// Nothing is read yet.
     pub fn open(name: &str, kubeconfig: Option<PathBuf>) -> Self {
-        KubeSource { name: name.into(), access: Access::new(kubeconfig), pace: Pace::default(), shelf: None }
+        let (access, pace) = (Access::new(kubeconfig), Pace::default());
+        KubeSource { name: name.into(), access, pace, shelf: None, writer: None }
     }
 
     /// Keeps the last good snapshot in this directory, which need not be there, and begins with what lies there where the
     /// API server does not answer within a second.
     pub fn kept_in(self, directory: &Path) -> Self {
         KubeSource { shelf: Some(Shelf::new(&self.name, directory)), ..self }
+    }
+
+    /// Writes back what is ordered, while this process holds the Lease; what becomes of it. Nothing is asked before
+    /// [`KubeSource::watch`], and nothing written before [`Orders::may`].
+    ///
+    /// When orders end, or say that this process may not, the Lease is given back.
+    pub fn writing(
+        self,
+        lease: &Lease,
+        orders: watch::Receiver<Orders>,
+    ) -> (Self, watch::Receiver<WriterObserved>) {
+        let (observed, receiver) = watch::channel(WriterObserved::default());
+        let writer = Writer {
+            source: self.name.clone(),
+            access: self.access.clone(),
+            pace: self.pace,
+            lease: Key::new(&self.name, &lease.namespace, &lease.name),
+            identity: format!("{}_{:016x}", lease.node, patience::chance()),
+            sightings: Sightings::default(),
+            orders,
+            observed,
+        };
+        (KubeSource { writer: Some(writer), ..self }, receiver)
     }
 
     /// Follows the cluster. The first state, which holds nothing and is not synced, is in the channel when this returns.
@@ -80,7 +127,11 @@ impl KubeSource {
         self,
         confirmed: watch::Receiver<u64>,
     ) -> (watch::Receiver<Arc<SourceState>>, JoinHandle<()>) {
-        let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.shelf);
+        let sightings = self.writer.as_ref().map(|writer| writer.sightings.clone());
+        if let Some(writer) = self.writer {
+            tokio::spawn(writer.run());
+        }
+        let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.shelf, sightings);
         let (sender, receiver) = watch::channel(Arc::new(keeper.state()));
         (receiver, tokio::spawn(keeper.keep(sender)))
     }

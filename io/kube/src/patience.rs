@@ -76,11 +76,15 @@ impl Backoff {
     }
 }
 
+/// A number by chance.
+pub(crate) fn chance() -> u64 {
+    // Keys of hashers differ from call to call, which is chance enough for waits and names.
+    RandomState::new().build_hasher().finish()
+}
+
 /// Between half and all of a time.
 pub(crate) fn cut_short(whole: Duration) -> Duration {
-    // Keys of hashers differ from call to call, which is chance enough for this.
-    let chance = RandomState::new().build_hasher().finish();
-    let share = (chance >> 32) as f64 / f64::from(u32::MAX);
+    let share = (chance() >> 32) as f64 / f64::from(u32::MAX);
     whole.mul_f64(0.5 + 0.5 * share.min(1.0))
 }
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_compile::writeback::Item;
 use tidegate_decode::{Document, EMPTIED_MIN, Outcome};
-use tidegate_objects::ObjectRef;
+use tidegate_objects::{Key, ObjectRef};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -24,6 +25,7 @@ use crate::body;
 use crate::keeper::News;
 use crate::patience::{Backoff, Pace, cut_short};
 use crate::scope::{Scope, Served};
+use crate::sightings::{Sightings, is_written};
 use crate::trouble::Trouble;
 
 /// How many objects a page of a list has.
@@ -43,6 +45,8 @@ pub(crate) struct Reflector {
     pub confirmed: watch::Receiver<u64>,
     /// How many objects are in force.
     pub known: usize,
+    /// Told what stands of what is written, where anything is.
+    pub sightings: Option<Sightings>,
 }
 
 /// A page of a list, as far as it is looked at.
@@ -69,6 +73,9 @@ struct Event {
     what: String,
     object: Value,
 }
+
+/// Everything of a scope, what stands of what is written there, and the version of it.
+type Pages = (Vec<Document>, Vec<(Item, u64)>, String);
 
 /// The keeper has gone.
 struct Ended;
@@ -173,7 +180,7 @@ impl Reflector {
 
     /// Lists everything, and tells it; the version that it was listed at.
     async fn list(&mut self, client: &Client, page: usize) -> Result<String, Stop> {
-        let (mut documents, mut version) = self.pages(client, page).await?;
+        let (mut documents, mut standing, mut version) = self.pages(client, page).await?;
         if documents.is_empty() && self.known >= EMPTIED_MIN {
             // Somebody may have restored an empty store, or pointed a name at another cluster.
             self.confirmed.mark_unchanged();
@@ -182,26 +189,37 @@ impl Reflector {
                 () = sleep(self.pace.emptied) => {}
                 Ok(()) = self.confirmed.changed() => {}
             }
-            (documents, version) = self.pages(client, page).await?;
+            (documents, standing, version) = self.pages(client, page).await?;
+        }
+        if let Some(sightings) = &self.sightings {
+            sightings.list(&self.scope, standing);
         }
         self.known = documents.len();
         self.say(News::Listed(self.scope.clone(), documents)).await?;
         Ok(version)
     }
 
-    async fn pages(&self, client: &Client, page: usize) -> Result<(Vec<Document>, String), Trouble> {
-        let mut documents = Vec::new();
+    /// Everything, what stands of it, and the version of it.
+    async fn pages(&self, client: &Client, page: usize) -> Result<Pages, Trouble> {
+        let (mut documents, mut standing) = (Vec::new(), Vec::new());
         let mut token = String::new();
         loop {
             let path = format!("{}limit={page}{token}", self.scope.path(&self.served));
             let fetched = timeout(self.pace.grace, body::fetch::<Page>(client, &path)).await;
             let Page { metadata, items } = fetched.map_err(|_| self.silent())??;
-            documents.extend(items.into_iter().flatten().filter_map(|item| self.decode(item)));
+            for item in items.into_iter().flatten() {
+                if self.sightings.is_some()
+                    && let Some(object) = self.identity_of(&item)
+                {
+                    standing.extend(Item::standing(&object, &item));
+                }
+                documents.extend(self.decode(item));
+            }
             if documents.len() > OBJECTS_MAX {
                 return Err(Trouble::Answered(format!("there are more than {OBJECTS_MAX} objects")));
             }
             if metadata.token.is_empty() {
-                return Ok((documents, metadata.resource_version));
+                return Ok((documents, standing, metadata.resource_version));
             }
             token = format!("&continue={}", escaped(&metadata.token));
         }
@@ -248,6 +266,14 @@ impl Reflector {
             return Err(Trouble::of_status(code, message, after).into());
         }
         let now_at = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        if let Some(sightings) = &self.sightings
+            && let Some(seen) = self.identity_of(&object).filter(|_| what != "BOOKMARK")
+        {
+            match what.as_str() {
+                "DELETED" => sightings.lose(&seen),
+                _ => sightings.see(&seen, &object),
+            }
+        }
         if what != "BOOKMARK"
             && let Some(document) = self.decode(object)
         {
@@ -269,6 +295,14 @@ impl Reflector {
             *version = now_at;
         }
         Ok(())
+    }
+
+    /// Which object this is, where anything of it is written. One that cannot be decoded is written to all the same.
+    fn identity_of(&self, value: &Value) -> Option<ObjectRef> {
+        let kind = Some(self.scope.kind).filter(|kind| is_written(*kind))?;
+        let part = |name: &str| value["metadata"][name].as_str();
+        let key = Key::new(&self.source, part("namespace").unwrap_or_default(), part("name")?);
+        self.scope.covers(kind, &key).then_some(ObjectRef { kind, key })
     }
 
     /// An object, decoded; none where nothing names it.

@@ -24,6 +24,23 @@ pub(crate) struct Served {
     pub version: &'static str,
     /// Its name in paths.
     pub plural: String,
+    /// Whether its objects have a status that is written apart.
+    pub has_status: bool,
+}
+
+impl Served {
+    /// The path of an object. Its parts are those of one that was decoded.
+    pub fn path_of(&self, kind: Kind, key: &Key) -> String {
+        let Served { version, plural, .. } = self;
+        let root = match kind.group() {
+            "" => format!("/api/{version}"),
+            group => format!("/apis/{group}/{version}"),
+        };
+        match &*key.namespace {
+            "" => format!("{root}/{plural}/{}", key.name),
+            namespace => format!("{root}/namespaces/{namespace}/{plural}/{}", key.name),
+        }
+    }
 }
 
 /// What one reflector reads.
@@ -57,7 +74,7 @@ impl Scope {
     /// The path and query that ask for it, without what lists and watches add. Names are those of objects that were
     /// checked when they were decoded, so nothing in them needs an escape.
     pub fn path(&self, served: &Served) -> String {
-        let Served { version, plural } = served;
+        let Served { version, plural, .. } = served;
         let root = match self.kind.group() {
             "" => format!("/api/{version}"),
             group => format!("/apis/{group}/{version}"),
@@ -159,7 +176,7 @@ mod tests {
     }
 
     fn served() -> BTreeMap<Kind, Served> {
-        let of = |plural: &str| Served { version: "v1", plural: plural.into() };
+        let of = |plural: &str| Served { version: "v1", plural: plural.into(), has_status: false };
         BTreeMap::from([
             (Kind::Secret, of("secrets")),
             (Kind::Pod, of("pods")),

@@ -1,8 +1,9 @@
-//! What a cluster does to a source: pages, changes, cuts, restarts, kinds that come later, rights that are missing. The API
+//! What a cluster does to a source, and a writer to a cluster: pages, changes, cuts, restarts, kinds that come later, rights that are missing. The API
 //! server here answers as the real one's documentation says ("Kubernetes API Concepts"); it is no proof that the real one
 //! does.
 
 mod cluster;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;

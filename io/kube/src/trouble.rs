@@ -12,6 +12,8 @@ pub(crate) enum Trouble {
     Forbidden(String),
     /// 404: the kind is not served (any more), which the scout will find too.
     Missing(String),
+    /// 409: it has changed since it was read, or is there already.
+    Conflict(String),
     /// 429 or 503 with a time: not before that.
     Later(String, Duration),
     /// The answer is larger than is taken at once.
@@ -34,6 +36,7 @@ impl Trouble {
             (410, _) => Trouble::Gone,
             (403, _) => Trouble::Forbidden(text),
             (404, _) => Trouble::Missing(text),
+            (409, _) => Trouble::Conflict(text),
             (429 | 503, Some(secs)) if secs > 0 => {
                 Trouble::Later(text, Duration::from_secs(secs).min(LATER_MAX))
             }
@@ -53,6 +56,7 @@ impl Trouble {
             Trouble::Gone => "what it was to go on from is gone, as it took too long (410)",
             Trouble::Forbidden(text)
             | Trouble::Missing(text)
+            | Trouble::Conflict(text)
             | Trouble::Later(text, _)
             | Trouble::TooLarge(text)
             | Trouble::Answered(text)

@@ -33,7 +33,7 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     ] {
         cluster.apply(manifests)?;
     }
-    let file = kubeconfig(lab, &cluster)?;
+    let file = kubeconfig(lab, &cluster, "gw1")?;
     let source = format!("{{kubeconfig: {}, endpointMode: NodePort}}", file.display());
     lab.bootstrap(&format!("sources: [{{name: blue, kubernetes: {source}}}]\n"));
     lab.start_gateway_reading("gw1", &[])?;

@@ -1,10 +1,13 @@
-//! Metrics of sources, elections and sessions, made from the same observations as the status when they are asked for.
+//! Metrics of sources, elections, sessions and what is written to clusters, made from the same observations as the status when they are asked for.
 
 use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tidegate_kube::WriterObserved;
 
 use super::Board;
 
@@ -20,9 +23,31 @@ impl Collector for Board {
                 ConstGauge::new(value).encode(family.encode_family(&[(label, value_of_label)])?)?;
             }
         }
+        for (name, help, count) in WRITTEN {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (source, writer) in self.0.writers.each() {
+                ConstCounter::new(count(&writer)).encode(family.encode_family(&[("source", source)])?)?;
+            }
+        }
         Ok(())
     }
 }
+
+/// A counter of what is written to clusters: name, help, and where the count is.
+type Written = (&'static str, &'static str, fn(&WriterObserved) -> u64);
+
+/// Counters of what is written to clusters.
+const WRITTEN: [Written; 3] = [
+    ("tidegate_status_writes", "Writes of statuses, and of what is made for Gateways.", |writer| {
+        writer.writes
+    }),
+    (
+        "tidegate_status_failures",
+        "Writes to a cluster that could not be done; they are tried again.",
+        |writer| writer.failures,
+    ),
+    ("tidegate_status_events", "Events that were created or repeated.", |writer| writer.events),
+];
 
 impl Board {
     fn gauges(&self) -> Vec<Gauge<'static>> {
@@ -33,6 +58,9 @@ impl Board {
         let elections = self.0.speaker.elections().borrow().clone();
         let sessions = self.0.speaker.sessions().borrow().clone();
         let up = |state: &str| i64::from(state == "Established");
+        let written = |count: fn(&WriterObserved) -> i64| -> Vec<(String, i64)> {
+            self.0.writers.each().map(|(source, writer)| (source.to_owned(), count(&writer))).collect()
+        };
         let peers = sessions.sessions.iter();
         let groups = elections.iter();
         vec![
@@ -66,6 +94,24 @@ impl Board {
                 "Prefixes held from the peer.",
                 "peer",
                 peers.map(|s| (s.peer.clone(), s.received as i64)).collect(),
+            ),
+            (
+                "tidegate_status_leads",
+                "1 where this gateway holds the Lease by which statuses are written.",
+                "source",
+                written(|writer| i64::from(writer.leads)),
+            ),
+            (
+                "tidegate_status_pending_objects",
+                "Objects whose status, and concerns whose Event, wait to be written by this gateway.",
+                "source",
+                written(|writer| writer.pending as i64),
+            ),
+            (
+                "tidegate_status_contested_objects",
+                "Objects whose status somebody else goes on changing; they are left alone for ten minutes at a time.",
+                "source",
+                written(|writer| writer.contested as i64),
             ),
             (
                 "tidegate_handover_draining_connections",

@@ -234,9 +234,11 @@ impl Daemon {
         self.speaker.fall_silent().await;
         // The next process is the one that they meet.
         self.peering.stop().await;
+        self.writing.leave();
         if let Err(error) = told.tell(Message::Released { ready }, SOON).await? {
             tracing::warn!(pid, %error, "the next process does not hear that this one has let go");
         }
+        self.writing.stop().await;
         let connections = self.proxy.connections();
         tracing::info!(pid, connections, "handed over; connections stay here until they end");
         let began = Instant::now();

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tidegate_model::traffic::EndpointMode;
 
+use super::parsed;
 use crate::args;
 
 /// Where objects are read from.
@@ -25,8 +26,58 @@ pub struct Source {
 pub enum Origin {
     /// A directory of manifests.
     Manifests(PathBuf),
-    /// A Kubernetes API server, reached by this kubeconfig; without one, the cluster that this process is a pod of.
-    Kubernetes(Option<PathBuf>),
+    /// A Kubernetes API server.
+    Kubernetes(Cluster),
+}
+
+/// A Kubernetes API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// How it is reached; without one, it is the cluster that this process is a pod of.
+    pub kubeconfig: Option<PathBuf>,
+    /// The Lease whose holder writes statuses there.
+    pub lease: Lease,
+}
+
+/// Where a Lease is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Lease {
+    /// Its namespace, which must be there.
+    pub namespace: ObjectName,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        let name = |text: &str| ObjectName(text.to_owned());
+        Lease { namespace: name("tidegate-system"), name: name("tidegate-status") }
+    }
+}
+
+/// The name of an object: it becomes part of a path (RFC 1123, subdomain).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName(pub String);
+
+impl<'de> Deserialize<'de> for ObjectName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        parsed(from, |text| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let label = |label: &str| {
+                !label.is_empty()
+                    && label.bytes().all(plain)
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+            };
+            match text.len() <= 253 && text.split('.').all(label) {
+                true => Ok(ObjectName(text.to_owned())),
+                false => Err(format!(
+                    "`{text}` is no name of an object: lower-case letters, digits, `-` and `.`, 253 at most"
+                )),
+            }
+        })
+    }
 }
 
 /// A source as written.
@@ -44,6 +95,7 @@ pub(super) struct Written {
 struct Kubernetes {
     kubeconfig: Option<PathBuf>,
     endpoint_mode: EndpointMode,
+    lease: Lease,
 }
 
 /// The sources of the file, in its order, then those of the flags.
@@ -57,7 +109,7 @@ pub(super) fn settle(written: &[Written], run: &args::Run) -> Result<Vec<Source>
     }));
     sources.extend(run.kubeconfig.iter().enumerate().map(|(at, file)| Source {
         name: named("kubernetes", at),
-        origin: Origin::Kubernetes(Some(file.clone())),
+        origin: Origin::Kubernetes(Cluster { kubeconfig: Some(file.clone()), ..Cluster::default() }),
         endpoint_mode: EndpointMode::Pod,
     }));
     Ok(sources)
@@ -69,8 +121,8 @@ impl Written {
         let origin = match (&self.manifests, &self.kubernetes) {
             (Some(directory), None) => Origin::Manifests(directory.clone()),
             (None, Some(cluster)) => {
-                let file = cluster.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty());
-                Origin::Kubernetes(file)
+                let kubeconfig = cluster.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty());
+                Origin::Kubernetes(Cluster { kubeconfig, lease: cluster.lease.clone() })
             }
             _ => bail!("source {name}: give either manifests or kubernetes"),
         };

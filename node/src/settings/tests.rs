@@ -198,17 +198,24 @@ fn access_log_outputs() {
     assert_eq!(output("off").fields, ["host", "time"]);
 }
 
-/// A cluster is named by its kubeconfig, and without one it is that of the pod; a kubeconfig need not be there yet.
+/// A cluster is named by its kubeconfig, and without one it is that of the pod; a kubeconfig need not be there yet. The Lease
+/// of its writer can be another than the usual one, and is named as an object can be.
 #[test]
 fn clusters() {
-    let text = "sources:\n- {name: blue, kubernetes: {kubeconfig: /none, endpointMode: NodePort}}\n- {name: here, kubernetes: {}}\n";
+    let text = "sources:\n- {name: blue, kubernetes: {kubeconfig: /none, endpointMode: NodePort}}\n\
+                - {name: here, kubernetes: {lease: {namespace: edge}}}\n";
     let (settings, warnings) = settle(text, &[]);
-    let sources = settings.unwrap().sources.into_iter().map(|source| (source.origin, source.endpoint_mode));
-    let expected = [
-        (Origin::Kubernetes(Some("/none".into())), EndpointMode::NodePort),
-        (Origin::Kubernetes(None), EndpointMode::Pod),
-    ];
-    assert_eq!(sources.collect::<Vec<_>>(), expected);
+    let sources = settings.unwrap().sources;
+    let modes: Vec<EndpointMode> = sources.iter().map(|source| source.endpoint_mode).collect();
+    assert_eq!(modes, [EndpointMode::NodePort, EndpointMode::Pod]);
+    let origins: Vec<Origin> = sources.into_iter().map(|source| source.origin).collect();
+    let [Origin::Kubernetes(blue), Origin::Kubernetes(here)] = &origins[..] else { panic!("{origins:?}") };
+    assert_eq!((blue.kubeconfig.as_deref(), here.kubeconfig.as_deref()), (Some(Path::new("/none")), None));
+    let lease = |cluster: &Cluster| (cluster.lease.namespace.0.clone(), cluster.lease.name.0.clone());
+    assert_eq!(lease(blue), ("tidegate-system".into(), "tidegate-status".into()));
+    assert_eq!(lease(here), ("edge".into(), "tidegate-status".into()));
+    let wrong = refusal("sources:\n- name: blue\n  kubernetes: {lease: {name: a/../b}}\n");
+    assert!(wrong.starts_with("c.yaml:3:") && wrong.contains("`a/../b` is no name of an object"), "{wrong}");
     assert_eq!(warnings, Vec::<String>::new());
     let slip = refusal("sources:\n- name: blue\n  kubernetes: {endpointMode: Nodeport}\n");
     assert!(slip.contains("did you mean `NodePort`?"), "{slip}");

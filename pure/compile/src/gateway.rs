@@ -127,7 +127,9 @@ fn note_unserved(gateway: &Resource<Gateway>, verdicts: &mut Verdicts) -> Served
     let (spec, key) = (&gateway.spec, gateway.key());
     let mut served = Served::Everything;
     let marks = |asked: &Infrastructure| !asked.labels.is_empty() || !asked.annotations.is_empty();
-    if spec.infrastructure.as_ref().is_some_and(marks) {
+    // What an API server holds is dated.
+    let from_directory = gateway.metadata.created_secs == i64::MAX;
+    if from_directory && spec.infrastructure.as_ref().is_some_and(marks) {
         let message =
             "labels and annotations are for what is made for a Gateway in a cluster; where objects come from a directory nothing is made"
                 .to_owned();

@@ -59,6 +59,7 @@ mod stream_route;
 mod verdicts;
 mod vrrp;
 mod words;
+pub mod writeback;
 
 pub use compile::{Compiled, compile};
 pub use membership::{Membership, changed_services, membership};

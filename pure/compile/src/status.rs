@@ -1,4 +1,4 @@
-//! Statuses: what objects of Gateway API, Services of type LoadBalancer and pools are told, as conditions, addresses and
+//! Statuses: what objects of Gateway API and ours, Services of type LoadBalancer and pools are told, as conditions, addresses and
 //! counts, from verdicts and [`Standing`](tidegate_model::Standing).
 //!
 //! Everything that is ours gets its whole status anew each time; whoever writes it compares with what stands there. What
@@ -10,6 +10,7 @@ mod condition;
 mod gateway;
 mod infrastructure;
 mod listener;
+mod own;
 mod policy;
 mod pool;
 mod problems;
@@ -24,7 +25,7 @@ use tidegate_model::{Machine, Standing, StatusOf, Verdict};
 use tidegate_objects::{ObjectRef, Snapshot};
 
 pub use class::SUPPORTED_FEATURES;
-pub use infrastructure::infrastructure;
+pub use infrastructure::{Made, infrastructure};
 pub use service::statuses as service_statuses;
 
 /// What the shells have made of a socket.
@@ -79,5 +80,6 @@ pub fn statuses(facts: &Facts<'_>) -> Vec<StatusOf> {
     all.extend(policy::statuses(facts));
     all.extend(service::statuses(facts));
     all.extend(pool::statuses(facts));
+    all.extend(own::statuses(facts));
     all
 }

@@ -75,7 +75,8 @@ fn outcome(text: &str) -> Value {
         (name, body)
     });
     let made = case.ask(&Opened::Yes, infrastructure);
-    let made = made.iter().map(|service| json!({ "metadata": service["metadata"], "spec": service["spec"] }));
+    let made =
+        made.iter().map(|made| json!({ "metadata": made.object["metadata"], "spec": made.object["spec"] }));
     json!({ "statuses": each.collect::<Map<_, _>>(), "made": made.collect::<Vec<_>>() })
 }
 

@@ -1,5 +1,5 @@
 //! The statuses of objects, spelled as `kubectl get -o json` shows them: those of Gateway API (v1.6), of Services of type
-//! LoadBalancer, and of MetalLB's pools.
+//! LoadBalancer, of MetalLB's pools, and of our own kinds.
 //!
 //! Without `lastTransitionTime`: whoever writes a status knows the time, and what stood there before.
 
@@ -70,6 +70,8 @@ pub enum StatusBody {
     Service(ServiceStatus),
     /// IPAddressPool.
     Pool(PoolStatus),
+    /// Our own kinds.
+    Conditions(ConditionsStatus),
 }
 
 /// A condition (`metav1.Condition`).
@@ -197,6 +199,13 @@ pub struct ParentStatus {
 pub struct PolicyStatus {
     /// One for each Gateway of ours that it bears on; at most 16, as Gateway API allows.
     pub ancestors: Vec<AncestorStatus>,
+}
+
+/// A `status` of nothing but conditions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConditionsStatus {
+    /// `Accepted`, `ResolvedRefs`, `Programmed`.
+    pub conditions: Vec<Condition>,
 }
 
 /// What a Gateway makes of a policy.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 
 /// An event of the history: version, plural, type, object.
 type Event = (u64, String, &'static str, Value);
+
+/// A write: method, path and query, type of content, content.
+pub type Written = (String, String, String, Value);
 
 #[derive(Default)]
 struct Inner {
@@ -34,6 +37,8 @@ struct Inner {
     broken: BTreeMap<String, u16>,
     token: String,
     asked: Vec<String>,
+    /// Writes that were answered well: method, path and query, type of content, content.
+    written: Vec<Written>,
     /// Watches of an older age end.
     age: u64,
     /// How many watches there were, and up to which of them they say nothing any more.
@@ -55,6 +60,7 @@ pub struct Cluster {
 struct Server {
     inner: Arc<Mutex<Inner>>,
     changed: watch::Receiver<()>,
+    told: watch::Sender<()>,
 }
 
 impl Cluster {
@@ -87,7 +93,11 @@ impl Cluster {
         };
         self.address = listener.local_addr().expect("bound");
         self.lock().down = false;
-        let server = Server { inner: self.inner.clone(), changed: self.changed.subscribe() };
+        let server = Server {
+            inner: self.inner.clone(),
+            changed: self.changed.subscribe(),
+            told: self.changed.clone(),
+        };
         let router = Router::new().fallback(answer).with_state(server);
         self.task = Some(tokio::spawn(async move {
             axum::serve(listener, router).await.expect("serves until it is stopped");
@@ -197,6 +207,17 @@ impl Cluster {
         self.lock().asked.iter().filter(|path| path.starts_with(prefix)).cloned().collect()
     }
 
+    /// Every write but those of Leases, that was answered well.
+    pub fn written(&self) -> Vec<Written> {
+        let inner = self.lock();
+        inner.written.iter().filter(|(_, path, ..)| !path.contains("/leases")).cloned().collect()
+    }
+
+    /// An object as it stands.
+    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.lock().objects.get(&(plural.into(), namespace.into(), name.into())).cloned()
+    }
+
     /// Waits until it is asked for once more.
     pub async fn until_asked_again(&self, prefix: &str) {
         let before = self.asked(prefix).len();
@@ -235,13 +256,55 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Reads or writes one object, as far as the writer does.
+    fn one(&mut self, (plural, namespace): (&str, &str), named: &[&str], written: Written) -> Response {
+        let (method, _, _, content) = &written;
+        let name = named.first().copied().or(content["metadata"]["name"].as_str()).unwrap_or_default();
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        let known = self.objects.get(&key).cloned();
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let object = match (method.as_str(), known, named.get(1)) {
+            ("GET", Some(known), _) => return Json(known).into_response(),
+            ("POST", Some(_), _) => return status(StatusCode::CONFLICT, "it is there already"),
+            ("POST", None, _) | ("PATCH", None, None) => content.clone(),
+            (_, None, _) => return status(StatusCode::NOT_FOUND, "not found"),
+            ("PUT", Some(known), _) if version(&known) != version(content) => {
+                return status(StatusCode::CONFLICT, "it has been changed meanwhile");
+            }
+            (_, Some(known), Some(&"status")) => {
+                let mut object = known;
+                object["status"] = content["status"].clone();
+                object
+            }
+            ("DELETE", Some(known), _) => {
+                self.objects.remove(&key);
+                self.written.push(written);
+                return Json(self.happens(plural, "DELETED", known)).into_response();
+            }
+            _ => content.clone(),
+        };
+        let what = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        let object = self.happens(plural, what, object);
+        self.objects.insert(key, object.clone());
+        self.written.push(written);
+        Json(object).into_response()
+    }
+}
+
 fn status(code: StatusCode, message: &str) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
                       "reason": "", "code": code.as_u16()});
     (code, Json(body)).into_response()
 }
 
-async fn answer(Shared(server): Shared<Server>, uri: Uri, headers: HeaderMap) -> Response {
+async fn answer(
+    Shared(server): Shared<Server>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    content: Bytes,
+) -> Response {
     let mut inner = server.inner.lock().expect("no test panics with it");
     inner.asked.push(uri.to_string());
     if inner.down {
@@ -258,10 +321,10 @@ async fn answer(Shared(server): Shared<Server>, uri: Uri, headers: HeaderMap) ->
         ["apis", group, rest @ ..] => (*group, rest),
         _ => return status(StatusCode::NOT_FOUND, "not found"),
     };
-    let (version, plural, namespace) = match rest {
+    let (version, plural, namespace, named) = match rest {
         [version] => return resources(&inner, group, version),
-        [version, plural] => (*version, *plural, ""),
-        [version, "namespaces", namespace, plural] => (*version, *plural, *namespace),
+        [version, "namespaces", namespace, plural, named @ ..] => (*version, *plural, *namespace, named),
+        [version, plural, named @ ..] => (*version, *plural, "", named),
         _ => return status(StatusCode::NOT_FOUND, "not found"),
     };
     if !inner
@@ -274,6 +337,15 @@ async fn answer(Shared(server): Shared<Server>, uri: Uri, headers: HeaderMap) ->
     let unnamed = uri.query().is_none_or(|query| !query.contains("fieldSelector="));
     if inner.forbidden.contains(plural) || unnamed && inner.forbidden.contains(&format!("{plural}/unnamed")) {
         return status(StatusCode::FORBIDDEN, &format!("{plural} is forbidden: no right"));
+    }
+    if !named.is_empty() || method != Method::GET {
+        let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content = serde_json::from_slice(&content).unwrap_or_default();
+        let written = (method.to_string(), uri.to_string(), kind.to_owned(), content);
+        let answer = inner.one((plural, namespace), named, written);
+        drop(inner);
+        server.told.send_replace(());
+        return answer;
     }
     let asked = Asked::new(&uri, plural, namespace);
     let continued = (asked.from > 0).then(|| inner.broken.get(&format!("{plural}/continued"))).flatten();
@@ -306,7 +378,11 @@ fn groups(inner: &Inner) -> Value {
 fn resources(inner: &Inner, group: &str, version: &str) -> Response {
     let here = inner.installed.iter().filter(|(g, v, ..)| (g.as_str(), v.as_str()) == (group, version));
     let all: Vec<Value> = here
-        .map(|(.., plural, kind)| json!({"name": plural, "kind": kind, "verbs": ["list", "watch"]}))
+        .flat_map(|(.., plural, kind)| {
+            let status =
+                json!({"name": format!("{plural}/status"), "kind": kind, "verbs": ["patch", "update"]});
+            [json!({"name": plural, "kind": kind, "verbs": ["list", "watch"]}), status]
+        })
         .collect();
     match all.is_empty() {
         true => status(StatusCode::NOT_FOUND, "not found"),

@@ -1,13 +1,15 @@
 //! What is made for each Gateway in a cluster: one Service without endpoints, so that tools find by label and annotation
 //! what belongs to a Gateway (Gateway API `spec.infrastructure`, GEP-1762).
 //!
-//! Where objects come from a directory nobody makes anything: there these are shown, and written nowhere.
+//! Where objects come from a directory nobody makes anything: there these are shown, and written nowhere. In a cluster whoever
+//! writes statuses makes them too.
 
 use serde_json::{Value, json};
-use tidegate_objects::Resource;
 use tidegate_objects::gateway::Gateway;
+use tidegate_objects::{Key, Resource};
 
 use super::Facts;
+use crate::writeback::{MANAGED_BY, MANAGER};
 
 /// The label by which everything made for a Gateway is found, and the one that names its class.
 const LABELS: [&str; 2] =
@@ -16,8 +18,17 @@ const LABELS: [&str; 2] =
 /// The longest name of a Service (RFC 1035 label).
 const NAME_MAX: usize = 63;
 
-/// One Service for each Gateway of ours, as `kubectl apply` would take it.
-pub fn infrastructure(facts: &Facts<'_>) -> Vec<Value> {
+/// An object that is made for a Gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// The Gateway.
+    pub gateway: Key,
+    /// The object, as `kubectl apply` would take it.
+    pub object: Value,
+}
+
+/// One Service for each Gateway of ours.
+pub fn infrastructure(facts: &Facts<'_>) -> Vec<Made> {
     let gateways = facts.standing.gateways.iter();
     let each = gateways.filter_map(|(key, standing)| {
         let resource = facts.snapshot.gateways.get(key)?;
@@ -32,7 +43,7 @@ pub fn infrastructure(facts: &Facts<'_>) -> Vec<Value> {
             .collect();
         ports.sort_unstable();
         ports.dedup();
-        (!ports.is_empty()).then(|| service(resource, &ports))
+        (!ports.is_empty()).then(|| Made { gateway: key.clone(), object: service(resource, &ports) })
     });
     each.collect()
 }
@@ -43,6 +54,8 @@ fn service(gateway: &Resource<Gateway>, ports: &[(u16, &str)]) -> Value {
     let mut labels = infrastructure.map(|asked| asked.labels.clone()).unwrap_or_default();
     labels.insert(LABELS[0].to_owned(), key.name.to_string());
     labels.insert(LABELS[1].to_owned(), gateway.spec.gateway_class_name.clone());
+    // By it they are known as ours, and taken away again.
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     let annotations = infrastructure.map(|asked| asked.annotations.clone()).unwrap_or_default();
     let ports = ports.iter().map(|(port, protocol)| {
         json!({ "name": format!("{}-{port}", protocol.to_ascii_lowercase()), "port": port, "protocol": protocol })

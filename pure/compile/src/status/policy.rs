@@ -14,7 +14,7 @@ use super::condition::Conditions;
 use super::problems::Problems;
 
 /// Gateway API's bound on `status.ancestors`.
-const ANCESTORS_MAX: usize = 16;
+pub(super) const ANCESTORS_MAX: usize = 16;
 
 /// Reasons that say of a policy that a reference of it cannot be followed.
 const UNRESOLVED: [&str; 3] = ["InvalidCACertificateRef", "InvalidKind", "RefNotPermitted"];

@@ -24,6 +24,13 @@ impl<'a> Problems<'a> {
         Problems(self.0.iter().filter(below).copied().collect())
     }
 
+    /// Those of a field and of what is below it, and those that are not below another one, which encloses it.
+    pub fn at_or_not_below(&self, field: &str, enclosing: &str) -> Problems<'a> {
+        let wanted =
+            |problem: &&&Problem| is_below(&problem.field, field) || !is_below(&problem.field, enclosing);
+        Problems(self.0.iter().filter(wanted).copied().collect())
+    }
+
     /// Those that cost the whole object.
     pub fn whole(&self) -> Problems<'a> {
         let whole = |problem: &&&Problem| problem.severity == Severity::Whole;
