@@ -1,6 +1,6 @@
 //! A Service of type LoadBalancer, from its manifest to its endpoint and back, on an address of loopback.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Shutdown};
 
 use crate::http;
 use crate::origin::Origin;
@@ -23,7 +23,10 @@ fn service(port: u16, endpoint: u16, more: &str) -> String {
 }
 
 fn first_line(daemon: &Daemon) -> Option<String> {
-    let answer = http::get((ADDRESS, daemon.place.port).into(), "any.example", "/").ok()?;
+    let stream = http::send((ADDRESS, daemon.place.port).into(), "any.example", "/", "").ok()?;
+    // The origin closes when its client has, and nobody between them reads what `Connection: close` says.
+    stream.shutdown(Shutdown::Write).ok()?;
+    let answer = http::read(stream).ok()?;
     answer.body.lines().next().map(str::to_owned)
 }
 
