@@ -53,6 +53,19 @@ plane: packages ## A real Kubernetes of three nodes until Ctrl-C, no containers;
 plane-test: packages build ## The same as a test: Services, scaling, logs, a killed API server, nothing left behind (Go, root)
 	$(BIN)/lab run plane
 
+.PHONY: install-test
+install-test: packages build ## Definitions and chart on that Kubernetes: good and bad objects, a DaemonSet that serves, its rights (Go, root)
+	$(BIN)/lab run install
+
+.PHONY: manifests
+manifests: ## deploy/manifests from the chart (Go; helm is built from its module, minutes the first time)
+	scripts/manifests
+
+.PHONY: deb
+deb: ## A Debian package for gateways outside of a cluster
+	cargo build --release --locked -p tidegate-node
+	scripts/deb $(CARGO_TARGET_DIR)/release/tidegate .
+
 .PHONY: deny
 deny: ## Licences and duplicate crates (installs cargo-deny once)
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -164,6 +164,29 @@ impl Cluster {
         self.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], manifests).map(drop)
     }
 
+    /// Has the API server say what it would make of new objects, each by itself: who it lets in, and what it says of the others.
+    pub fn would_create(&self, manifests: &str) -> Result<(String, String)> {
+        let words = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let output = self.run_kubectl(&words, manifests)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// Whether an account may do something: a resource, `RESOURCE/NAME` or `RESOURCE/status`; in a namespace, or everywhere.
+    pub fn may(&self, account: &str, verb: &str, what: &str, namespace: &str) -> Result<bool> {
+        let place: &[&str] = if namespace.is_empty() { &["-A"] } else { &["-n", namespace] };
+        let words: &[&str] = match what.strip_suffix("/status") {
+            Some(resource) => &["auth", "can-i", verb, resource, "--subresource=status", "--as", account],
+            None => &["auth", "can-i", verb, what, "--as", account],
+        };
+        let output = self.run_kubectl(&[words, place].concat(), "")?;
+        match String::from_utf8_lossy(&output.stdout).split_whitespace().next() {
+            Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            _ => bail!("kubectl {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+
     /// Objects as JSON: the words after `kubectl get`.
     pub fn get(&self, words: &[&str]) -> Result<Value> {
         Ok(serde_json::from_str(&self.kubectl(&[&["get", "-o", "json"], words].concat())?)?)
@@ -215,6 +238,13 @@ impl Cluster {
     }
 
     fn kubectl_with(&self, words: &[&str], input: &str) -> Result<String> {
+        let output = self.run_kubectl(words, input)?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "kubectl {}: {} {out}{err}", words.join(" "), output.status);
+        Ok(out.into_owned())
+    }
+
+    fn run_kubectl(&self, words: &[&str], input: &str) -> Result<Output> {
         let (program, first) = self.about.kubectl.split_first().context("kubectl has no name")?;
         let mut command = Command::new(program);
         command.args(first).arg("--kubeconfig").arg(&self.about.kubeconfig).arg("--request-timeout=10s");
@@ -226,10 +256,7 @@ impl Cluster {
         let mut stdin = child.stdin.take().context("a pipe was asked for")?;
         stdin.write_all(input.as_bytes())?;
         drop(stdin);
-        let output = child.wait_with_output()?;
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "kubectl {}: {} {out}{err}", words.join(" "), output.status);
-        Ok(out.into_owned())
+        Ok(child.wait_with_output()?)
     }
 }
 

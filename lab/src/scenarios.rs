@@ -17,6 +17,7 @@ pub mod frozen;
 pub mod frr_bird;
 pub mod handover;
 pub mod inbound;
+pub mod install;
 pub mod keepalived_election;
 pub mod kube_source;
 pub mod lab_self;
@@ -238,6 +239,13 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         status_writer::run,
         "of three gateways one writes statuses into a real API server, another after its death, and none where nothing changes"
+    ),
+    scenario!(
+        "install",
+        kube_source::OUTSIDE,
+        ByStory,
+        install::run,
+        "definitions and chart on a real API server: good objects in, bad ones out, a DaemonSet that serves, no right too many or too few"
     ),
     scenario!(
         "handover_full",

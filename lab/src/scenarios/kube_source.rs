@@ -36,7 +36,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(10);
 const ACCOUNT: &str = "system:serviceaccount:default:tidegate";
-const HOST: &str = "echo.example";
+/// The host of the route.
+pub const HOST: &str = "echo.example";
 
 /// The story.
 pub fn run(lab: &mut Lab) -> Result<Report> {
@@ -90,7 +91,7 @@ pub(super) fn definitions() -> Result<PathBuf> {
 }
 
 /// Makes a certificate, and the Secret `web` of it.
-fn certificate(lab: &Lab, cluster: &Cluster, name: &str) -> Result<PathBuf> {
+pub fn certificate(lab: &Lab, cluster: &Cluster, name: &str) -> Result<PathBuf> {
     let folder = lab.dir("certificates")?;
     let (file, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     let (certificate, key) = self_signed(name, &format!("DNS:{HOST}"), &file, &key)?;

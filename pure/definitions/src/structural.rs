@@ -104,7 +104,8 @@ fn plain_number(fields: &mut Map<String, Value>) {
         "uint8" => u8::MAX.into(),
         "uint16" => u16::MAX.into(),
         "uint32" => u32::MAX.into(),
-        "uint64" => i64::MAX as u64,
+        // An API server holds bounds as floating-point numbers: the last that they count exactly.
+        "uint64" => (1 << 53) - 1,
         _ => return,
     };
     fields.entry("minimum").or_insert(0.into());

@@ -2,6 +2,7 @@
 //! judged by a real API server, in the lab's scenario `install`.
 
 mod judge;
+mod rights;
 
 use std::path::{Path, PathBuf};
 
