@@ -16,7 +16,7 @@ use crate::report::Report;
 /// Anything that is asked of the cluster; a bound for a machine that has much else to do, not a promise.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The NodePorts of the manifests, with the host names that lead there.
-const SERVICES: [(&str, u16); 2] = [("echo-anywhere", 30080), ("echo-local", 30081)];
+const SERVICES: [(&str, u16); 2] = [("echo-anywhere", 30080), ("echo-asked", 30082)];
 const HOSTS: [&str; 2] = ["anywhere.example", "local.example"];
 
 /// The story.
@@ -70,7 +70,7 @@ fn under_load(lab: &mut Lab, cluster: &Cluster, report: &mut Report) -> Result<(
             LIMIT,
         );
         if replicas == 20 {
-            let crowded = service(&lab.status("gw1")?, "echo-local")["crowded"].clone();
+            let crowded = service(&lab.status("gw1")?, "echo-asked")["crowded"].clone();
             let told: BTreeSet<&str> =
                 crowded.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             report.exactly(
@@ -99,10 +99,10 @@ fn silent_node(lab: &mut Lab, cluster: &mut Cluster, report: &mut Report) -> Res
     cluster.kill(&format!("kube-proxy/{node}"))?;
     let began = Instant::now();
     lab.wait("word of the silent node", LIMIT, |lab| {
-        let service = service(&lab.status("gw1")?, "echo-local");
+        let service = service(&lab.status("gw1")?, "echo-asked");
         let impaired = service["impaired"].as_array().cloned().unwrap_or_default();
         let found =
-            impaired.iter().any(|it| it["address"] == format!("{address}:30081") && it["healthy"] == false);
+            impaired.iter().any(|it| it["address"] == format!("{address}:30082") && it["healthy"] == false);
         Ok(found.then_some(()))
     })?;
     report.at_most_ms("a node whose health port is silent was left out after", Some(began.elapsed()), LIMIT);

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tidegate_model::traffic::{
     Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, EndpointCell,
-    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Target, Transport, ZoneAware,
+    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Target, Transport, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
+use crate::backend_policy::retry::BUDGET_MIN_PER_SEC;
 use crate::backend_policy::{Policies, Through};
 use crate::backend_tls::BackendTlsPolicies;
 use crate::endpoint_mode::Modes;
@@ -353,17 +354,32 @@ fn with_affinity(policy: Arc<BackendPolicy>, service: &Service) -> Arc<BackendPo
     }
 }
 
-/// The policy, with the question to each node whether it has pods, where it asks none of its own.
+/// The policy, with what nodes need where it says nothing: the question to each whether it has pods, and repeats over some
+/// seconds. kube-proxy learns later than we do that a pod is gone, and the next connection leads to another.
 fn of_nodes(policy: Arc<BackendPolicy>, service: &Service, mode: EndpointMode) -> Arc<BackendPolicy> {
-    let port = service.health_check_node_port.filter(|_| mode == EndpointMode::NodePort);
-    match port {
-        Some(port) if service.local_traffic_only && policy.health_check.is_none() => {
-            let health_check = Some(HealthCheck { probe: Probe::Node { port }, ..NODE_CHECK });
-            Arc::new(BackendPolicy { health_check, ..(*policy).clone() })
-        }
-        _ => policy,
+    if mode == EndpointMode::Pod {
+        return policy;
     }
+    let port = service.health_check_node_port.filter(|_| service.local_traffic_only);
+    let asked = || Some(HealthCheck { probe: Probe::Node { port: port? }, ..NODE_CHECK });
+    let health_check = policy.health_check.clone().or_else(asked);
+    let retry = policy.retry.clone().or(Some(NODE_REPEATS));
+    Arc::new(BackendPolicy { health_check, retry, ..(*policy).clone() })
 }
+
+/// What is repeated where the next connection to a node may lead to another pod: only what certainly does no harm.
+const NODE_REPEATS: Retry = Retry {
+    codes: BTreeSet::new(),
+    grpc_codes: BTreeSet::new(),
+    attempts: 5,
+    connection_errors: true,
+    timeouts: false,
+    backoff: Duration::from_millis(50),
+    backoff_max: Duration::from_secs(1),
+    attempt_timeout: None,
+    budget_percent: None,
+    budget_min_per_sec: BUDGET_MIN_PER_SEC,
+};
 
 /// How nodes are asked. What a node says follows its pods within a second, and EndpointSlices tell the same a little sooner.
 const NODE_CHECK: HealthCheck = HealthCheck {

@@ -19,7 +19,7 @@ import (
 )
 
 // After SIGTERM whoever still comes is served for so long: not every balancer knows yet.
-const lingering = time.Second
+const lingering = 3 * time.Second
 
 func main() {
 	if len(os.Args) == 3 {
