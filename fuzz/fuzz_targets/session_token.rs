@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = header_lines(&mut source, &NAMES);
     let endpoint: SocketAddr = ([10, 0, 0, 1], 80).into();
     let (ours, others) = (SessionKey::new([7; 32]), SessionKey::new([8; 32]));
-    let cookie = settings(SessionCarrier::Cookie { path: "/".to_owned(), permanent: true }, "session");
+    let cookie = settings(SessionCarrier::Cookie { path: "/".to_owned(), permanent: true, attributes: Default::default() }, "session");
     let header = settings(SessionCarrier::Header, "x-session");
     for settings in [&cookie, &header] {
         assert_eq!(held(settings, &ours, &lines, now_secs), None, "nobody can guess a token");

@@ -17,6 +17,7 @@ pub mod frozen;
 pub mod frr_bird;
 pub mod handover;
 pub mod inbound;
+pub mod ingress;
 pub mod install;
 pub mod keepalived_election;
 pub mod kube_source;
@@ -74,6 +75,13 @@ pub const ALL: &[Scenario] = &[
         Settled,
         transparent::run,
         "a pod sees the client's own address in its packets, over HTTP and over TCP, where a policy asks for it"
+    ),
+    scenario!(
+        "ingress",
+        ingress::INGRESS,
+        ByStory,
+        ingress::run,
+        "each annotation of ingress-nginx that is served does what the table says, in a request that shows it"
     ),
     scenario!(
         "scaling",

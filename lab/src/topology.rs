@@ -151,6 +151,7 @@ pub fn all() -> &'static [&'static Topology] {
         &crate::election::ELECTION,
         &crate::election::HANDOVER,
         &crate::election::PAIR,
+        &crate::scenarios::ingress::INGRESS,
         &crate::cluster::CLUSTER,
         &crate::scenarios::kube_source::OUTSIDE,
     ]

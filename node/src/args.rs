@@ -72,6 +72,9 @@ pub struct Check {
     /// Compile for this GatewayNode [default: the first by name].
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Serve this class of ingress-nginx too, as `ingressNginx.class` of the bootstrap file does.
+    #[arg(long, value_name = "CLASS", default_value = "")]
+    pub ingress_class: String,
 }
 
 /// `tidegate status`.

@@ -20,7 +20,11 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
     if source.objects.is_empty() && source.status.errors.is_empty() && source.warnings.is_empty() {
         bail!("there is no object in what was given; manifests are files named *.yaml, *.yml or *.json");
     }
-    let machine = Machine { node: node(arguments, &source), ..Machine::default() };
+    let machine = Machine {
+        node: node(arguments, &source),
+        ingress_class: arguments.ingress_class.clone(),
+        ..Machine::default()
+    };
     let compiled = tidegate_compile::compile(&source.objects, &machine, &Model::default());
     let mut good = true;
     for verdict in compiled.verdicts.values() {

@@ -174,9 +174,9 @@ impl Daemon {
         let drained = Draining::default();
         draining.into_iter().for_each(|(pid, channel)| drained.listen(pid, channel));
         let confirmations = Confirmations::new(&settings.sources);
-        let node = settings.node.clone();
+        let names = (settings.node.as_str(), settings.ingress_class.as_str());
         let (sources, writers) =
-            Sources::follow(settings.sources.clone(), &settings.state_dir, &node, &confirmations);
+            Sources::follow(settings.sources.clone(), &settings.state_dir, names, &confirmations);
         let shells = Shells {
             proxy: proxied.clone(),
             endpoints: proxy.endpoint_view(),
@@ -214,6 +214,7 @@ impl Daemon {
         let machine = Machine {
             node: settings.node,
             default_load_balancer: settings.load_balancer.default,
+            ingress_class: settings.ingress_class,
             node_port_sources: by_node_port.map(|source| source.name.clone()).collect(),
             ..Machine::default()
         };

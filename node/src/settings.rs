@@ -49,6 +49,8 @@ pub struct Settings {
     pub peers_secret: Secret,
     /// Which Services of type LoadBalancer are served.
     pub load_balancer: LoadBalancer,
+    /// The class of ingress-nginx that is served too; empty: none.
+    pub ingress_class: String,
     /// How long what is in flight may finish after SIGTERM, and keep the addresses here.
     pub drain_timeout: Duration,
 }
@@ -209,8 +211,15 @@ struct Bootstrap {
     tracing: Tracing,
     drain_timeout: DrainTimeout,
     load_balancer: LoadBalancer,
-    ingress_nginx: Option<Value>,
+    ingress_nginx: IngressNginx,
     egress: Option<Value>,
+}
+
+/// `ingressNginx` of the bootstrap file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct IngressNginx {
+    class: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -264,6 +273,7 @@ impl Settings {
             peers_secret: file.peers.secret().with_context(name)?,
             peers: file.peers,
             load_balancer: file.load_balancer,
+            ingress_class: file.ingress_nginx.class,
             drain_timeout: file.drain_timeout.0,
         })
     }
@@ -289,7 +299,7 @@ impl Bootstrap {
         if let Err(message) = tidegate_proxy::AccessLog::check(&log.format, &log.fields) {
             bail!("accessLog.format: {message}");
         }
-        let unserved = [("ingressNginx", &self.ingress_nginx), ("egress", &self.egress)];
+        let unserved = [("egress", &self.egress)];
         for (field, _) in unserved.iter().filter(|(_, value)| set(value)) {
             warn(format!("{field}: not served by this version; it has no effect"));
         }

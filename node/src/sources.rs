@@ -17,16 +17,17 @@ pub struct Sources(Vec<watch::Receiver<Arc<SourceState>>>);
 
 impl Sources {
     /// Starts to follow them, and what is to be written to them. Directories are read once before this returns.
-    /// What clusters say is kept below `state_dir`; `node` is who writes to them.
+    /// What clusters say is kept below `state_dir`; `node` is who writes to them, `nginx_class` the class of
+    /// ingress-nginx that is served too.
     pub fn follow(
         sources: Vec<Source>,
         state_dir: &Path,
-        node: &str,
+        (node, nginx_class): (&str, &str),
         confirmations: &Confirmations,
     ) -> (Self, Vec<Writer>) {
         let snapshots = state_dir.join("snapshots");
         let mut writers = Vec::new();
-        let open = |source| open(source, &snapshots, node, confirmations, &mut writers);
+        let open = |source| open(source, &snapshots, (node, nginx_class), confirmations, &mut writers);
         let states = sources.into_iter().map(open).collect();
         (Sources(states), writers)
     }
@@ -50,7 +51,7 @@ impl Sources {
 fn open(
     Source { name, origin, .. }: Source,
     snapshots: &Path,
-    node: &str,
+    (node, nginx_class): (&str, &str),
     confirmations: &Confirmations,
     writers: &mut Vec<Writer>,
 ) -> watch::Receiver<Arc<SourceState>> {
@@ -61,7 +62,8 @@ fn open(
             let (namespace, in_lease) = (lease.namespace.0, lease.name.0);
             let lease = Lease { namespace, name: in_lease, node: node.to_owned() };
             let (orders, obeyed) = watch::channel(Orders::default());
-            let source = KubeSource::open(&name, kubeconfig).kept_in(snapshots);
+            let source = KubeSource::open(&name, kubeconfig).with_nginx_class(nginx_class);
+            let source = source.kept_in(snapshots);
             let (source, observed) = source.writing(&lease, obeyed);
             writers.push(Writer { source: name, orders, observed });
             source.watch(confirmed).0

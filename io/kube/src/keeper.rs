@@ -97,6 +97,8 @@ pub(crate) struct Keeper {
     /// What `named` was found from.
     looked_at: Snapshot,
     named: BTreeSet<ObjectRef>,
+    /// The class of ingress-nginx that is served too; empty: none.
+    nginx_class: String,
     /// Namespaces in which there is no right for all objects of a kind that is read by name.
     singly: BTreeSet<(Kind, Arc<str>)>,
     /// Whether what is served or named has changed since reflectors were planned.
@@ -128,6 +130,11 @@ struct FromDisk {
 }
 
 impl Keeper {
+    /// Also follows what Ingresses of this class name.
+    pub fn with_nginx_class(self, nginx_class: String) -> Self {
+        Keeper { nginx_class, ..self }
+    }
+
     /// Nothing is asked for yet, and nothing read from the shelf.
     pub fn new(
         name: Arc<str>,
@@ -148,6 +155,7 @@ impl Keeper {
             unserved: BTreeMap::new(),
             looked_at: Snapshot::default(),
             named: BTreeSet::new(),
+            nginx_class: String::new(),
             singly: BTreeSet::new(),
             unplanned: false,
             running: BTreeMap::new(),
@@ -356,7 +364,7 @@ impl Keeper {
     /// neither what is served nor what is named has changed.
     fn plan(&mut self, hands: &Hands) -> bool {
         if !same_references(&self.looked_at, &self.store.objects) {
-            let named = referenced(&self.store.objects);
+            let named = referenced(&self.store.objects, &self.nginx_class);
             self.unplanned |= self.named != named;
             self.named = named;
         }

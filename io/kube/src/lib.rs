@@ -65,6 +65,7 @@ pub struct KubeSource {
     pace: Pace,
     shelf: Option<Shelf>,
     writer: Option<Writer>,
+    nginx_class: String,
 }
 
 /// Who writes to a cluster: where the Lease is that says so, and the name of this process in it.
@@ -83,7 +84,8 @@ impl KubeSource {
     /// Nothing is read yet.
     pub fn open(name: &str, kubeconfig: Option<PathBuf>) -> Self {
         let (access, pace) = (Access::new(kubeconfig), Pace::default());
-        KubeSource { name: name.into(), access, pace, shelf: None, writer: None }
+        let nginx_class = String::new();
+        KubeSource { name: name.into(), access, pace, shelf: None, writer: None, nginx_class }
     }
 
     /// Keeps the last good snapshot in this directory, which need not be there, and begins with what lies there where the
@@ -115,6 +117,11 @@ impl KubeSource {
         (KubeSource { writer: Some(writer), ..self }, receiver)
     }
 
+    /// Asks for what Ingresses of this class of ingress-nginx name too; empty, as at first: there is none such.
+    pub fn with_nginx_class(self, nginx_class: &str) -> Self {
+        KubeSource { nginx_class: nginx_class.to_owned(), ..self }
+    }
+
     /// Follows the cluster. The first state, which holds nothing and is not synced, is in the channel when this returns.
     /// Must be called inside a tokio runtime with time and sockets enabled.
     ///
@@ -132,6 +139,7 @@ impl KubeSource {
             tokio::spawn(writer.run());
         }
         let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.shelf, sightings);
+        let keeper = keeper.with_nginx_class(self.nginx_class);
         let (sender, receiver) = watch::channel(Arc::new(keeper.state()));
         (receiver, tokio::spawn(keeper.keep(sender)))
     }

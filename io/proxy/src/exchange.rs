@@ -22,12 +22,13 @@ pub mod shape;
 pub mod story;
 pub mod times;
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use tidegate_model::traffic::ClientPolicy;
 use tidegate_traffic::client::{Believed, Origin};
 use tidegate_traffic::cors::Preflight;
-use tidegate_traffic::{Decision, Outcome, RequestView};
+use tidegate_traffic::{Decision, Matched, Outcome, Refusal, RequestView};
 
 use crate::body::Source;
 use crate::connection::After;
@@ -107,12 +108,15 @@ async fn run<'t>(
         caller.worker.metrics.overload_refusals.inc();
         return answer::refuse(exchange, &Reply::overloaded(), &believed, story).await;
     }
-    if let Some(reply) = over_limits(head, policy) {
+    if let Some(reply) = over_limits(head, body_bytes_max(policy, None)) {
         return answer::refuse(exchange, &reply, &believed, story).await;
     }
     if let Decision::Matched(matched) = decision {
         story.matched = Some(matched);
         story.answer_by(&matched.rule.responses);
+        if let Some(reply) = kept_out(head, &matched, story.client) {
+            return answer::refuse(exchange, &reply, &believed, story).await;
+        }
         if let Some(cors) = &matched.rule.filters.cors
             && let Some(preflight) = Preflight::of(head.method(), head)
         {
@@ -144,9 +148,27 @@ fn seen<'x>(exchange: &Exchange<'x>) -> Origin<'x> {
     Origin { client: caller.client.ip(), scheme: caller.scheme(), host: head.authority(), port }
 }
 
-/// What the listener does not take; the limits of the head were settled before its listener was known.
-fn over_limits(head: &RequestHead, policy: &ClientPolicy) -> Option<Reply> {
-    let max = policy.limits.body_bytes?;
+/// Who may not come to the rule, or brings more than it takes.
+fn kept_out(head: &RequestHead, matched: &Matched<'_>, client: IpAddr) -> Option<Reply> {
+    let guard = &matched.rule.guard;
+    if guard.is_usual() {
+        return None;
+    }
+    match guard.admits(client) {
+        true => over_limits(head, guard.body_bytes),
+        false => Some(Refusal::CLIENT_NOT_ALLOWED.into()),
+    }
+}
+
+/// How long a request's body may be: the smaller of what its listener and its rule say.
+fn body_bytes_max(policy: &ClientPolicy, matched: Option<&Matched<'_>>) -> Option<u64> {
+    let of_rule = matched.and_then(|matched| matched.rule.guard.body_bytes);
+    [policy.limits.body_bytes, of_rule].into_iter().flatten().min()
+}
+
+/// What is not taken; the limits of the head were settled before its listener was known.
+fn over_limits(head: &RequestHead, body_bytes_max: Option<u64>) -> Option<Reply> {
+    let max = body_bytes_max?;
     matches!(head.body, crate::framing::BodyLength::Length(length) if length > max)
         .then(Reply::body_too_large)
 }

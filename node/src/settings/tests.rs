@@ -134,6 +134,9 @@ fn unserved_settings() {
         format!("ingressNginx: {none}"),
     ];
     assert_eq!(warnings, expected);
+    let (settings, warnings) = settle("ingressNginx: {class: nginx}\n", &["a"]);
+    assert_eq!(settings.unwrap().ingress_class, "nginx");
+    assert!(warnings.is_empty());
 }
 
 /// A collector is a URL, and a share lies between none and all.

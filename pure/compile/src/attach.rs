@@ -71,6 +71,10 @@ impl<'a> Parents<'a> {
     pub fn new(snapshot: &'a Snapshot, gateways: &'a [OurGateway<'a>]) -> Self {
         let mut ours = BTreeMap::new();
         for (number, gateway) in gateways.iter().enumerate() {
+            // No route attaches to what stands for Ingresses.
+            if gateway.ingress_class.is_some() {
+                continue;
+            }
             ours.insert((Kind::Gateway, gateway.resource.key()), number);
             ours.extend(gateway.listeners.iter().map(|listener| (listener.owner, number)));
         }

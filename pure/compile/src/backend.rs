@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_model::traffic::{
     Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, EndpointCell,
-    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Target, Transport, ZoneAware,
+    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Roots, Target, Transport, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
@@ -45,7 +45,7 @@ pub(crate) struct Backends<'a> {
 /// The route that refers, and which of its rules.
 #[derive(Clone, Copy)]
 pub(crate) struct From<'r> {
-    /// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute.
+    /// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute or Ingress.
     pub kind: Kind,
     pub key: &'r Key,
     /// The rule's name, if it has one.
@@ -62,6 +62,16 @@ pub(crate) struct Context<'c> {
     pub certificate: Option<Arc<Certificate>>,
     /// Whether what is carried is TLS already, so that none is added (TLSRoute, passed through).
     pub passthrough: bool,
+    /// What an Ingress says is spoken to its backends, whatever the Service says.
+    pub spoken: Option<Spoken>,
+}
+
+/// What is spoken to backends.
+#[derive(Clone, Copy)]
+pub(crate) struct Spoken {
+    pub protocol: BackendProtocol,
+    /// With TLS: as a BackendTLSPolicy says, or where none does with whoever is there.
+    pub tls: bool,
 }
 
 /// A reference that cannot be followed.
@@ -142,14 +152,22 @@ impl<'a> Backends<'a> {
         context: &Context<'_>,
     ) -> Result<Target, Broken> {
         let (key, service) = self.service(from, to)?;
-        self.led_to.entry(key.clone()).or_default().insert(context.through.gateway.clone());
+        if from.kind != Kind::Ingress {
+            self.led_to.entry(key.clone()).or_default().insert(context.through.gateway.clone());
+        }
         let port = port(&key, service, to.port, from, transport)?;
         let tls = match self.tls(&key, port, transport, context) {
             Some(Ok(tls)) => Some(tls),
             Some(Err(short)) => return Ok(Target::Broken(short)),
             None => None,
         };
-        let protocol = protocol(from, &key, port, tls.is_some())?;
+        let (protocol, tls) = match context.spoken {
+            Some(Spoken { protocol, tls: wanted }) => {
+                let unverified = || wanted.then(|| Arc::new(unverified(&key)));
+                (protocol, tls.or_else(unverified))
+            }
+            None => (protocol(from, &key, port, tls.is_some())?, tls),
+        };
         let mode = self.mode(service, port, context)?;
         let policy = of_nodes(self.policy(from, &key, &service.spec, port, context), &service.spec, mode);
         let id = BackendId { service: key, port: port.port, transport, mode };
@@ -173,6 +191,30 @@ impl<'a> Backends<'a> {
         let id = BackendId { service: key.clone(), port: port.port, transport, mode };
         let endpoints = self.cell(&id, service, port);
         self.shared(Backend { id, protocol: BackendProtocol::default(), tls: None, policy, endpoints })
+    }
+
+    /// The same target, with other settings of its backend.
+    pub fn adapted(&mut self, target: Target, change: impl FnOnce(&mut BackendPolicy)) -> Target {
+        let Target::Backend(backend) = target else { return target };
+        let mut policy = (*backend.policy).clone();
+        change(&mut policy);
+        if policy == *backend.policy {
+            return Target::Backend(backend);
+        }
+        Target::Backend(self.shared(Backend { policy: Arc::new(policy), ..(*backend).clone() }))
+    }
+
+    /// The TCP port of a Service with this name; none where there is no such Service.
+    pub fn port_named(&self, key: &Key, name: &str) -> Result<Option<u16>, String> {
+        let Some(service) = self.snapshot.services.get(key) else { return Ok(None) };
+        let tcp = || service.spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        match tcp().find(|port| port.name == name) {
+            Some(port) => Ok(Some(port.port)),
+            None => {
+                let names = tcp().map(|port| port.name.as_str()).filter(|name| !name.is_empty());
+                Err(format!("Service {key} has no TCP port named {name:?}{}", meant(name, names)))
+            }
+        }
     }
 
     /// What becomes of responses: of those of a target, or without one of the gateway's own before a backend is chosen.
@@ -418,7 +460,8 @@ fn port<'s>(
             };
             let message = match service.spec.ports.iter().find(|port| port.port == asked) {
                 Some(_) => {
-                    let article = if from.kind == Kind::HTTPRoute { "an" } else { "a" };
+                    let vowel = matches!(from.kind, Kind::HTTPRoute | Kind::Ingress);
+                    let article = if vowel { "an" } else { "a" };
                     format!(
                         "port {asked} of Service {key} is not {word}; {article} {} needs a {word} port",
                         from.kind
@@ -441,7 +484,7 @@ fn protocol(
     tls: bool,
 ) -> Result<BackendProtocol, Broken> {
     let grpc = from.kind == Kind::GRPCRoute;
-    if from.kind != Kind::HTTPRoute && !grpc {
+    if !matches!(from.kind, Kind::HTTPRoute | Kind::Ingress) && !grpc {
         return Ok(BackendProtocol::default());
     }
     let usual = if grpc { BackendProtocol::Http2 } else { BackendProtocol::Http1 };
@@ -454,11 +497,24 @@ fn protocol(
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/h2c" | "http2" | "grpc") => Ok(BackendProtocol::Http2),
         Some("kubernetes.io/ws" | "kubernetes.io/wss") if grpc => unserved("no gRPC passes over a WebSocket"),
-        Some("https" | "kubernetes.io/wss") if !tls => {
-            unserved("add a BackendTLSPolicy for it, which says what its certificate must be")
-        }
+        Some("https" | "kubernetes.io/wss") if !tls => unserved(match from.kind {
+            Kind::Ingress => {
+                "add a BackendTLSPolicy for it, which says what its certificate must be, or the annotation backend-protocol"
+            }
+            _ => "add a BackendTLSPolicy for it, which says what its certificate must be",
+        }),
         Some("kubernetes.io/ws" | "kubernetes.io/wss") => Ok(BackendProtocol::Http1),
         _ => Ok(usual),
+    }
+}
+
+/// TLS with whoever is there, by the name that the Service has in its cluster.
+fn unverified(service: &Key) -> BackendTls {
+    BackendTls {
+        server_name: format!("{}.{}.svc", service.name, service.namespace),
+        alternative_names: Vec::new(),
+        roots: Roots::Unverified,
+        certificate: None,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::endpoint_mode::Modes;
 use crate::entrance::Attached;
 use crate::gateway::Classes;
 use crate::held::Vips;
+use crate::ingress::Ingresses;
 use crate::node::Gateways;
 use crate::pool::Pools;
 use crate::verdicts::Verdicts;
@@ -109,6 +110,8 @@ fn traffic<'a>(
     let sets = listener_set::join(snapshot, &mut gateways, verdicts);
     let modes = Modes::new(snapshot, machine, verdicts);
     let mut services = service::ours(snapshot, machine, &modes, verdicts);
+    let ingresses = Ingresses::new(snapshot, machine, verdicts);
+    ingresses.join(&mut gateways);
     // Several machines must agree on an address, and none knows what another remembers: only one that is alone goes by that.
     let remembered = machines.alone().then_some(&previous.addresses.given);
     let mut ground = ground(place, remembered);
@@ -122,12 +125,13 @@ fn traffic<'a>(
     let mut attached = Attached::default();
     http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
     stream_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
+    let ingresses = ingresses.attach(&gateways, &mut backends, &mut attached, verdicts);
     let known = &previous.traffic.entrances;
     let mut entrances = entrance::build(&doors, &gateways, &attached, &mut backends, known, verdicts);
     entrances.extend(service_door::build(&mut services, &mut backends, known, verdicts));
     entrances.sort_by_key(|entrance| (entrance.address, entrance.transport));
     let vips = Vips::new(&gateways, &doors, &services, pools);
-    let mut standing = standing::of(&gateways, sets, attached.standing, backends.take_led_to());
+    let mut standing = standing::of(&gateways, sets, attached.standing, backends.take_led_to(), ingresses);
     standing.balanced = standing::balanced(&services);
     standing.pools = assign::fullness(&gateways, &services, pools);
     let with_sockets = services.iter().filter(|service| !service.sockets.is_empty());

@@ -98,42 +98,58 @@ impl Taken {
 pub(crate) fn open(gateways: &mut [OurGateway<'_>], services: &Claims<'_>, verdicts: &mut Verdicts) -> Doors {
     let mut doors = Doors::new();
     let mut taken = Taken::default();
-    for (number, gateway) in gateways.iter_mut().enumerate() {
-        let key = gateway.resource.key().clone();
-        for (place, listener) in gateway.listeners.iter_mut().enumerate() {
-            let Some(protocol) = listener.protocol.filter(|_| listener.sound) else { continue };
-            let mut opened = false;
-            for place_of_gateway in &gateway.places {
-                let address = SocketAddr::new(place_of_gateway.address, listener.spec.port);
-                let socket = (address, protocol.transport());
-                let elder = services
-                    .get(&socket)
-                    .filter(|service| service.precedence() < gateway.resource.metadata.precedence());
-                if let Some(service) = elder {
-                    let message = format!(
-                        "{address} belongs to Service {}, which is older; change the port or the address",
-                        service.key
-                    );
-                    listener.part("PortUnavailable", "port", message, verdicts);
-                    continue;
-                }
-                let wanted = (protocol.family(), &listener.hostname);
-                if let Some((reason, winner)) = taken.winner(socket, wanted.0, wanted.1, &key.namespace) {
-                    let message = lost(address, protocol, &listener.hostname, reason, winner, &key);
-                    listener.part(reason, "", message, verdicts);
-                    continue;
-                }
-                let name = name(&key, &listener.section());
-                taken.take(socket, protocol.family(), listener.hostname.clone(), name);
-                doors.entry(socket).or_default().push((number, place));
-                opened = true;
+    for (age, (number, place)) in by_age(gateways) {
+        let gateway = &mut gateways[number];
+        let key = gateway.resource.key();
+        let listener = &mut gateway.listeners[place];
+        let Some(protocol) = listener.protocol.filter(|_| listener.sound) else { continue };
+        let mut opened = false;
+        for place_of_gateway in &gateway.places {
+            let address = SocketAddr::new(place_of_gateway.address, listener.spec.port);
+            let socket = (address, protocol.transport());
+            let elder = services.get(&socket).filter(|service| service.precedence() < age);
+            if let Some(service) = elder {
+                let message = format!(
+                    "{address} belongs to Service {}, which is older; change the port or the address",
+                    service.key
+                );
+                listener.part("PortUnavailable", "port", message, verdicts);
+                continue;
             }
-            listener.sound = opened;
+            let wanted = (protocol.family(), &listener.hostname);
+            if let Some((reason, winner)) = taken.winner(socket, wanted.0, wanted.1, &key.namespace) {
+                let message = lost(address, protocol, &listener.hostname, reason, winner, key);
+                listener.part(reason, "", message, verdicts);
+                continue;
+            }
+            let name = name(key, &listener.section());
+            taken.take(socket, protocol.family(), listener.hostname.clone(), name);
+            doors.entry(socket).or_default().push((number, place));
+            opened = true;
         }
-        note_unserved(gateway, verdicts);
+        listener.sound = opened;
     }
+    doors.values_mut().for_each(|ids| ids.sort_unstable());
+    gateways.iter().for_each(|gateway| note_unserved(gateway, verdicts));
     open_everywhere(&mut doors, gateways, &taken);
     doors
+}
+
+/// Every listener, those of older Gateways first; what stands for Ingresses has the age of the one that came first with its
+/// host.
+fn by_age<'a>(gateways: &[OurGateway<'a>]) -> Vec<((i64, &'a Key), ListenerId)> {
+    let mut listeners: Vec<((i64, &'a Key), ListenerId)> = Vec::new();
+    for (number, gateway) in gateways.iter().enumerate() {
+        for (place, listener) in gateway.listeners.iter().enumerate() {
+            let age = match gateway.ingress_class {
+                Some(_) => (listener.created_secs, listener.owner.1),
+                None => gateway.resource.metadata.precedence(),
+            };
+            listeners.push((age, (number, place)));
+        }
+    }
+    listeners.sort_unstable();
+    listeners
 }
 
 /// The socket of the same port on every address.
@@ -194,6 +210,10 @@ fn lost(
 }
 
 fn note_unserved(gateway: &OurGateway<'_>, verdicts: &mut Verdicts) {
+    // Each Ingress is told by itself.
+    if gateway.ingress_class.is_some() {
+        return;
+    }
     let key = gateway.resource.key();
     let mut served: BTreeMap<(Kind, &Key), bool> = BTreeMap::new();
     for listener in &gateway.listeners {

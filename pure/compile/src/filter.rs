@@ -20,6 +20,9 @@ pub(crate) use answer::{body, content_type, header_changes, whole_redirect};
 pub(crate) use extension::Extensions;
 pub(crate) use headers::changeable;
 
+use tidegate_model::traffic::Cors;
+use tidegate_objects::route::Cors as CorsSpec;
+
 use crate::backend::{Backends, Context, From};
 use crate::report::Report;
 
@@ -69,6 +72,11 @@ impl Refusal {
         self.field = format!("{field}.{}", self.field);
         self
     }
+}
+
+/// Reads what may be asked of other origins; a sentence if it cannot be followed.
+pub(crate) fn cors(asked: &CorsSpec) -> Result<Cors, String> {
+    cors::read(asked).map_err(|refusal| refusal.why)
 }
 
 /// Reads filters; `report` is about what they stand at.

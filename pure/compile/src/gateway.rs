@@ -17,6 +17,8 @@ use crate::words::meant;
 /// A Gateway of ours.
 pub(crate) struct OurGateway<'a> {
     pub resource: &'a Resource<Gateway>,
+    /// It stands for the Ingresses of this class, and is nobody's object.
+    pub ingress_class: Option<&'a Key>,
     /// Every listener as written, those that are refused included: its own, then those of ListenerSets.
     pub listeners: Vec<Listener<'a>>,
     /// Where it listens.
@@ -25,6 +27,13 @@ pub(crate) struct OurGateway<'a> {
     pub given: Option<IpAddr>,
     /// What it shows to backends.
     pub certificate: Option<Arc<Certificate>>,
+}
+
+impl<'a> OurGateway<'a> {
+    /// The object that is told what becomes of it as a whole.
+    pub fn owner(&self) -> (Kind, &'a Key) {
+        self.ingress_class.map_or((Kind::Gateway, self.resource.key()), |class| (Kind::IngressClass, class))
+    }
 }
 
 /// What a Gateway is to us.
@@ -103,6 +112,7 @@ pub(crate) fn ours<'a>(
                 }
                 gateways.push(OurGateway {
                     resource,
+                    ingress_class: None,
                     listeners,
                     places: Vec::new(),
                     given: None,

@@ -43,7 +43,8 @@ impl Vips {
             for gateway in listeners.iter().filter_map(|(number, _)| gateways.get(*number)) {
                 let from_pool =
                     gateway.places.iter().any(|place| place.address == socket.ip() && place.from_pool);
-                vips.add(socket.ip(), from_pool, object(Kind::Gateway, gateway.resource.key()));
+                let (kind, owner) = gateway.owner();
+                vips.add(socket.ip(), from_pool, object(kind, owner));
             }
         }
         for service in services.iter().filter(|service| service.audible) {

@@ -61,7 +61,7 @@ pub(crate) fn attach(
 }
 
 fn context<'g>(gateway: &OurGateway<'_>, through: Through<'g>) -> Context<'g> {
-    Context { through, certificate: gateway.certificate.clone(), passthrough: false }
+    Context { through, certificate: gateway.certificate.clone(), passthrough: false, spoken: None }
 }
 
 /// A route of either kind.

@@ -37,6 +37,7 @@ mod held;
 mod http2;
 mod http_route;
 mod http_rule;
+pub mod ingress;
 pub mod kernel;
 mod leg;
 mod listener;

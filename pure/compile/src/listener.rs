@@ -81,11 +81,13 @@ impl Protocol {
 
 /// A listener as written.
 pub(crate) struct Listener<'a> {
-    /// The Gateway or ListenerSet.
+    /// The Gateway or ListenerSet; or the Ingress that came first with its host.
     pub owner: (Kind, &'a Key),
-    /// Its place there.
+    /// Its place there; of an Ingress, that of the rule, or of the `tls` entry.
     pub index: usize,
     pub spec: &'a Spec,
+    /// When its Ingress was made, where it stands for one; else it is as old as its Gateway.
+    pub created_secs: i64,
     /// None: one that is not served.
     pub protocol: Option<Protocol>,
     /// The hosts it serves; none: all.
@@ -103,6 +105,12 @@ pub(crate) struct Listener<'a> {
 impl Listener<'_> {
     /// The place of a field in its object; with an empty one, its own.
     pub fn field(&self, below: &str) -> String {
+        if self.owner.0 == Kind::Ingress {
+            return match self.protocol {
+                Some(Protocol::Https) => format!("spec.tls[{}].secretName", self.index),
+                _ => format!("spec.rules[{}].host", self.index),
+            };
+        }
         let dot = if below.is_empty() { "" } else { "." };
         format!("spec.listeners[{}]{dot}{below}", self.index)
     }
@@ -184,6 +192,7 @@ fn read_one<'a>(
         owner,
         index,
         spec,
+        created_secs: 0,
         protocol,
         hostname: None,
         kinds: Vec::new(),

@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tidegate_objects::Kind;
-
 use crate::gateway::OurGateway;
 use crate::pool::{Pool, Pools};
 use crate::verdicts::Verdicts;
@@ -79,14 +77,15 @@ fn note_exhausted(gateway: &OurGateway<'_>, asked: &[usize], pools: &Pools<'_>, 
     let message = format!(
         "every address of the pools {names} is in use; add addresses to one of them, or set spec.addresses"
     );
-    verdicts.whole(Kind::Gateway, gateway.resource.key(), "AddressNotAssigned", "spec.addresses", message);
+    let (kind, key) = gateway.owner();
+    verdicts.whole(kind, key, "AddressNotAssigned", "spec.addresses", message);
 }
 
 fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) -> Wish {
     if gateway.resource.spec.addresses.is_empty() {
         return pool_wish(gateway, pools, verdicts);
     }
-    let key = gateway.resource.key();
+    let (kind, key) = gateway.owner();
     let mut addresses: Vec<IpAddr> = Vec::new();
     let mut any = false;
     for (index, asked) in gateway.resource.spec.addresses.iter().enumerate() {
@@ -97,17 +96,17 @@ fn wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) ->
                 Ok(address) if addresses.contains(&address) => {}
                 Ok(address) if !is_unicast(address) => {
                     let message = format!("{address} is no address of one machine; the others are served");
-                    verdicts.part(Kind::Gateway, key, "AddressNotUsable", field + ".value", message);
+                    verdicts.part(kind, key, "AddressNotUsable", field + ".value", message);
                 }
                 Ok(address) => addresses.push(address),
                 Err(_) => {
                     let message = format!("{value:?} is no IP address; write one such as 10.0.50.10");
-                    verdicts.part(Kind::Gateway, key, "UnsupportedAddress", field + ".value", message);
+                    verdicts.part(kind, key, "UnsupportedAddress", field + ".value", message);
                 }
             },
             (other, _) => {
                 let message = format!("type {other:?} is not served by this version; it serves IPAddress");
-                verdicts.part(Kind::Gateway, key, "UnsupportedAddress", field + ".type", message);
+                verdicts.part(kind, key, "UnsupportedAddress", field + ".type", message);
             }
         }
     }
@@ -121,7 +120,7 @@ pub(crate) fn is_unicast(address: IpAddr) -> bool {
 }
 
 fn pool_wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdicts) -> Wish {
-    let (key, annotations) = (gateway.resource.key(), &gateway.resource.metadata.annotations);
+    let ((kind, key), annotations) = (gateway.owner(), &gateway.resource.metadata.annotations);
     let named = POOL_ANNOTATIONS.iter().find_map(|name| Some((name, annotations.get(*name)?)));
     let Some((annotation, name)) = named else {
         let automatic = pools.places(Pool::serves_any_gateway);
@@ -137,12 +136,6 @@ fn pool_wish(gateway: &OurGateway<'_>, pools: &Pools<'_>, verdicts: &mut Verdict
         "no usable IPAddressPool is named {name:?}{}; create it, or correct the annotation",
         meant(name, names)
     );
-    verdicts.whole(
-        Kind::Gateway,
-        key,
-        "AddressNotAssigned",
-        format!("metadata.annotations[{annotation}]"),
-        message,
-    );
+    verdicts.whole(kind, key, "AddressNotAssigned", format!("metadata.annotations[{annotation}]"), message);
     Wish::Exact(Vec::new())
 }

@@ -8,10 +8,13 @@ use tidegate_objects::snapshot::same;
 use tidegate_objects::{Key, Kind, ObjectRef, Snapshot};
 
 use crate::grants::Grants;
+use crate::ingress;
 
-/// The Secrets and ConfigMaps that Gateways of ours and policies name, whether they exist or not. What lies in another
+/// The Secrets and ConfigMaps that Gateways and Ingresses of ours and policies name, whether they exist or not. What lies in another
 /// namespace counts where a ReferenceGrant allows it, as it is not looked at otherwise.
-pub fn referenced(snapshot: &Snapshot) -> BTreeSet<ObjectRef> {
+///
+/// `nginx_class` is the class of ingress-nginx that is served too; empty: none.
+pub fn referenced(snapshot: &Snapshot, nginx_class: &str) -> BTreeSet<ObjectRef> {
     let mut found = Found { grants: Grants::new(snapshot), objects: BTreeSet::new() };
     for (key, gateway) in &snapshot.gateways {
         if is_ours(snapshot, key, &gateway.spec) {
@@ -39,6 +42,13 @@ pub fn referenced(snapshot: &Snapshot) -> BTreeSet<ObjectRef> {
             found.body((Kind::BackendTrafficPolicy, key), response.body.as_ref());
         }
     }
+    for ingress in ingress::served(snapshot, nginx_class) {
+        let key = ingress.key();
+        for tls in &ingress.spec.tls {
+            let name = tls.secret_name.as_deref().filter(|name| !name.is_empty());
+            name.into_iter().for_each(|name| found.add((Kind::Ingress, key), "", "Secret", None, name));
+        }
+    }
     found.objects
 }
 
@@ -52,6 +62,8 @@ pub fn same_references(a: &Snapshot, b: &Snapshot) -> bool {
         && same(&a.backend_tls_policies, &b.backend_tls_policies)
         && same(&a.http_route_filters, &b.http_route_filters)
         && same(&a.backend_traffic_policies, &b.backend_traffic_policies)
+        && same(&a.ingress_classes, &b.ingress_classes)
+        && same(&a.ingresses, &b.ingresses)
 }
 
 /// The class `tidegate` needs no object.
@@ -162,7 +174,7 @@ spec:
                 other => panic!("{other:?}"),
             }
         }
-        referenced(&snapshot).iter().map(ToString::to_string).collect()
+        referenced(&snapshot, "").iter().map(ToString::to_string).collect()
     }
 
     /// What our Gateways and policies name is found, and nothing of others' Gateways; what lies elsewhere with a grant only.

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidegate_model::Seldom;
 use tidegate_model::traffic::{Action, HttpRule, RequestMatch, Target, Transport, WeightedBackend};
 use tidegate_objects::route::{
     BackendObjectRef, HttpRouteFilter, HttpRouteRetry, HttpRouteTimeouts, SessionPersistence,
@@ -131,6 +132,7 @@ impl Rule<'_, '_> {
             index,
             name: written.name.map(str::to_owned),
             filters: applied.filters.into(),
+            guard: Seldom::default(),
             timeouts: time::limits(written.timeouts, &mut self.report).into(),
             retry: written.retry.map(|retry| Arc::new(time::retry(retry, &mut self.report.at("retry")))),
             session: written

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::standing::{
-    GatewayStanding, ListenerRef, ListenerStanding, ParentStanding, ServiceStanding, SetStanding, Standing,
+    GatewayStanding, IngressStanding, ListenerRef, ListenerStanding, ParentStanding, ServiceStanding,
+    SetStanding, Standing,
 };
 use tidegate_model::traffic::HostPattern;
 use tidegate_objects::{Key, Kind, ObjectRef};
@@ -14,19 +15,20 @@ use crate::listener::{Family, Listener, Protocol};
 use crate::service::{OurService, ServicePlace};
 use crate::verdicts::object;
 
-/// Everything found between objects. `sets` are ListenerSets whose parent is ours, `routes` and `services` what was
-/// written down on the way.
+/// Everything found between objects. `sets` are ListenerSets whose parent is ours, `routes`, `services` and `ingresses`
+/// what was written down on the way.
 pub(crate) fn of(
     gateways: &[OurGateway<'_>],
     sets: BTreeMap<Key, Key>,
     routes: BTreeMap<ObjectRef, Vec<ParentStanding>>,
     services: BTreeMap<Key, BTreeSet<Key>>,
+    ingresses: BTreeMap<Key, IngressStanding>,
 ) -> Standing {
-    let mut standing = Standing { routes, services, ..Standing::default() };
+    let mut standing = Standing { routes, services, ingresses, ..Standing::default() };
     for (set, gateway) in sets {
         standing.listener_sets.insert(set, SetStanding { gateway, listeners: Vec::new() });
     }
-    for gateway in gateways {
+    for gateway in gateways.iter().filter(|gateway| gateway.ingress_class.is_none()) {
         let mut own = Vec::new();
         for listener in &gateway.listeners {
             let listener_standing = listener_standing(listener, gateway);

@@ -1,5 +1,5 @@
-//! Statuses: what objects of Gateway API and ours, Services of type LoadBalancer and pools are told, as conditions, addresses and
-//! counts, from verdicts and [`Standing`](tidegate_model::Standing).
+//! Statuses: what objects of Gateway API and ours, Ingresses, Services of type LoadBalancer and pools are told, as conditions,
+//! addresses and counts, from verdicts and [`Standing`](tidegate_model::Standing).
 //!
 //! Everything that is ours gets its whole status anew each time; whoever writes it compares with what stands there. What
 //! belongs to other controllers is never spoken of. Nothing here decides: a listener is served, a route attached, a
@@ -9,6 +9,7 @@ mod class;
 mod condition;
 mod gateway;
 mod infrastructure;
+mod ingress;
 mod listener;
 mod own;
 mod policy;
@@ -81,5 +82,6 @@ pub fn statuses(facts: &Facts<'_>) -> Vec<StatusOf> {
     all.extend(service::statuses(facts));
     all.extend(pool::statuses(facts));
     all.extend(own::statuses(facts));
+    all.extend(ingress::statuses(facts));
     all
 }

@@ -70,7 +70,7 @@ pub(crate) fn attach(
 }
 
 fn context<'g>(gateway: &OurGateway<'_>, through: Through<'g>, passthrough: bool) -> Context<'g> {
-    Context { through, certificate: gateway.certificate.clone(), passthrough }
+    Context { through, certificate: gateway.certificate.clone(), passthrough, spoken: None }
 }
 
 /// A route of any of the three kinds.

@@ -1,7 +1,9 @@
 //! Golden pairs: `testdata/<case>/in.yaml` compiles to `out.yaml`, the Model and every verdict.
 //!
-//! A first line `# machine NAME [INTERFACE=ADDRESS/LENGTH…] [default=INTERFACE] [class=any] [nodeports=SOURCE]` says which
-//! machine it is, whether it serves Services without a class, and which source's pods it reaches by NodePorts; without one, interfaces are not looked at. `UPDATE_GOLDEN=1 cargo test -p tidegate-compile` writes what is found.
+//! A first line `# machine NAME [INTERFACE=ADDRESS/LENGTH…] [default=INTERFACE] [class=any] [nodeports=SOURCE]
+//! [ingressClass=CLASS]` says which machine it is, whether it serves Services without a class, which source's pods it reaches by
+//! NodePorts, and which class of ingress-nginx is served; without one, interfaces are not looked at. `UPDATE_GOLDEN=1 cargo test
+//! -p tidegate-compile` writes what is found.
 
 mod common;
 

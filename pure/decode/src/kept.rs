@@ -27,7 +27,7 @@ struct Line {
     created_secs: i64,
     generation: i64,
     spec: Value,
-    /// Of a Gateway, from its status.
+    /// Of a Gateway or Ingress, from its status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     listened_on: Vec<IpAddr>,
 }
@@ -52,6 +52,7 @@ macro_rules! plain {
                 Object::Secret(secret) => serde_json::to_value(secret_spec(&secret.spec)),
                 Object::ConfigMap(map) => serde_json::to_value(config_map_spec(&map.spec)),
                 Object::Gateway(gateway) => serde_json::to_value(&gateway.spec),
+                Object::Ingress(ingress) => serde_json::to_value(&ingress.spec),
                 $(Object::$kind(object) => serde_json::to_value(&object.spec),)+
             }
         }
@@ -68,6 +69,11 @@ macro_rules! plain {
                     spec.listened_on = line.listened_on;
                     Resource { metadata, spec }.into()
                 }
+                Kind::Ingress => {
+                    let mut spec: tidegate_objects::ingress::Ingress = serde_json::from_value(line.spec)?;
+                    spec.listened_on = line.listened_on;
+                    Resource { metadata, spec }.into()
+                }
                 $(Kind::$kind => {
                     Object::$kind(Arc::new(Resource { metadata, spec: serde_json::from_value(line.spec)? }))
                 })+
@@ -78,7 +84,8 @@ macro_rules! plain {
 
 plain! {
     Namespace Node Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
-    BackendTLSPolicy ReferenceGrant IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement RouteImport
+    BackendTLSPolicy ReferenceGrant IngressClass IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement
+    RouteImport
     RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter CiliumEgressGatewayPolicy
 }
 
@@ -90,6 +97,7 @@ pub fn kept_line(object: &Object) -> Result<String, serde_json::Error> {
     let Metadata { key, labels, annotations, created_secs, generation } = object.metadata();
     let listened_on = match object {
         Object::Gateway(gateway) => gateway.spec.listened_on.clone(),
+        Object::Ingress(ingress) => ingress.spec.listened_on.clone(),
         _ => Vec::new(),
     };
     serde_json::to_string(&Line {

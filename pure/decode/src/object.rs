@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tidegate_objects::{
-    Kind, Metadata, Object, ObjectRef, Resource, backend_tls, egress, gateway, metallb, ours, policy, route,
+    Kind, Metadata, Object, ObjectRef, Resource, backend_tls, egress, gateway, ingress, metallb, ours,
+    policy, route,
 };
 
 use crate::identity::{Named, meant, named};
@@ -16,7 +17,7 @@ use crate::{Document, Lines, Outcome, core, metadata, secret};
 /// Fields that every object may have beside its own; `status` is what others report and is never looked at for mistakes.
 const COMMON: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// How many addresses a Gateway's status may list (Gateway API).
+/// How many addresses a Gateway's status may list (Gateway API), and as many of an Ingress's are read.
 const STATUS_ADDRESSES_MAX: usize = 16;
 
 /// Decodes one object of a text.
@@ -131,6 +132,8 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
         Kind::UDPRoute => with_spec::<route::UdpRoute>(kind, meta, &value, unknown),
         Kind::BackendTLSPolicy => with_spec::<backend_tls::BackendTlsPolicy>(kind, meta, &value, unknown),
         Kind::ReferenceGrant => with_spec::<gateway::ReferenceGrant>(kind, meta, &value, unknown),
+        Kind::IngressClass => with_spec::<ingress::IngressClass>(kind, meta, &value, unknown),
+        Kind::Ingress => an_ingress(meta, &value, unknown),
         Kind::IPAddressPool => with_spec::<metallb::IpAddressPool>(kind, meta, &value, unknown),
         Kind::BGPPeer => with_spec::<metallb::BgpPeer>(kind, meta, &value, unknown),
         Kind::BGPAdvertisement => with_spec::<metallb::BgpAdvertisement>(kind, meta, &value, unknown),
@@ -177,6 +180,15 @@ fn a_gateway(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Res
     let mut spec: gateway::Gateway = spec(Kind::Gateway, value, unknown)?;
     let listed = value.pointer("/status/addresses").and_then(Value::as_array);
     let texts = listed.into_iter().flatten().filter_map(|address| address.get("value")?.as_str());
+    spec.listened_on = texts.filter_map(|text| text.parse().ok()).take(STATUS_ADDRESSES_MAX).collect();
+    Ok(Resource { metadata, spec }.into())
+}
+
+/// An Ingress: its spec, and the addresses in its status.
+fn an_ingress(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
+    let mut spec: ingress::Ingress = spec(Kind::Ingress, value, unknown)?;
+    let listed = value.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
+    let texts = listed.into_iter().flatten().filter_map(|address| address.get("ip")?.as_str());
     spec.listened_on = texts.filter_map(|text| text.parse().ok()).take(STATUS_ADDRESSES_MAX).collect();
     Ok(Resource { metadata, spec }.into())
 }

@@ -37,7 +37,7 @@ pub struct Question<'a> {
 pub struct Explanation {
     /// `namespace/gateway/listener`.
     pub listener: Option<String>,
-    /// `namespace/name` of the HTTPRoute.
+    /// `namespace/name` of the HTTPRoute; `ingress/namespace/name` of an Ingress.
     pub route: Option<String>,
     /// The rule's place in the route, from 0.
     pub rule: Option<usize>,
@@ -160,7 +160,7 @@ fn explain_request(router: &Router, question: &Question<'_>, server_name: Option
 }
 
 fn tell_way(explanation: &mut Explanation, matched: &Matched<'_>) {
-    explanation.route = Some(matched.route.name.to_string());
+    explanation.route = Some(matched.route.to_string());
     explanation.rule = Some(matched.rule.index);
     explanation.matched = Some(in_words(matched.matched));
 }

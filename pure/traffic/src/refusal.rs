@@ -22,6 +22,8 @@ impl Refusal {
     pub const NO_BACKEND_WEIGHT: Refusal = Refusal { status: 500, reason: "NoBackendWeight" };
     /// The backend has no endpoint that may get requests (Gateway API asks for 503).
     pub const NO_ENDPOINT: Refusal = Refusal { status: 503, reason: "NoEndpoint" };
+    /// The rule is not for clients of this address.
+    pub const CLIENT_NOT_ALLOWED: Refusal = Refusal { status: 403, reason: "ClientNotAllowed" };
     /// The host is no valid `host[:port]`.
     pub const BAD_HOST: Refusal = Refusal { status: 400, reason: "BadHost" };
     /// The path is one that stages could read differently; see [`path`](crate::path).

@@ -2,7 +2,10 @@
 //!
 //! The query is never touched, and nothing here decides where a request goes: rewriting comes after routing.
 
-use tidegate_model::traffic::{PathMatch, PathRewrite, Rewrite};
+use tidegate_model::traffic::filter::Piece;
+use tidegate_model::traffic::{Expansion, PathMatch, PathRewrite, Rewrite};
+
+use crate::path::normalise;
 
 /// What becomes of host and path after the filters of a rule and of the backend that was chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,7 @@ impl<'a> Rewritten<'a> {
 /// A prefix can only be replaced where a prefix matched; compile refuses anything else, and here the path stays.
 pub fn write_path(change: Option<&PathRewrite>, matched: &PathMatch, path: &str, out: &mut Vec<u8>) {
     let (start, rest) = match (change, matched) {
+        (Some(PathRewrite::Expand(expansion)), _) => return expand(expansion, path, out),
         (None, _) => ("", path),
         (Some(PathRewrite::Full(full)), _) => (full.as_str(), ""),
         (Some(PathRewrite::Prefix(new)), PathMatch::Prefix(prefix)) => match after_prefix(path, prefix) {
@@ -50,6 +54,25 @@ pub fn write_path(change: Option<&PathRewrite>, matched: &PathMatch, path: &str,
     }
     out.extend_from_slice(start.as_bytes());
     out.extend_from_slice(rest.as_bytes());
+}
+
+/// Writes what a template makes of a path. What groups have matched may begin or end inside a segment, so the whole is put
+/// into its normal form again; what has none, because it climbs above the root for one, becomes the root.
+fn expand(expansion: &Expansion, path: &str, out: &mut Vec<u8>) {
+    let groups = expansion.regex.captures(path);
+    let mut new = String::with_capacity(path.len());
+    for piece in &expansion.pieces {
+        new.push_str(match piece {
+            Piece::Text(text) => text,
+            Piece::Group(number) => {
+                groups.as_ref().and_then(|groups| groups.get(*number)).map_or("", |group| group.as_str())
+            }
+        });
+    }
+    if !new.starts_with('/') {
+        new.insert(0, '/');
+    }
+    out.extend_from_slice(normalise(&new).as_deref().unwrap_or("/").as_bytes());
 }
 
 /// What follows a prefix of whole segments: nothing, or something that starts with `/`.
@@ -103,6 +126,36 @@ mod tests {
         let regex = PathMatch::Regex("/a.*".to_owned());
         for (full, expected) in [("/one", "/one"), ("", "/"), ("/", "/"), ("one", "/one"), ("/a/", "/a/")] {
             assert_eq!(written(Some(PathRewrite::Full(full.to_owned())), &regex, "/abc"), expected);
+        }
+    }
+
+    /// Groups stand for what they matched, and nothing that they could be put together to climbs above the root.
+    #[test]
+    fn expansions() {
+        for (pattern, pieces, path, expected) in [
+            ("/old(/|$)(.*)", "/$2", "/old/a/b", "/a/b"),
+            ("/old(/|$)(.*)", "/$2", "/old", "/"),
+            ("/old(/|$)(.*)", "/new/$2", "/old/a", "/new/a"),
+            ("/(a)?x(.*)", "/$1/$2", "/xy", "/y"),
+            ("/a(.*)", "/$1", "/a../b", "/"),
+            ("/a(.*)", "/b/$1", "/a../c", "/c"),
+            ("/(.*)", "$1", "/a//b", "/a/b"),
+            ("/.*", "/fixed", "/anything", "/fixed"),
+        ] {
+            let pieces = pieces.split_inclusive(['1', '2']).flat_map(|part| match part.split_once('$') {
+                Some((text, number)) => {
+                    vec![Piece::Text(text.into()), Piece::Group(number.parse().unwrap())]
+                }
+                None => vec![Piece::Text(part.into())],
+            });
+            let expansion = Expansion {
+                pattern: pattern.into(),
+                regex: regex::Regex::new(&format!("^(?:{pattern})$")).unwrap(),
+                pieces: pieces.collect(),
+            };
+            let regex = PathMatch::Regex(pattern.into());
+            let change = PathRewrite::Expand(std::sync::Arc::new(expansion));
+            assert_eq!(written(Some(change), &regex, path), expected, "{pattern} {path}");
         }
     }
 

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use tidegate_model::traffic::{
-    Action, ClientPolicy, Entrance, HttpRoute, HttpRule, Listener as Model, Redirect, RequestMatch, Respond,
-    WeightedBackend,
+    Action, ClientPolicy, Entrance, HostPattern, HttpRoute, HttpRule, Listener as Model, Redirect,
+    RequestMatch, Respond, RouteKind, WeightedBackend,
 };
 
 use crate::candidate::{Candidate, Place};
@@ -30,6 +30,8 @@ pub struct Router {
 struct Listener {
     model: Arc<Model>,
     hosts: HostTable<PathIndex>,
+    /// Names under its wildcard have one label before it.
+    one_label: bool,
 }
 
 /// What the router found.
@@ -119,7 +121,7 @@ impl Router {
         let mut buffer = [0; HOST_BYTES_MAX];
         let host = Authority::parse(request.host).map_or("", |authority| authority.host);
         let host = canonical(host, &mut buffer);
-        let Some(&index) = self.hosts.covering(host).next() else { return Decision::NoListener };
+        let Some(index) = self.listener_of(host) else { return Decision::NoListener };
         let listener = &self.listeners[index];
         if request.server_name.is_some_and(|name| self.is_misdirected(index, name)) {
             return Decision::Misdirected(&listener.model);
@@ -135,7 +137,14 @@ impl Router {
 
     fn index_for(&self, server_name: &str) -> Option<usize> {
         let mut buffer = [0; HOST_BYTES_MAX];
-        self.hosts.covering(canonical(server_name, &mut buffer)).next().copied()
+        self.listener_of(canonical(server_name, &mut buffer))
+    }
+
+    /// The listener with the most specific name that covers the host.
+    fn listener_of(&self, host: &str) -> Option<usize> {
+        let mut covering = self.hosts.covering(host).copied();
+        covering
+            .find(|index| !self.listeners[*index].one_label || self.listeners[*index].is_label_above(host))
     }
 
     /// Whether a request to this listener came by a handshake with another: then what that one asked of the client,
@@ -161,7 +170,17 @@ impl Listener {
             }
         }
         hosts.values_mut().for_each(PathIndex::sort);
-        Listener { model: model.clone(), hosts }
+        let of_ingress = |route: &Arc<HttpRoute>| route.kind == RouteKind::Ingress;
+        let one_label = matches!(model.hostname, Some(HostPattern::Under(_)))
+            && !model.http_routes().is_empty()
+            && model.http_routes().iter().all(of_ingress);
+        Listener { model: model.clone(), hosts, one_label }
+    }
+
+    /// Whether the host is one label and the parent of the wildcard.
+    fn is_label_above(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        matches!(&self.model.hostname, Some(HostPattern::Under(name)) if parent == Some(name))
     }
 
     fn route<'r>(&'r self, index: usize, host: &str, request: &RequestView<'_>) -> Decision<'r> {

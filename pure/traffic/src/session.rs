@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tidegate_model::traffic::{SessionCarrier, SessionPersistence};
+use tidegate_model::traffic::{CookieAttributes, SessionCarrier, SessionPersistence};
 
 use crate::request::HeaderLines;
 use crate::siphash::siphash;
@@ -136,12 +136,12 @@ pub fn write_line(
                 out.extend_from_slice(part);
             }
         }
-        SessionCarrier::Cookie { path, permanent } => {
+        SessionCarrier::Cookie { path, permanent, attributes } => {
             let name = settings.name.as_bytes();
             for part in [b"set-cookie: ", name, b"=", &token.seal(settings, key)] {
                 out.extend_from_slice(part);
             }
-            write_attributes(path, secure, out);
+            write_attributes(path, attributes, secure, out);
             if let (true, Some(timeout)) = (permanent, settings.absolute_timeout) {
                 out.extend_from_slice(b"; Max-Age=");
                 let age_secs = u64::from(now_secs.saturating_sub(started_secs));
@@ -152,12 +152,15 @@ pub fn write_line(
     }
 }
 
-/// Nobody but the browser needs the cookie, and no other site may cause it to be sent (GEP-1619).
-fn write_attributes(path: &str, secure: bool, out: &mut Vec<u8>) {
+/// Nobody but the browser needs the cookie.
+fn write_attributes(path: &str, attributes: &CookieAttributes, secure: bool, out: &mut Vec<u8>) {
     // A semicolon in a path would end the attribute (RFC 6265 section 4.1.1).
     let fits = path.starts_with('/') && path.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';');
-    let secure = if secure { "; Secure" } else { "" };
-    for part in ["; Path=", if fits { path } else { "/" }, "; HttpOnly", secure, "; SameSite=Strict"] {
+    let secure = if secure || attributes.secure { "; Secure" } else { "" };
+    let (before, site) = attributes.same_site.map_or(("", ""), |site| ("; SameSite=", site));
+    let (before_domain, domain) = attributes.domain.as_deref().map_or(("", ""), |name| ("; Domain=", name));
+    let path = if fits { path } else { "/" };
+    for part in ["; Path=", path, "; HttpOnly", secure, before, site, before_domain, domain] {
         out.extend_from_slice(part.as_bytes());
     }
 }

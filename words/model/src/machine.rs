@@ -20,6 +20,8 @@ pub struct Machine {
     /// Sources whose pods are reached by the NodePorts of their Services, where no annotation says otherwise (`endpointMode`
     /// of the bootstrap file).
     pub node_port_sources: BTreeSet<String>,
+    /// The class of ingress-nginx that is served too (`ingressNginx.class` of the bootstrap file); empty: none.
+    pub ingress_class: String,
 }
 
 /// An interface.

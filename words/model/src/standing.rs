@@ -17,6 +17,8 @@ pub struct Standing {
     pub listener_sets: BTreeMap<Key, SetStanding>,
     /// Routes of every kind: one for each of `spec.parentRefs`, in that order.
     pub routes: BTreeMap<ObjectRef, Vec<ParentStanding>>,
+    /// The Ingresses of our classes.
+    pub ingresses: BTreeMap<Key, IngressStanding>,
     /// Services, and the Gateways whose routes lead to them, whether they can be followed there or not.
     pub services: BTreeMap<Key, BTreeSet<Key>>,
     /// The Services of type LoadBalancer that are ours.
@@ -60,6 +62,15 @@ pub struct GatewayStanding {
     pub places: Vec<IpAddr>,
     /// Its own listeners, in the order written.
     pub listeners: Vec<ListenerStanding>,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngressStanding {
+    /// Where it is served; unspecified: on every local address; none: nowhere.
+    pub places: Vec<IpAddr>,
+    /// The ports there.
+    pub ports: BTreeSet<u16>,
 }
 
 /// A ListenerSet.

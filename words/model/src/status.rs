@@ -1,5 +1,5 @@
-//! The statuses of objects, spelled as `kubectl get -o json` shows them: those of Gateway API (v1.6), of Services of type
-//! LoadBalancer, of MetalLB's pools, and of our own kinds.
+//! The statuses of objects, spelled as `kubectl get -o json` shows them: those of Gateway API (v1.6), of Ingresses, of Services of
+//! type LoadBalancer, of MetalLB's pools, and of our own kinds.
 //!
 //! Without `lastTransitionTime`: whoever writes a status knows the time, and what stood there before.
 
@@ -72,6 +72,8 @@ pub enum StatusBody {
     Pool(PoolStatus),
     /// Our own kinds.
     Conditions(ConditionsStatus),
+    /// Ingress.
+    Ingress(IngressStatus),
 }
 
 /// A condition (`metav1.Condition`).
@@ -263,4 +265,40 @@ pub struct PoolStatus {
     /// IPv6 addresses that are free; 2^63 - 1 stands for more.
     #[serde(rename = "availableIPv6")]
     pub available_v6: i64,
+}
+
+/// Ingress `status` (networking.k8s.io/v1).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressStatus {
+    /// Where clients reach it.
+    pub load_balancer: IngressLoadBalancer,
+}
+
+/// Where clients reach an Ingress.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct IngressLoadBalancer {
+    /// One for each address; none: it is served nowhere.
+    pub ingress: Vec<IngressAddress>,
+}
+
+/// An address of an Ingress.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IngressAddress {
+    /// The address.
+    pub ip: String,
+    /// Its ports.
+    pub ports: Vec<IngressPort>,
+}
+
+/// A port of an Ingress's address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IngressPort {
+    /// The number.
+    pub port: u16,
+    /// `TCP`.
+    pub protocol: &'static str,
+    /// A CamelCase reason why it takes no connections, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
 }

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod backend_policy;
 pub mod client;
 pub mod filter;
+pub mod guard;
 pub mod home;
 pub mod host;
 pub mod listener;
@@ -33,9 +34,10 @@ pub use client::{
     ClientLimits, ClientPolicy, ClientTimeouts, Http2Settings, ProxyProtocolIn, RequestIds, Trust,
 };
 pub use filter::{
-    Cors, Filters, HeaderChanges, Mirror, OriginPattern, PathRewrite, Redirect, Respond, Retry, Rewrite,
-    SessionCarrier, SessionPersistence, Timeouts,
+    CookieAttributes, Cors, Expansion, Filters, HeaderChanges, Mirror, OriginPattern, PathRewrite, Redirect,
+    Respond, Retry, Rewrite, SessionCarrier, SessionPersistence, Timeouts,
 };
+pub use guard::Guard;
 pub use home::Home;
 pub use host::HostPattern;
 pub use listener::{Entrance, Listener, ListenerName, Serves, Transport};

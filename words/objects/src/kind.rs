@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Resource, backend_tls, core, egress, gateway, metallb, ours, policy, route};
+use crate::{Resource, backend_tls, core, egress, gateway, ingress, metallb, ours, policy, route};
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +185,8 @@ kinds! {
     UDPRoute                  udp_routes                 route::UdpRoute,                   "gateway.networking.k8s.io" ["v1", "v1alpha2"] Namespaced Intent;
     BackendTLSPolicy          backend_tls_policies       backend_tls::BackendTlsPolicy,     "gateway.networking.k8s.io" ["v1", "v1alpha3"] Namespaced Intent;
     ReferenceGrant            reference_grants           gateway::ReferenceGrant,           "gateway.networking.k8s.io" ["v1", "v1beta1"] Namespaced Intent;
+    IngressClass              ingress_classes            ingress::IngressClass,             "networking.k8s.io" ["v1"] Cluster Intent;
+    Ingress                   ingresses                  ingress::Ingress,                  "networking.k8s.io" ["v1"] Namespaced Intent;
     IPAddressPool             ip_address_pools           metallb::IpAddressPool,            "metallb.io" ["v1beta1"] Namespaced Intent;
     BGPPeer                   bgp_peers                  metallb::BgpPeer,                  "metallb.io" ["v1beta2"] Namespaced Intent;
     BGPAdvertisement          bgp_advertisements         metallb::BgpAdvertisement,         "metallb.io" ["v1beta1"] Namespaced Intent;

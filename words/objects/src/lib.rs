@@ -8,6 +8,7 @@ pub mod backend_tls;
 pub mod core;
 pub mod egress;
 pub mod gateway;
+pub mod ingress;
 pub mod kind;
 pub mod metadata;
 pub mod metallb;

@@ -37,7 +37,7 @@ use super::express::{self, Arrival, Begun, Sent};
 use super::shape::Web;
 use super::story::Story;
 use super::times::{ClientTimes, ResponseTimes};
-use super::{Exchange, answer, mirror, recording};
+use super::{Exchange, answer, body_bytes_max, mirror, recording};
 
 /// Endpoints tried because they could not be connected to, where nothing is said about repeats.
 const ENDPOINTS_TRIED_MAX: usize = 3;
@@ -108,7 +108,7 @@ async fn go_on<'t>(
     let (share, backend) = (choice.share, choice.backend);
     let tally = Tally::default();
     let mut body = RequestBody::new(source, &tally, &worker.buffers);
-    if let Some(max) = asked.policy.limits.body_bytes {
+    if let Some(max) = body_bytes_max(asked.policy, Some(&asked.matched)) {
         body.limit(max);
     }
     let told = told(&exchange, asked, story);
@@ -418,7 +418,8 @@ impl<'t> Forward<'_, 't> {
         let Balancing::ConsistentHash { key, .. } = &self.choice.service.backend.policy.balancing else {
             return None;
         };
-        let hash = key::of_request(key, self.exchange.head, self.asked.believed);
+        let head = self.exchange.head;
+        let hash = key::of_request(key, (head.path(), head.query()), head, self.asked.believed);
         hash.or_else(|| {
             let cookie = self.cookie.get().or_else(|| FreshCookie::new(key, worker.random()));
             self.cookie.set(cookie);

@@ -142,7 +142,7 @@ pub fn tell(story: &mut Story<'_>, exchange: &Exchange<'_>, duration: Duration) 
         user_agent: text("user-agent", AGENT_BYTES_MAX),
         request_id: story.request_id.text(head).to_owned(),
         listener: story.listener.name.clone(),
-        route: story.matched.map(|matched| matched.route.name.to_string()).unwrap_or_default(),
+        route: story.matched.map(|matched| matched.route.to_string()).unwrap_or_default(),
         backend: story.backend.map(|backend| backend.id.to_string()).unwrap_or_default(),
         attempts: recording.attempts,
     };

@@ -147,7 +147,7 @@ impl<'t> Story<'t> {
             protocol: head.protocol(),
             status: self.status,
             reason: self.reason,
-            route: self.matched.as_ref().map(|matched| &matched.route.name as _),
+            route: self.matched.as_ref().map(|matched| &**matched.route as _),
             backend: self.backend.map(|backend| &backend.id as _),
             endpoint: self.endpoint,
             bytes_in: received,

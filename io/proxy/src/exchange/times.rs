@@ -27,7 +27,8 @@ impl ResponseTimes {
         let attempt = retry.and_then(|retry| retry.attempt_timeout).or(rule.timeouts.backend_request);
         let is_said = total.is_some() || attempt.is_some();
         let total = total.filter(|limit| !limit.is_zero());
-        ResponseTimes { total, head: if is_said { Duration::MAX } else { limits.response_head } }
+        let usual = if is_said { Duration::MAX } else { limits.response_head };
+        ResponseTimes { total, head: rule.timeouts.response_head.unwrap_or(usual) }
     }
 }
 
@@ -46,12 +47,13 @@ pub struct ClientTimes {
 }
 
 impl ClientTimes {
-    /// As the listener's policy has it, or else as is usual.
+    /// As the rule or the listener's policy has it, or else as is usual.
     pub fn of(exchange: &Exchange<'_>, asked: &Asked<'_, '_>) -> ClientTimes {
         let worker = &exchange.caller.worker;
         let (client, limits) = (&asked.policy.timeouts, &worker.limits);
         let unless_zero = |limit: Duration| if limit.is_zero() { Duration::MAX } else { limit };
-        let (idle, window) = (client.stream_idle, limits.body_pace_window);
+        let idle = asked.matched.rule.timeouts.stall.or(client.stream_idle);
+        let window = limits.body_pace_window;
         ClientTimes {
             stall: idle.map_or(limits.body_stall, unless_zero),
             tunnel_stall: idle.map_or(limits.tunnel_idle, unless_zero),

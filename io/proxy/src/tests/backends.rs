@@ -369,7 +369,8 @@ fn sessions_leave_a_drained_endpoint() {
     let listener = Arc::make_mut(&mut Arc::make_mut(&mut traffic.entrances[0]).listeners[0]);
     let Serves::Http(routes) = &mut listener.serves else { unreachable!("the harness serves HTTP") };
     let rule = Arc::make_mut(&mut Arc::make_mut(&mut routes[0]).rules[0]);
-    let carrier = SessionCarrier::Cookie { path: "/".into(), permanent: false };
+    let carrier =
+        SessionCarrier::Cookie { path: "/".into(), permanent: false, attributes: Default::default() };
     rule.session = Some(Arc::new(SessionPersistence {
         name: "stay".into(),
         carrier,

@@ -304,6 +304,41 @@ fn endless_answers_to_copies() {
     assert_eq!(gateway.metric("tidegate_mirror_drops_total"), 0);
 }
 
+/// Who may not come to a rule gets 403 and reaches nobody, whether named or not named; and who brings more than the rule takes
+/// gets 413, whether it says so at first or not.
+#[test]
+fn guards() {
+    let origin = Origin::text("a");
+    let nets = |text: &str| vec![text.parse().expect("a network")];
+    for (guard, expected) in [
+        (Guard { allow: nets("127.0.0.0/8"), ..Guard::default() }, ""),
+        (Guard { allow: nets("192.0.2.0/24"), ..Guard::default() }, "ClientNotAllowed"),
+        (Guard { deny: nets("127.0.0.0/8"), ..Guard::default() }, "ClientNotAllowed"),
+    ] {
+        let before = origin.requests();
+        let gateway = gateway(&origin, |rule| rule.guard = guard.into());
+        let mut client = gateway.client();
+        let expected_status = if expected.is_empty() { 200 } else { 403 };
+        // A refusal costs nobody his connection.
+        for _ in 0..2 {
+            assert_eq!(status(&client.ask(&request("")).0), expected_status);
+        }
+        assert_eq!(gateway.log(1)[0]["reason"], expected);
+        assert_eq!(origin.requests() - before, if expected.is_empty() { 2 } else { 0 });
+    }
+    let gateway =
+        gateway(&origin, |rule| rule.guard = Guard { body_bytes: Some(4), ..Guard::default() }.into());
+    let post = |lines: &str| format!("POST / HTTP/1.1\r\nHost: shop.example\r\n{lines}");
+    for (lines, expected) in [
+        ("Content-Length: 4\r\n\r\nabcd", 200),
+        ("Content-Length: 5\r\n\r\nabcde", 413),
+        ("Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n", 200),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 413),
+    ] {
+        assert_eq!(status(&gateway.client().ask(&post(lines)).0), expected, "{lines}");
+    }
+}
+
 /// A request that takes longer than its route allows is 504, for the whole and for one attempt; zero means no limit.
 #[test]
 fn time_limits() {
@@ -313,9 +348,10 @@ fn time_limits() {
         wire.try_send(ok("late"))
     });
     for (timeouts, expected, reason) in [
-        (Timeouts { request: Some(SHORT), backend_request: None }, 504, "RequestTimeout"),
-        (Timeouts { request: None, backend_request: Some(SHORT) }, 504, "BackendRequestTimeout"),
-        (Timeouts { request: Some(Duration::ZERO), backend_request: None }, 200, ""),
+        (Timeouts { request: Some(SHORT), ..Timeouts::default() }, 504, "RequestTimeout"),
+        (Timeouts { backend_request: Some(SHORT), ..Timeouts::default() }, 504, "BackendRequestTimeout"),
+        (Timeouts { response_head: Some(SHORT), ..Timeouts::default() }, 504, "BackendRequestTimeout"),
+        (Timeouts { request: Some(Duration::ZERO), ..Timeouts::default() }, 200, ""),
     ] {
         let gateway = gateway(&origin, |rule| rule.timeouts = timeouts.into());
         assert_eq!(status(&gateway.client().ask(&request("")).0), expected);
@@ -433,7 +469,9 @@ fn slow_attempts_are_repeated() {
     });
     let gateway = gateway(&origin, |rule| {
         rule.retry = Some(retry(&[]).into());
-        rule.timeouts = Timeouts { request: Some(SHORT * 10), backend_request: Some(SHORT) }.into();
+        rule.timeouts =
+            Timeouts { request: Some(SHORT * 10), backend_request: Some(SHORT), ..Timeouts::default() }
+                .into();
     });
     assert_eq!(status(&gateway.client().ask(&request("")).0), 200);
 }
@@ -446,7 +484,11 @@ fn sessions() {
     let gateway = with_backend(backend("web", &addresses), |rule| {
         rule.session = Some(Arc::new(SessionPersistence {
             name: "sticky".into(),
-            carrier: SessionCarrier::Cookie { path: "/".into(), permanent: false },
+            carrier: SessionCarrier::Cookie {
+                path: "/".into(),
+                permanent: false,
+                attributes: Default::default(),
+            },
             absolute_timeout: None,
             idle_timeout: None,
         }));

@@ -1,6 +1,8 @@
 //! `sessionPersistence` of a rule (GEP-1619).
 
-use tidegate_model::traffic::{PathMatch, RequestMatch, SessionCarrier, SessionPersistence};
+use tidegate_model::traffic::{
+    CookieAttributes, PathMatch, RequestMatch, SessionCarrier, SessionPersistence,
+};
 use tidegate_objects::route::{CookieLifetime, SessionPersistence as Spec, SessionType};
 use tidegate_objects::{Key, Kind};
 
@@ -55,6 +57,7 @@ pub(super) fn read(
             (SessionType::Cookie, lifetime) => SessionCarrier::Cookie {
                 path: cookie_path(matches),
                 permanent: lifetime == Some(CookieLifetime::Permanent),
+                attributes: CookieAttributes::default(),
             },
             (SessionType::Header, None) => SessionCarrier::Header,
             (SessionType::Header, Some(_)) => {

@@ -30,7 +30,7 @@ pub(super) fn limits(asked: Option<&HttpRouteTimeouts>, report: &mut Report<'_>)
         report.part("UnsupportedValue", "backendRequest", message);
         backend_request = None;
     }
-    Timeouts { request, backend_request }
+    Timeouts { request, backend_request, ..Timeouts::default() }
 }
 
 /// Reads `retry`: connection errors and exceeded tries are repeated too (GEP-1731).

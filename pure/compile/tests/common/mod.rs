@@ -68,6 +68,10 @@ pub fn machine(text: &str) -> Machine {
             machine.routes.push(Route { destination, interface: value.into() });
             continue;
         }
+        if name == "ingressClass" {
+            machine.ingress_class = value.into();
+            continue;
+        }
         let address = value.parse().expect("address/length");
         machine
             .interfaces

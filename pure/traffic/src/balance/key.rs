@@ -13,10 +13,18 @@ use crate::text::push_number;
 
 /// The hash of a request; nothing if it has none of what is hashed: then it goes in turn, or is given a
 /// [`FreshCookie`].
-pub fn of_request(key: &HashKey, lines: &dyn HeaderLines, believed: &Believed<'_>) -> Option<u64> {
+pub fn of_request(
+    key: &HashKey,
+    (path, query): (&str, Option<&str>),
+    lines: &dyn HeaderLines,
+    believed: &Believed<'_>,
+) -> Option<u64> {
     let all = || (0..).map_while(|index| lines.line(index));
     match key {
         HashKey::SourceIp => Some(hash::of_client(believed.origin.client)),
+        HashKey::Target => {
+            hash::of_values([path, query.unwrap_or_default()].iter().map(|part| part.as_bytes()))
+        }
         HashKey::Headers(names) if names.iter().any(|name| is_claim(name.as_bytes())) => {
             of_believed(names, lines, believed)
         }
@@ -118,7 +126,7 @@ mod tests {
     fn hashed(key: &HashKey, lines: &[(&str, &str)]) -> Option<u64> {
         let lines = lines.to_vec();
         let seen = Origin { client: "192.0.2.1".parse().unwrap(), ..Origin::UNKNOWN };
-        of_request(key, &lines, &Believed::of(seen, &Trust::default(), &lines))
+        of_request(key, ("/", None), &lines, &Believed::of(seen, &Trust::default(), &lines))
     }
 
     /// Each kind of key hashes what it names and nothing else; a request without any of it has no hash.

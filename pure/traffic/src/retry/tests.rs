@@ -134,7 +134,7 @@ fn attempt_limits() {
     let secs = Duration::from_secs;
     let with = |own: Option<u64>, rule: Option<u64>, remaining: Option<u64>| {
         let settings = Retry { attempt_timeout: own.map(secs), ..settings() };
-        let timeouts = Timeouts { request: None, backend_request: rule.map(secs) };
+        let timeouts = Timeouts { backend_request: rule.map(secs), ..Timeouts::default() };
         attempt_limit(Some(&settings), &timeouts, remaining.map(secs))
     };
     assert_eq!(with(Some(2), Some(5), Some(9)), Some(secs(2)));

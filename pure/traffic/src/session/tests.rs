@@ -14,7 +14,11 @@ fn endpoint(last: u8) -> SocketAddr {
 fn cookie(permanent: bool) -> SessionPersistence {
     SessionPersistence {
         name: "sid".to_owned(),
-        carrier: SessionCarrier::Cookie { path: "/shop".to_owned(), permanent },
+        carrier: SessionCarrier::Cookie {
+            path: "/shop".to_owned(),
+            permanent,
+            attributes: CookieAttributes::default(),
+        },
         absolute_timeout: Some(Duration::from_secs(3600)),
         idle_timeout: Some(Duration::from_secs(80)),
     }
@@ -76,7 +80,11 @@ fn cookie_attributes() {
         secure.ends_with("; Path=/shop; HttpOnly; Secure; SameSite=Strict; Max-Age=3600\r\n"),
         "{secure}"
     );
-    let carrier = SessionCarrier::Cookie { path: "/a;Domain=evil".to_owned(), permanent: false };
+    let carrier = SessionCarrier::Cookie {
+        path: "/a;Domain=evil".to_owned(),
+        permanent: false,
+        attributes: CookieAttributes::default(),
+    };
     assert!(
         line(&SessionPersistence { carrier, ..cookie(false) }, None, endpoint(1), NOW, true)
             .contains("; Path=/; ")

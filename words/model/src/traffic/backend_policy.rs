@@ -69,6 +69,8 @@ pub enum Balancing {
 pub enum HashKey {
     /// The client's address.
     SourceIp,
+    /// Path and query, as the client sent them.
+    Target,
     /// The values of these headers, lower case; a request without any goes in turn.
     Headers(Vec<String>),
     /// A cookie; where a time to live is given it is set when absent.

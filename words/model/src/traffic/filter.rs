@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use regex::Regex;
 use serde::Serialize;
 
 use super::Target;
@@ -74,7 +75,39 @@ pub enum PathRewrite {
     /// The prefix that matched becomes this, in whole segments: `/foo` → `/bar` makes `/foo/x` into `/bar/x`. Without a
     /// trailing slash, so `/` is the empty string.
     Prefix(String),
+    /// The path becomes what a template makes of it (`rewrite-target` of an Ingress).
+    Expand(Arc<Expansion>),
 }
+
+/// A template of a path: text, and what groups of an expression have matched.
+#[derive(Clone, Debug, Serialize)]
+pub struct Expansion {
+    /// The expression, over the whole path.
+    pub pattern: String,
+    /// The same, compiled.
+    #[serde(skip)]
+    pub regex: Regex,
+    /// What the new path is put together from.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a new path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Piece {
+    /// This text.
+    Text(String),
+    /// What the group of this number has matched; nothing if it took no part.
+    Group(usize),
+}
+
+/// Expansions are equal when they are written alike.
+impl PartialEq for Expansion {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.pattern, &self.pieces) == (&other.pattern, &other.pieces)
+    }
+}
+
+impl Eq for Expansion {}
 
 /// Sends the client elsewhere (HTTPRequestRedirectFilter); what is absent stays as the client asked for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -155,6 +188,12 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// One attempt, from the choice of an endpoint to the end of its response.
     pub backend_request: Option<Duration>,
+    /// From the end of the request to the end of the response's head; none, and nothing else is said: the proxy's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_head: Option<Duration>,
+    /// Without a byte of a body, or of a tunnel, in either direction; none: the listener's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Duration>,
 }
 
 impl Usual for Timeouts {
@@ -212,7 +251,34 @@ pub enum SessionCarrier {
         path: String,
         /// Kept by the browser until the absolute timeout; else until it is closed.
         permanent: bool,
+        /// Its further attributes.
+        #[serde(skip_serializing_if = "CookieAttributes::is_usual")]
+        attributes: CookieAttributes,
     },
     /// A header, sent in the first response and repeated by the client.
     Header,
+}
+
+/// What else a session's cookie says of itself; it is always `HttpOnly`, and `Secure` for who came by TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CookieAttributes {
+    /// `SameSite`: `Strict`, `Lax` or `None`; none: the browser's own default.
+    pub same_site: Option<&'static str>,
+    /// `Domain`, a host name; none: this host only.
+    pub domain: Option<String>,
+    /// `Secure` for whoever comes.
+    pub secure: bool,
+}
+
+/// No other site may cause it to be sent (GEP-1619).
+impl Default for CookieAttributes {
+    fn default() -> Self {
+        CookieAttributes { same_site: Some("Strict"), domain: None, secure: false }
+    }
+}
+
+impl CookieAttributes {
+    fn is_usual(&self) -> bool {
+        *self == CookieAttributes::default()
+    }
 }

@@ -1,5 +1,6 @@
 //! Routes: what matches, and where it goes. What happens on the way is in [`filter`](super::filter).
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -7,11 +8,12 @@ use tidegate_objects::Key;
 
 use super::listener::as_they_are;
 use super::{
-    Filters, HostPattern, Redirect, Respond, ResponsePolicy, Retry, SessionPersistence, Target, Timeouts,
+    Filters, Guard, HostPattern, Redirect, Respond, ResponsePolicy, Retry, SessionPersistence, Target,
+    Timeouts,
 };
 use crate::Seldom;
 
-/// An HTTPRoute or GRPCRoute as attached to one listener.
+/// An HTTPRoute or GRPCRoute as attached to one listener, or what an Ingress says of one host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpRoute {
     /// Whose it is.
@@ -33,6 +35,18 @@ pub enum RouteKind {
     Http,
     /// GRPCRoute.
     Grpc,
+    /// Ingress; a wildcard host of it stands for one label (Kubernetes' Ingress documentation, "Hostname wildcards").
+    Ingress,
+}
+
+/// `shop/web`; of an Ingress `ingress/shop/web`, as it may be called like an HTTPRoute.
+impl fmt::Display for HttpRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            RouteKind::Http | RouteKind::Grpc => write!(f, "{}", self.name),
+            RouteKind::Ingress => write!(f, "ingress/{}", self.name),
+        }
+    }
 }
 
 impl RouteKind {
@@ -54,6 +68,9 @@ pub struct HttpRule {
     /// What happens to request and response on the way.
     #[serde(flatten)]
     pub filters: Seldom<Filters>,
+    /// Who may come, and with how much.
+    #[serde(skip_serializing_if = "Seldom::is_usual")]
+    pub guard: Seldom<Guard>,
     /// How long things may take.
     #[serde(skip_serializing_if = "Seldom::is_usual")]
     pub timeouts: Seldom<Timeouts>,
@@ -78,6 +95,7 @@ impl HttpRule {
             name: None,
             matches,
             filters: Seldom::default(),
+            guard: Seldom::default(),
             timeouts: Seldom::default(),
             retry: None,
             session: None,

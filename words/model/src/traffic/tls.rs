@@ -105,6 +105,13 @@ pub struct BackendTls {
     pub certificate: Option<Arc<Certificate>>,
 }
 
+impl BackendTls {
+    /// Whether any certificate is believed.
+    pub fn is_unverified(&self) -> bool {
+        self.roots == Roots::Unverified
+    }
+}
+
 /// A name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum AlternativeName {
@@ -121,6 +128,9 @@ pub enum Roots {
     System,
     /// These, in DER; never empty.
     These(#[serde(serialize_with = "count")] Arc<[Vec<u8>]>),
+    /// Any certificate is believed, of whatever name: who stands between may read and change everything
+    /// (`backend-protocol: HTTPS` of an Ingress).
+    Unverified,
 }
 
 fn count<S: Serializer>(roots: &Arc<[Vec<u8>]>, serializer: S) -> Result<S::Ok, S::Error> {
