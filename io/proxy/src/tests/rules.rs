@@ -350,7 +350,7 @@ fn time_limits() {
     for (timeouts, expected, reason) in [
         (Timeouts { request: Some(SHORT), ..Timeouts::default() }, 504, "RequestTimeout"),
         (Timeouts { backend_request: Some(SHORT), ..Timeouts::default() }, 504, "BackendRequestTimeout"),
-        (Timeouts { response_head: Some(SHORT), ..Timeouts::default() }, 504, "BackendRequestTimeout"),
+        (Timeouts { response_head: Some(SHORT), ..Timeouts::default() }, 504, "UpstreamTimeout"),
         (Timeouts { request: Some(Duration::ZERO), ..Timeouts::default() }, 200, ""),
     ] {
         let gateway = gateway(&origin, |rule| rule.timeouts = timeouts.into());
