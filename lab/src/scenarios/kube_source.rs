@@ -211,9 +211,16 @@ fn away(lab: &mut Lab, cluster: &mut Cluster, report: &mut Report) -> Result<()>
 fn restarted(lab: &mut Lab, cluster: &mut Cluster, kubeconfig: &Path, report: &mut Report) -> Result<()> {
     let file = lab.dir("gw1")?.join("state/snapshots/kubernetes.snapshot");
     let pods = pods(cluster)?;
-    lab.wait("snapshot of the latest pods", LIMIT, |_| {
+    let slices = cluster.get(&["endpointslices", "-l", "kubernetes.io/service-name=echo"])?;
+    let endpoints =
+        slices["items"].as_array().into_iter().flatten().flat_map(|slice| slice["endpoints"].as_array());
+    let addresses: Vec<String> =
+        endpoints.flatten().map(|endpoint| endpoint["addresses"][0].to_string()).collect();
+    report.exactly("endpoints of these pods", addresses.len(), pods.len(), "");
+    lab.wait("snapshot of the latest endpoints", LIMIT, |_| {
         let text = std::fs::read_to_string(&file)?;
-        Ok(pods.iter().all(|pod| text.contains(&format!("\"name\":\"{pod}\""))).then_some(()))
+        let mut slices = text.lines().filter(|line| line.contains("\"kind\":\"EndpointSlice\""));
+        Ok(slices.any(|line| addresses.iter().all(|address| line.contains(address))).then_some(()))
     })?;
     let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
     report.holds("only its owner reads the snapshot", mode == 0o600, format!("{mode:o}"));
