@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::Lab;
 use crate::netns::Netns;
@@ -235,6 +235,22 @@ impl Cluster {
         let answer: Value = serde_json::from_str(&line)?;
         ensure!(answer["ok"] == true, "{order}: {}", answer["error"]);
         Ok(())
+    }
+
+    /// A kubeconfig with a token of the account `tidegate` of a namespace, in a folder, as docs/install.md makes it.
+    pub fn token_kubeconfig(&self, namespace: &str, folder: &Path) -> Result<PathBuf> {
+        let token = self.kubectl(&["create", "token", "tidegate", "-n", namespace, "--duration=1h"])?;
+        let inside = self.about.inside_kubeconfig.display().to_string();
+        let words = ["config", "view", "--raw", "-o", "json", "--kubeconfig", &inside];
+        let (program, first) = self.about.kubectl.split_first().context("kubectl has no name")?;
+        let output = Command::new(program).args(first).args(words).output().context("running kubectl")?;
+        ensure!(output.status.success(), "kubectl: {}", String::from_utf8_lossy(&output.stderr));
+        let mut config: Value = serde_json::from_slice(&output.stdout)?;
+        let users = config["users"].as_array_mut().context("a kubeconfig without users")?;
+        users.iter_mut().for_each(|user| user["user"] = json!({"token": token.trim()}));
+        let path = folder.join("kubeconfig");
+        std::fs::write(&path, config.to_string())?;
+        Ok(path)
     }
 
     fn kubectl_with(&self, words: &[&str], input: &str) -> Result<String> {

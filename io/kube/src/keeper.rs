@@ -17,11 +17,11 @@ use tracing::{info, warn};
 use crate::access::{Access, Reached};
 use crate::patience::Pace;
 use crate::reflector::Reflector;
+use crate::saver::save;
 use crate::scope::{Scope, Served, is_named, wanted};
 use crate::scout::scout;
-use crate::shelf::{Kept, Shelf};
-use crate::shelver::shelve;
 use crate::sightings::Sightings;
+use crate::snapshot_file::{Kept, SnapshotFile};
 use crate::store::Store;
 use crate::trouble::Trouble;
 
@@ -114,13 +114,13 @@ pub(crate) struct Keeper {
     synced: bool,
     /// When something was listed for the first time.
     first_listed: Option<Instant>,
-    shelf: Option<Shelf>,
+    file: Option<SnapshotFile>,
     /// Told what stands of what is written, where anything is.
     sightings: Option<Sightings>,
     /// Until everything was read: what was found on disk, and from when on it counts.
     from_disk: Option<FromDisk>,
-    /// What was handed to the shelver, by its number of changes.
-    shelved: u64,
+    /// What was handed to the saver, by its number of changes.
+    saved: u64,
 }
 
 struct FromDisk {
@@ -135,13 +135,13 @@ impl Keeper {
         Keeper { nginx_class, ..self }
     }
 
-    /// Nothing is asked for yet, and nothing read from the shelf.
+    /// Nothing is asked for yet, and nothing read from disk.
     pub fn new(
         name: Arc<str>,
         access: Access,
         pace: Pace,
         confirmed: watch::Receiver<u64>,
-        shelf: Option<Shelf>,
+        file: Option<SnapshotFile>,
         sightings: Option<Sightings>,
     ) -> Self {
         Keeper {
@@ -167,17 +167,17 @@ impl Keeper {
             complained: None,
             synced: false,
             first_listed: None,
-            shelf,
+            file,
             sightings,
             from_disk: None,
-            shelved: 0,
+            saved: 0,
         }
     }
 
     /// Runs until nobody listens any more.
     pub async fn keep(mut self, sender: watch::Sender<Arc<SourceState>>) {
-        self.begin_with_shelf().await;
-        let (shelver, _shelver) = self.shelver().unzip();
+        self.begin_with_disk().await;
+        let (saver, _saver) = self.saver().unzip();
         let (said, mut news) = mpsc::channel(QUEUE);
         let (clients, hands) = watch::channel(None);
         let _scout = Owned(tokio::spawn(scout(self.access.clone(), self.pace, clients, said.clone())));
@@ -208,16 +208,16 @@ impl Keeper {
             if unpublished && self.waits_for_named().is_none() {
                 sender.send_replace(Arc::new(self.state()));
                 unpublished = false;
-                self.shelve(shelver.as_ref());
+                self.save(saver.as_ref());
             }
         }
     }
 
     /// Takes over what was kept on disk; it counts when the API server is not there in time.
-    async fn begin_with_shelf(&mut self) {
-        let Some(shelf) = self.shelf.clone() else { return };
+    async fn begin_with_disk(&mut self) {
+        let Some(file) = self.file.clone() else { return };
         // The runtime is shutting down where this fails.
-        let Ok(read) = tokio::task::spawn_blocking(move || shelf.read()).await else { return };
+        let Ok(read) = tokio::task::spawn_blocking(move || file.read()).await else { return };
         match read {
             Ok(None) => {}
             Ok(Some(Kept { objects, written, left_out })) => {
@@ -236,22 +236,22 @@ impl Keeper {
         }
     }
 
-    /// A task that writes to the shelf what it is sent.
-    fn shelver(&self) -> Option<(watch::Sender<Snapshot>, Owned)> {
-        let shelf = self.shelf.clone()?;
+    /// A task that writes to disk what it is sent.
+    fn saver(&self) -> Option<(watch::Sender<Snapshot>, Owned)> {
+        let file = self.file.clone()?;
         let (sender, snapshots) = watch::channel(Snapshot::default());
-        let task = tokio::spawn(shelve(self.name.clone(), shelf, snapshots, self.pace));
+        let task = tokio::spawn(save(self.name.clone(), file, snapshots, self.pace));
         Some((sender, Owned(task)))
     }
 
     /// What was read is to be on disk; what came from there need not.
-    fn shelve(&mut self, shelver: Option<&watch::Sender<Snapshot>>) {
-        if let Some(shelver) = shelver
+    fn save(&mut self, saver: Option<&watch::Sender<Snapshot>>) {
+        if let Some(saver) = saver
             && self.synced
-            && self.shelved != self.store.changes
+            && self.saved != self.store.changes
         {
-            self.shelved = self.store.changes;
-            shelver.send_replace(self.store.objects.clone());
+            self.saved = self.store.changes;
+            saver.send_replace(self.store.objects.clone());
         }
     }
 

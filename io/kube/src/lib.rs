@@ -12,7 +12,7 @@
 //! News travel by a bounded queue; when it is full, reflectors stop reading, and the API server waits or cuts the watch,
 //! which is then resumed.
 //!
-//! The last good snapshot is kept on disk by the shelver, another task of the keeper's.
+//! The last good snapshot is kept on disk by the saver, another task of the keeper's.
 //!
 //! Owns the connection, what is asked of it and which state stays in force when it is away (the last one). Never judges an
 //! object: `pure/decode` says what a value means, `pure/compile` what an object does and which Secrets are named.
@@ -27,12 +27,12 @@ mod elector;
 mod keeper;
 mod patience;
 mod reflector;
+mod saver;
 mod scope;
 mod scout;
 mod sending;
-mod shelf;
-mod shelver;
 mod sightings;
+mod snapshot_file;
 mod store;
 mod trouble;
 mod writer;
@@ -52,8 +52,8 @@ use tokio::task::JoinHandle;
 use crate::access::Access;
 use crate::keeper::Keeper;
 use crate::patience::Pace;
-use crate::shelf::Shelf;
 use crate::sightings::Sightings;
+use crate::snapshot_file::SnapshotFile;
 use crate::writer::Writer;
 pub use crate::writer::{Orders, WriterObserved};
 
@@ -63,7 +63,7 @@ pub struct KubeSource {
     name: Arc<str>,
     access: Access,
     pace: Pace,
-    shelf: Option<Shelf>,
+    file: Option<SnapshotFile>,
     writer: Option<Writer>,
     nginx_class: String,
 }
@@ -85,13 +85,13 @@ impl KubeSource {
     pub fn open(name: &str, kubeconfig: Option<PathBuf>) -> Self {
         let (access, pace) = (Access::new(kubeconfig), Pace::default());
         let nginx_class = String::new();
-        KubeSource { name: name.into(), access, pace, shelf: None, writer: None, nginx_class }
+        KubeSource { name: name.into(), access, pace, file: None, writer: None, nginx_class }
     }
 
     /// Keeps the last good snapshot in this directory, which need not be there, and begins with what lies there where the
     /// API server does not answer within a second.
     pub fn kept_in(self, directory: &Path) -> Self {
-        KubeSource { shelf: Some(Shelf::new(&self.name, directory)), ..self }
+        KubeSource { file: Some(SnapshotFile::new(&self.name, directory)), ..self }
     }
 
     /// Writes back what is ordered, while this process holds the Lease; what becomes of it. Nothing is asked before
@@ -138,7 +138,7 @@ impl KubeSource {
         if let Some(writer) = self.writer {
             tokio::spawn(writer.run());
         }
-        let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.shelf, sightings);
+        let keeper = Keeper::new(self.name, self.access, self.pace, confirmed, self.file, sightings);
         let keeper = keeper.with_nginx_class(self.nginx_class);
         let (sender, receiver) = watch::channel(Arc::new(keeper.state()));
         (receiver, tokio::spawn(keeper.keep(sender)))

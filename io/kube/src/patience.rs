@@ -27,7 +27,7 @@ pub(crate) struct Pace {
     /// How long the API server may take after a start before what was kept on disk is in force.
     pub disk: Duration,
     /// How long changes are gathered before they are written to disk.
-    pub shelve: Duration,
+    pub save: Duration,
     /// Between two lines of the log about a cluster that is away.
     pub complain: Duration,
 }
@@ -44,7 +44,7 @@ impl Default for Pace {
             emptied: Duration::from_secs(60),
             forbidden: Duration::from_secs(5),
             disk: Duration::from_secs(1),
-            shelve: Duration::from_secs(5),
+            save: Duration::from_secs(5),
             complain: Duration::from_secs(60),
         }
     }

@@ -75,7 +75,7 @@ fn pace(emptied: Duration) -> Pace {
         emptied,
         forbidden: Duration::from_millis(100),
         disk: Duration::from_millis(100),
-        shelve: Duration::from_millis(20),
+        save: Duration::from_millis(20),
         complain: Duration::from_secs(60),
     }
 }

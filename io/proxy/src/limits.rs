@@ -50,7 +50,7 @@ pub struct Limits {
     pub tcp_idle: Duration,
     /// To send the PROXY protocol header where one is expected.
     pub proxy_header: Duration,
-    /// UDP sessions of the process; one more takes the place of the one that was idle longest, never answered ones first. An
+    /// UDP sessions of the process; one more takes the place of one that waits for an answer in vain, or has its answer, first. An
     /// address may have as many as are free.
     pub udp_sessions: usize,
     /// A UDP session without a datagram in either direction.

@@ -1,5 +1,6 @@
 //! Ingresses of class `nginx`, as ingress-nginx is known: for each annotation that is served a request that shows it.
 
+mod case;
 mod cases;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use crate::certificates::Certificates;
 use crate::lab::Lab;
 use crate::report::Report;
 use crate::topology::{Host, Kind, Lan, Topology};
-use cases::{Ask, CASES, Case, Who};
+use case::{Ask, Case, Who};
 
 /// The drawing.
 pub const INGRESS: Topology = Topology {
@@ -41,7 +42,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The story.
 pub fn run(lab: &mut Lab) -> Result<Report> {
     let mut report = Report::default();
-    let shown: BTreeSet<&str> = CASES.iter().map(|case| case.row).collect();
+    let shown: BTreeSet<&str> = cases::all().map(|case| case.row).collect();
     let missing: Vec<&str> = ANNOTATIONS
         .iter()
         .filter(|row| row.is_served())
@@ -55,7 +56,7 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
         &missing.join(" "),
     );
     stand(lab)?;
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases::all().enumerate() {
         for ask in case.asks {
             let wrong = asked(lab, number, case, ask)?;
             let what = format!("{}: {}", case.row, ask.about);
@@ -98,7 +99,7 @@ fn stand(lab: &mut Lab) -> Result<()> {
 /// Every Ingress: one for each case, of host `NUMBER.ROW.example`.
 fn manifests() -> String {
     let mut all = ingress("plain", "tidegate", &[], &Rule::plain(PLAIN, "one"));
-    for (number, case) in CASES.iter().enumerate() {
+    for (number, case) in cases::all().enumerate() {
         let (name, host) = (name(number), host(number, case));
         let rule = Rule { host: &host, path: case.path, service: case.service, tls: case.tls };
         all += &ingress(&name, "nginx", case.annotations, &rule);
@@ -232,7 +233,7 @@ fn told(lab: &mut Lab, report: &mut Report) -> Result<()> {
     let status = lab.status("gw1")?;
     let objects = status["objects"].as_array().context("objects")?;
     let ingresses: Vec<_> = objects.iter().filter(|object| object["kind"] == "Ingress").collect();
-    ensure!(ingresses.len() > CASES.len(), "{} Ingresses are in the status", ingresses.len());
+    ensure!(ingresses.len() > cases::all().count(), "{} Ingresses are in the status", ingresses.len());
     let partly = ingresses.iter().filter(|object| object["verdict"] != "Accepted");
     let partly: Vec<String> =
         partly.map(|object| format!("{} {}", object["name"], object["message"])).collect();
@@ -249,9 +250,9 @@ mod tests {
     fn every_row_has_a_case() {
         let served: BTreeSet<&str> =
             ANNOTATIONS.iter().filter(|row| row.is_served()).map(|row| row.name).collect();
-        let shown: BTreeSet<&str> = CASES.iter().map(|case| case.row).collect();
+        let shown: BTreeSet<&str> = cases::all().map(|case| case.row).collect();
         assert_eq!(served, shown);
-        for case in CASES {
+        for case in cases::all() {
             let all = case.annotations.iter().chain(case.canary);
             assert!(
                 all.into_iter().any(|(name, _)| *name == case.row) || case.row == "canary",

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::kube_source::{HOST, certificate, definitions};
 use crate::cluster::{self, Cluster};
@@ -223,7 +223,7 @@ fn outside(
     let ways: Vec<String> =
         nodes.map(|node| format!("route add {} via {}", node.pods, node.address)).collect();
     lab.ns("gw1").ip(&ways)?;
-    let kubeconfig = kubeconfig(lab, cluster)?;
+    let kubeconfig = cluster.token_kubeconfig(NAMESPACE, &lab.dir("gw1")?)?;
     lab.start_gateway_reading("gw1", &["--kubeconfig", &kubeconfig.display().to_string()])?;
     let address = lab.topology.address("gw1", "cluster");
     lab.wait("TLS through the gateway outside", LIMIT, |lab| {
@@ -233,22 +233,6 @@ fn outside(
     report.holds("a gateway outside serves with a Secret that it may read by name", true, "");
     report.holds("and ends in good order", lab.stop_gateway("gw1")?, "");
     Ok(())
-}
-
-/// A kubeconfig with a token of the chart's account, as docs/install.md makes it.
-fn kubeconfig(lab: &Lab, cluster: &Cluster) -> Result<PathBuf> {
-    let token = cluster.kubectl(&["create", "token", "tidegate", "-n", NAMESPACE, "--duration=1h"])?;
-    let inside = cluster.about().inside_kubeconfig.display().to_string();
-    let words = ["config", "view", "--raw", "-o", "json", "--kubeconfig", &inside];
-    let (program, first) = cluster.about().kubectl.split_first().context("kubectl has no name")?;
-    let output = Command::new(program).args(first).args(words).output().context("running kubectl")?;
-    ensure!(output.status.success(), "kubectl: {}", String::from_utf8_lossy(&output.stderr));
-    let mut config: Value = serde_json::from_slice(&output.stdout)?;
-    let users = config["users"].as_array_mut().context("a kubeconfig without users")?;
-    users.iter_mut().for_each(|user| user["user"] = json!({"token": token.trim()}));
-    let path = lab.dir("gw1")?.join("kubeconfig");
-    std::fs::write(&path, config.to_string())?;
-    Ok(path)
 }
 
 /// Whether a client that trusts only this certificate is answered over TLS.

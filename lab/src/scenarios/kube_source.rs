@@ -45,7 +45,7 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     let plan = cluster::Plan { name: "", lan: "cluster", nodes: 2, more: &["--audit"] };
     let mut cluster = Cluster::start(lab, &plan)?;
     let first = set_up(lab, &cluster)?;
-    let kubeconfig = kubeconfig(lab, &cluster, "gw1")?;
+    let kubeconfig = cluster.token_kubeconfig("default", &lab.dir("gw1")?)?;
     lab.start_gateway_reading("gw1", &["--kubeconfig", &kubeconfig.display().to_string()])?;
     served(lab, &first, &mut report)?;
     changes(lab, &cluster, &mut report)?;
@@ -101,22 +101,6 @@ pub fn certificate(lab: &Lab, cluster: &Cluster, name: &str) -> Result<PathBuf> 
     });
     cluster.apply(&secret.to_string())?;
     Ok(file)
-}
-
-/// A kubeconfig for the account of gateways, in the folder of one.
-pub(super) fn kubeconfig(lab: &Lab, cluster: &Cluster, gateway: &str) -> Result<PathBuf> {
-    let token = cluster.kubectl(&["create", "token", "tidegate", "--duration=1h"])?;
-    let inside = cluster.about().inside_kubeconfig.display().to_string();
-    let words = ["config", "view", "--raw", "-o", "json", "--kubeconfig", &inside];
-    let (program, first) = cluster.about().kubectl.split_first().context("kubectl has no name")?;
-    let output = Command::new(program).args(first).args(words).output().context("running kubectl")?;
-    ensure!(output.status.success(), "kubectl: {}", String::from_utf8_lossy(&output.stderr));
-    let mut config: Value = serde_json::from_slice(&output.stdout)?;
-    let users = config["users"].as_array_mut().context("a kubeconfig without users")?;
-    users.iter_mut().for_each(|user| user["user"] = json!({"token": token.trim()}));
-    let path = lab.dir(gateway)?.join("kubeconfig");
-    std::fs::write(&path, config.to_string())?;
-    Ok(path)
 }
 
 /// Requests of plain HTTP to the gateway.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::kube_source::{definitions, kubeconfig, ready};
+use super::kube_source::{definitions, ready};
 use crate::cluster::{self, Cluster};
 use crate::lab::Lab;
 use crate::load::Plan;
@@ -33,7 +33,7 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     ] {
         cluster.apply(manifests)?;
     }
-    let file = kubeconfig(lab, &cluster, "gw1")?;
+    let file = cluster.token_kubeconfig("default", &lab.dir("gw1")?)?;
     let source = format!("{{kubeconfig: {}, endpointMode: NodePort}}", file.display());
     lab.bootstrap(&format!("sources: [{{name: blue, kubernetes: {source}}}]\n"));
     lab.start_gateway_reading("gw1", &[])?;

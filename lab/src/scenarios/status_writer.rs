@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::kube_source::{definitions, kubeconfig};
+use super::kube_source::definitions;
 use crate::cluster::{self, Cluster};
 use crate::gateway;
 use crate::lab::Lab;
@@ -45,7 +45,7 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"])?;
     cluster.apply(include_str!("../../manifests/status/objects.yaml"))?;
     for name in lab.gateways() {
-        let kubeconfig = kubeconfig(lab, &cluster, name)?;
+        let kubeconfig = cluster.token_kubeconfig("default", &lab.dir(name)?)?;
         lab.start_gateway_reading(name, &["--kubeconfig", &kubeconfig.display().to_string()])?;
     }
     told(lab, &cluster, &mut report)?;

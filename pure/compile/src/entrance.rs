@@ -244,6 +244,24 @@ fn note_unserved(gateway: &OurGateway<'_>, verdicts: &mut Verdicts) {
     }
 }
 
+/// The entrances of before, so that one that is as it was stays the very same.
+pub(crate) struct Previous<'a>(BTreeMap<Socket, &'a Arc<Entrance>>);
+
+impl<'a> Previous<'a> {
+    pub(crate) fn new(previous: &'a [Arc<Entrance>]) -> Previous<'a> {
+        let named = |entrance: &'a Arc<Entrance>| ((entrance.address, entrance.transport), entrance);
+        Previous(previous.iter().map(named).collect())
+    }
+
+    /// The known one, if it is equal.
+    pub(crate) fn reuse(&self, entrance: Entrance) -> Arc<Entrance> {
+        match self.0.get(&(entrance.address, entrance.transport)) {
+            Some(known) if ***known == entrance => Arc::clone(known),
+            _ => Arc::new(entrance),
+        }
+    }
+}
+
 /// The sockets with their listeners and the routes attached to each. One that is as it was in `previous` is the very
 /// same, so that who serves it need not build anything anew.
 pub(crate) fn build(
@@ -254,8 +272,7 @@ pub(crate) fn build(
     previous: &[Arc<Entrance>],
     verdicts: &mut Verdicts,
 ) -> Vec<Arc<Entrance>> {
-    let previous: BTreeMap<Socket, &Arc<Entrance>> =
-        previous.iter().map(|entrance| ((entrance.address, entrance.transport), entrance)).collect();
+    let before = Previous::new(previous);
     let mut built: BTreeMap<ListenerId, Arc<Listener>> = BTreeMap::new();
     let entrances = doors.iter().map(|(socket, ids)| {
         let mut listeners = Vec::new();
@@ -270,11 +287,7 @@ pub(crate) fn build(
             listeners.push(Arc::clone(built.entry(*id).or_insert_with(make)));
         }
         let client = client::policy(ids, gateways, verdicts);
-        let entrance = Entrance { address: socket.0, transport: socket.1, client, listeners };
-        match previous.get(socket) {
-            Some(known) if ***known == entrance => Arc::clone(known),
-            _ => Arc::new(entrance),
-        }
+        before.reuse(Entrance { address: socket.0, transport: socket.1, client, listeners })
     });
     entrances.collect()
 }

@@ -12,7 +12,7 @@ use tidegate_model::traffic::{
 use tidegate_objects::{Kind, Metadata};
 
 use crate::backend::Backends;
-use crate::entrance::{Doors, Socket, everywhere};
+use crate::entrance::{Doors, Previous, Socket, everywhere};
 use crate::gateway::OurGateway;
 use crate::pool::Pools;
 use crate::service::OurService;
@@ -115,8 +115,7 @@ pub(crate) fn build(
     previous: &[Arc<Entrance>],
     verdicts: &mut Verdicts,
 ) -> Vec<Arc<Entrance>> {
-    let previous: BTreeMap<Socket, &Arc<Entrance>> =
-        previous.iter().map(|entrance| ((entrance.address, entrance.transport), entrance)).collect();
+    let before = Previous::new(previous);
     let mut entrances = Vec::new();
     for service in services {
         let client = Arc::new(ClientPolicy { sources: service.sources.clone(), ..ClientPolicy::default() });
@@ -128,16 +127,12 @@ pub(crate) fn build(
                 audible |= answers;
                 Arc::new(listener)
             });
-            let entrance = Entrance {
+            entrances.push(before.reuse(Entrance {
                 address: socket.0,
                 transport: socket.1,
                 client: Arc::clone(&client),
                 listeners: vec![Arc::clone(listener)],
-            };
-            entrances.push(match previous.get(socket) {
-                Some(known) if ***known == entrance => Arc::clone(known),
-                _ => Arc::new(entrance),
-            });
+            }));
         }
         service.audible = audible;
         if !audible && !service.sockets.is_empty() {

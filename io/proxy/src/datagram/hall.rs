@@ -151,8 +151,8 @@ impl Hall {
     /// Forgets all sessions without a word: another process goes on with them.
     pub fn let_go(&self) {
         while let Some((_, session)) = {
-            let oldest = self.sessions.borrow().oldest();
-            oldest.and_then(|handle| self.sessions.borrow_mut().remove(handle))
+            let any = self.sessions.borrow().any();
+            any.and_then(|handle| self.sessions.borrow_mut().remove(handle))
         } {
             session.let_go();
         }
@@ -331,15 +331,15 @@ impl Hall {
         })
     }
 
-    /// A place for one more; if there is none, whoever was silent longest makes room, and for a client that has its share
-    /// one of its own.
+    /// A place for one more; if there is none, another session makes room, and for a client that has its share one of its own.
     fn place(&self, way: &Way, path: &Path) -> Result<SessionPlace, Full> {
+        let now = self.worker.clock.now();
         let oldest = match SessionPlace::take(&self.worker.shared, way, path.peer) {
-            Err(Full::Room) => self.sessions.borrow().oldest().ok_or(Full::Room)?,
+            Err(Full::Room) => self.sessions.borrow().oldest(now).ok_or(Full::Room)?,
             Err(Full::Share) => {
                 let holder = self.worker.shared.session_shares.holder(path.peer.ip());
                 let is_its = |session: &Session| session.place.holder() == holder;
-                self.sessions.borrow().oldest_of(is_its).ok_or(Full::Share)?
+                self.sessions.borrow().oldest_of(now, is_its).ok_or(Full::Share)?
             }
             taken => return taken,
         };
@@ -402,8 +402,8 @@ impl Hall {
     /// Ends all.
     pub fn end_all(&self, reason: &str) {
         loop {
-            let oldest = self.sessions.borrow().oldest();
-            let Some(handle) = oldest else { break };
+            let any = self.sessions.borrow().any();
+            let Some(handle) = any else { break };
             self.end(handle, reason);
         }
     }

@@ -1,7 +1,8 @@
 //! The sessions of a door, found by who asks whom, and by who was silent longest.
 //!
-//! Three queues in order of last use: those that nobody has answered yet (a forged source), those that were answered after
-//! asking once (a DNS query), and all others. They make room in this order. Every operation takes constant time.
+//! Three queues in order of last use: those that nobody has answered yet, those that were answered after asking once (a DNS
+//! query), and all others. Room is made by questions that wait in vain (a forged source), then by those that have their
+//! answer, then by young questions, and last by all others. Every operation takes constant time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -48,8 +49,8 @@ struct Entry<T> {
     value: T,
 }
 
-/// In the order in which they make room.
-const QUEUES: [Queue; 3] = [Queue::Unanswered, Queue::Answered, Queue::Open];
+/// Ticks after which a question is taken to stay without an answer: a second.
+const IN_VAIN_TICKS: u64 = 10;
 
 /// Sessions of a queue looked at to find one of a client.
 const LOOKED_AT_MAX: usize = 64;
@@ -116,34 +117,42 @@ impl<T> Sessions<T> {
         self.entries.iter().for_each(|(_, entry)| show(entry.queue, entry.used, &entry.value));
     }
 
-    /// Who makes room: who was silent longest, of the queue that goes first.
-    pub fn oldest(&self) -> Option<Handle> {
-        QUEUES.into_iter().find_map(|queue| self.first(queue))
+    /// Who makes room: who was silent longest, of those that go first.
+    pub fn oldest(&self, now: u64) -> Option<Handle> {
+        self.oldest_of(now, |_| true)
     }
 
     /// The same among those that `is_one` is true of, if one is among the first few.
-    pub fn oldest_of(&self, is_one: impl Fn(&T) -> bool) -> Option<Handle> {
-        QUEUES.into_iter().find_map(|queue| {
-            let mut place = self.ends[queue as usize].0;
-            for _ in 0..LOOKED_AT_MAX {
-                let entry = self.entries.get(place)?;
-                if is_one(&entry.value) {
-                    return Some(Handle { place, serial: entry.serial });
-                }
-                place = entry.after;
+    pub fn oldest_of(&self, now: u64, is_one: impl Fn(&T) -> bool) -> Option<Handle> {
+        let in_vain = now.checked_sub(IN_VAIN_TICKS);
+        in_vain
+            .and_then(|until| self.look(Queue::Unanswered, until, &is_one))
+            .or_else(|| self.look(Queue::Answered, u64::MAX, &is_one))
+            .or_else(|| self.look(Queue::Unanswered, u64::MAX, &is_one))
+            .or_else(|| self.look(Queue::Open, u64::MAX, &is_one))
+    }
+
+    /// Among the first few of the queue that were last used at `until` or before.
+    fn look(&self, queue: Queue, until: u64, is_one: &impl Fn(&T) -> bool) -> Option<Handle> {
+        let mut place = self.ends[queue as usize].0;
+        for _ in 0..LOOKED_AT_MAX {
+            let entry = self.entries.get(place).filter(|entry| entry.used <= until)?;
+            if is_one(&entry.value) {
+                return Some(Handle { place, serial: entry.serial });
             }
-            None
-        })
+            place = entry.after;
+        }
+        None
+    }
+
+    /// Any, if there is one.
+    pub fn any(&self) -> Option<Handle> {
+        self.entries.iter().next().map(|(place, entry)| Handle { place, serial: entry.serial })
     }
 
     /// A session of the queue that was last used at `until` or before.
     pub fn silent_since(&self, queue: Queue, until: u64) -> Option<Handle> {
-        self.first(queue).filter(|handle| self.entries[handle.place].used <= until)
-    }
-
-    fn first(&self, queue: Queue) -> Option<Handle> {
-        let place = self.ends[queue as usize].0;
-        self.entries.get(place).map(|entry| Handle { place, serial: entry.serial })
+        self.look(queue, until, &|_| true)
     }
 
     fn append(&mut self, place: usize, queue: Queue) {
@@ -184,47 +193,75 @@ mod tests {
         #[test]
         fn as_a_plain_list_would(steps in prop::collection::vec((0u8..4, 0u16..12), 1..200)) {
             let mut sessions = Sessions::default();
-            let mut plain: Vec<(u16, Queue)> = Vec::new();
+            let mut plain: Vec<Known> = Vec::new();
             let mut gone = Vec::new();
-            for (now, (step, port)) in steps.into_iter().enumerate() {
+            for (now, (step, port)) in (0u64..).zip(steps) {
                 let queue = if step == 1 { Queue::Answered } else { Queue::Open };
                 let known = sessions.find(&key(port));
-                prop_assert_eq!(known.is_some(), plain.iter().any(|(known, _)| *known == port));
+                prop_assert_eq!(known.is_some(), plain.iter().any(|known| known.port == port));
                 match (step, known) {
                     (0, None) => {
-                        sessions.insert(key(port), now as u64, |_| port);
-                        plain.push((port, Queue::Unanswered));
+                        sessions.insert(key(port), now, |_| port);
+                        plain.push(Known { port, queue: Queue::Unanswered, used: now });
                     }
                     (1 | 2, Some(handle)) => {
-                        sessions.touch(handle, queue, now as u64);
-                        plain.retain(|(known, _)| *known != port);
-                        plain.push((port, queue));
+                        sessions.touch(handle, queue, now);
+                        plain.retain(|known| known.port != port);
+                        plain.push(Known { port, queue, used: now });
                     }
                     (3, Some(handle)) => {
                         prop_assert_eq!(sessions.remove(handle), Some((key(port), port)));
-                        plain.retain(|(known, _)| *known != port);
+                        plain.retain(|known| known.port != port);
                         gone.push(handle);
                     }
                     _ => {}
                 }
-                let first = |wanted| plain.iter().find(|(_, queue)| *queue == wanted).map(|(port, _)| *port);
-                let oldest = QUEUES.into_iter().find_map(first);
-                let odd = plain.iter().filter(|(port, _)| port % 2 == 1);
-                let odd = odd.min_by_key(|(_, queue)| *queue as usize).map(|(port, _)| *port);
-                let found = sessions.oldest_of(|port| port % 2 == 1);
+                let goes = |known: &&Known| known.turn(now);
+                let found = sessions.oldest(now).and_then(|handle| sessions.get(handle).copied());
+                prop_assert_eq!(found, plain.iter().min_by_key(goes).map(|known| known.port));
+                let odd = plain.iter().filter(|known| known.port % 2 == 1).min_by_key(goes).map(|known| known.port);
+                let found = sessions.oldest_of(now, |port| port % 2 == 1);
                 prop_assert_eq!(found.and_then(|handle| sessions.get(handle).copied()), odd);
-                let found = sessions.oldest().and_then(|handle| sessions.get(handle).copied());
-                prop_assert_eq!(found, oldest);
                 prop_assert!(gone.iter().all(|handle| sessions.get(*handle).is_none()));
             }
-            let mut order = Vec::new();
-            while let Some(handle) = sessions.oldest() {
-                order.extend(sessions.remove(handle).map(|(_, port)| port));
+            while let Some(handle) = sessions.any() {
+                let removed = sessions.remove(handle).map(|(_, port)| port);
+                prop_assert!(plain.iter().any(|known| Some(known.port) == removed));
+                plain.retain(|known| Some(known.port) != removed);
             }
-            plain.sort_by_key(|(_, queue)| *queue as usize);
-            prop_assert_eq!(order, plain.iter().map(|(port, _)| *port).collect::<Vec<_>>());
-            prop_assert!(sessions.is_empty() && sessions.places.is_empty());
+            prop_assert!(plain.is_empty() && sessions.is_empty() && sessions.places.is_empty());
         }
+    }
+
+    /// A session of the plain list, which is in order of last use.
+    struct Known {
+        port: u16,
+        queue: Queue,
+        used: u64,
+    }
+
+    impl Known {
+        /// Lower ones make room first.
+        fn turn(&self, now: u64) -> u8 {
+            match self.queue {
+                Queue::Unanswered if now - self.used >= IN_VAIN_TICKS => 0,
+                Queue::Answered => 1,
+                Queue::Unanswered => 2,
+                Queue::Open => 3,
+            }
+        }
+    }
+
+    /// Who has just asked keeps the session while others have their answers, however full it is: at the limit every new
+    /// question ended one that was on its way.
+    #[test]
+    fn a_young_question_outlives_answers() {
+        let mut sessions = Sessions::default();
+        let answered = sessions.insert(key(1), 0, |_| ());
+        sessions.touch(answered, Queue::Answered, 100);
+        let asking = sessions.insert(key(2), 100, |_| ());
+        assert_eq!(sessions.oldest(100), Some(answered));
+        assert_eq!(sessions.oldest(100 + IN_VAIN_TICKS), Some(asking));
     }
 
     /// Who was used at the time asked for or before is found, later ones are not.

@@ -5,11 +5,12 @@
 
 mod rows;
 mod settings;
+mod unserved;
 mod value;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-pub use rows::ANNOTATIONS;
 pub(super) use settings::{Cookie, Protocol, Settings};
 pub(super) use value::Location;
 
@@ -21,6 +22,10 @@ pub const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
 /// The most that is said of the annotations of one Ingress.
 const TOLD_MAX: usize = 100;
+
+/// Every annotation that is known: first what is served, then what is not.
+pub static ANNOTATIONS: LazyLock<Vec<Annotation>> =
+    LazyLock::new(|| rows::SERVED.iter().copied().chain(unserved::rows()).collect());
 
 /// An annotation of ingress-nginx.
 #[derive(Clone, Copy)]
@@ -141,7 +146,7 @@ fn one(row: &Annotation, value: &str, settings: &mut Settings, report: &mut Repo
 /// The table of annotations as the documentation has it.
 pub fn documented() -> String {
     let mut text = String::from("| annotation | value | served | what becomes of it |\n|---|---|---|---|\n");
-    for row in ANNOTATIONS {
+    for row in ANNOTATIONS.iter() {
         let cell = |text: &str| text.replace('|', "\\|");
         text +=
             &format!("| `{}` | {} | {} | {} |\n", row.name, cell(row.value), row.support(), cell(row.about));

@@ -1,8 +1,6 @@
-//! The rows of the table: every annotation that ingress-nginx documents, in groups as there.
+//! The rows of what is served, in groups as ingress-nginx documents it; the others are in `unserved.rs`.
 
-use tidegate_model::traffic::Balancing;
-
-use super::settings::{Next, Protocol, Settings};
+use super::settings::Settings;
 use super::value;
 use super::{Annotation, Read};
 use crate::listener::parse_hostname;
@@ -28,8 +26,8 @@ macro_rules! sets {
     };
 }
 
-/// Every annotation that is known.
-pub const ANNOTATIONS: &[Annotation] = &[
+/// Every annotation that does something.
+pub(super) const SERVED: &[Annotation] = &[
     // Paths.
     sets!(
         "rewrite-target",
@@ -47,7 +45,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         settings.app_root = Some(value::path(text)?)
     }),
     sets!("x-forwarded-prefix", "text", "backends get it as `X-Forwarded-Prefix`", |settings, text| {
-        settings.prefix = Some(header_value(text)?)
+        settings.prefix = Some(value::header_value(text)?)
     }),
     // Redirects.
     sets!(
@@ -70,7 +68,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     ),
     sets!("permanent-redirect-code", "300 to 308", "another status for it", |settings, text| settings
         .permanent_code =
-        Some(redirect_code(text)?)),
+        Some(value::redirect_code(text)?)),
     sets!(
         "temporal-redirect",
         "a URL or path, `$request_uri` at its end if wanted",
@@ -79,7 +77,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     ),
     sets!("temporal-redirect-code", "300 to 308", "another status for it", |settings, text| settings
         .temporal_code =
-        Some(redirect_code(text)?)),
+        Some(value::redirect_code(text)?)),
     sets!(
         "from-to-www-redirect",
         BOOLEAN,
@@ -109,13 +107,13 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "backend-protocol",
         "`HTTP`, `HTTPS`, `GRPC` or `GRPCS`",
         "what is spoken to backends. As in ingress-nginx, their certificates are not verified; a BackendTLSPolicy for the Service has them verified",
-        |settings, text| settings.protocol = Some(protocol(text)?)
+        |settings, text| settings.protocol = Some(value::protocol(text)?)
     ),
     sets!(
         "load-balance",
         "`round_robin` or `ewma`",
         "endpoints in turn, or the one of two that is the quicker",
-        |settings, text| settings.balancing = Some(balancing(text)?)
+        |settings, text| settings.balancing = Some(value::balancing(text)?)
     ),
     sets!(
         "upstream-hash-by",
@@ -148,7 +146,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "proxy-next-upstream",
         "nginx's words with spaces between",
         "`error`, `timeout` and `http_NNN` are tried at another endpoint; `off`: only connections that could not be opened. What is not safe to repeat never is, whatever `non_idempotent` says",
-        |settings, text| settings.next = Some(next_upstream(text)?)
+        |settings, text| settings.next = Some(value::next_upstream(text)?)
     ),
     sets!(
         "proxy-next-upstream-tries",
@@ -201,7 +199,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "canary-by-header-value",
         "text",
         "this value in the place of `always` and `never`",
-        |settings, text| settings.canary_by.value = Some(header_value(text)?)
+        |settings, text| settings.canary_by.value = Some(value::header_value(text)?)
     ),
     row(
         "canary-by-header-pattern",
@@ -234,7 +232,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "`cookie`",
         "a client stays with its endpoint, by a cookie, as long as the endpoint is there",
         |settings, text| {
-            one_of(text, &["cookie"])?;
+            value::one_of(text, &["cookie"])?;
             settings.affinity = true;
         }
     ),
@@ -242,7 +240,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "affinity-mode",
         "`persistent` or `balanced`",
         "either is accepted: sessions stay where they are when endpoints are added",
-        |_settings, text| one_of(text, &["persistent", "balanced"])?
+        |_settings, text| value::one_of(text, &["persistent", "balanced"])?
     ),
     sets!(
         "session-cookie-name",
@@ -269,7 +267,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         |settings, text| settings.cookie.expires = Some(value::seconds(text)?)
     ),
     sets!("session-cookie-samesite", "`None`, `Lax` or `Strict`", "its `SameSite`", |settings, text| {
-        settings.cookie.same_site = Some(same_site(text)?)
+        settings.cookie.same_site = Some(value::same_site(text)?)
     }),
     sets!(
         "session-cookie-secure",
@@ -296,22 +294,22 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "cors-allow-origin",
         "origins with commas between, or `*`",
         "which may; `*` if nothing is said, and then without credentials",
-        |settings, text| settings.cors_asked.origins = Some(list(text)?)
+        |settings, text| settings.cors_asked.origins = Some(value::list(text)?)
     ),
     sets!("cors-allow-methods", "methods with commas between", "with which methods", |settings, text| {
-        settings.cors_asked.methods = Some(tokens(text)?)
+        settings.cors_asked.methods = Some(value::tokens(text)?)
     }),
     sets!(
         "cors-allow-headers",
         "header names with commas between",
         "with which request headers",
-        |settings, text| settings.cors_asked.headers = Some(tokens(text)?)
+        |settings, text| settings.cors_asked.headers = Some(value::tokens(text)?)
     ),
     sets!(
         "cors-expose-headers",
         "header names with commas between",
         "which response headers scripts may read",
-        |settings, text| settings.cors_asked.expose = Some(tokens(text)?)
+        |settings, text| settings.cors_asked.expose = Some(value::tokens(text)?)
     ),
     sets!(
         "cors-allow-credentials",
@@ -325,305 +323,4 @@ pub const ANNOTATIONS: &[Annotation] = &[
         "how long a browser may remember it, 1728000 if nothing is said",
         |settings, text| settings.cors_asked.max_age = Some(value::number(text, 1, 31_536_000)? as u32)
     ),
-    // Nothing to do.
-    row("proxy-buffering", "", "bodies pass through as they come, a little at a time", Read::NoEffect),
-    row(
-        "proxy-request-buffering",
-        "",
-        "bodies pass through as they come, a little at a time",
-        Read::NoEffect,
-    ),
-    row("proxy-buffer-size", "", "heads of up to 64 KiB pass", Read::NoEffect),
-    row("proxy-buffers-number", "", "bodies pass through as they come, a little at a time", Read::NoEffect),
-    row(
-        "proxy-busy-buffers-size",
-        "",
-        "bodies pass through as they come, a little at a time",
-        Read::NoEffect,
-    ),
-    row(
-        "client-body-buffer-size",
-        "",
-        "bodies pass through as they come, a little at a time",
-        Read::NoEffect,
-    ),
-    row("proxy-max-temp-file-size", "", "nothing is written to disk", Read::NoEffect),
-    row("proxy-http-version", "", "HTTP/1.1 is spoken to backends, or HTTP/2", Read::NoEffect),
-    row(
-        "connection-proxy-header",
-        "",
-        "connections to backends are kept, and headers of one hop are not passed on",
-        Read::NoEffect,
-    ),
-    row(
-        "service-upstream",
-        "",
-        "requests go to the Service's endpoints, of which one is chosen here",
-        Read::NoEffect,
-    ),
-    row(
-        "session-cookie-conditional-samesite-none",
-        "",
-        "no browser of today misreads `SameSite=None`",
-        Read::NoEffect,
-    ),
-    row("http2-push-preload", "", "browsers take no pushed responses any more", Read::NoEffect),
-    row("enable-rewrite-log", "", "`explain http` says what becomes of a request", Read::NoEffect),
-    row("preserve-trailing-slash", "", "redirects keep the path as it is", Read::NoEffect),
-    // Not served.
-    row(
-        "affinity-canary-behavior",
-        "",
-        "clients with a session stay with its endpoint, of whichever version",
-        Read::Unserved,
-    ),
-    row(
-        "custom-http-errors",
-        "",
-        "what backends answer goes to clients as it is; see responseOverride of a BackendTrafficPolicy",
-        Read::Unserved,
-    ),
-    row("default-backend", "", "where no endpoint is ready the answer is 503", Read::Unserved),
-    row(
-        "disable-proxy-intercept-errors",
-        "",
-        "what backends answer goes to clients as it is",
-        Read::Unserved,
-    ),
-    row(
-        "proxy-next-upstream-timeout",
-        "",
-        "how often is limited by proxy-next-upstream-tries, and not how long",
-        Read::Unserved,
-    ),
-    row("proxy-cookie-domain", "", "cookies of backends go to clients as they are", Read::Unserved),
-    row("proxy-cookie-path", "", "cookies of backends go to clients as they are", Read::Unserved),
-    row("proxy-redirect-from", "", "redirects of backends go to clients as they are", Read::Unserved),
-    row("proxy-redirect-to", "", "redirects of backends go to clients as they are", Read::Unserved),
-    row(
-        "proxy-ssl-secret",
-        "",
-        "write a BackendTLSPolicy for the Service, which has its certificate verified",
-        Read::Unserved,
-    ),
-    row(
-        "proxy-ssl-verify",
-        "",
-        "write a BackendTLSPolicy for the Service, which has its certificate verified",
-        Read::Unserved,
-    ),
-    row(
-        "proxy-ssl-verify-depth",
-        "",
-        "write a BackendTLSPolicy for the Service, which has its certificate verified",
-        Read::Unserved,
-    ),
-    row(
-        "proxy-ssl-name",
-        "",
-        "write a BackendTLSPolicy for the Service, which names what its certificate must",
-        Read::Unserved,
-    ),
-    row(
-        "proxy-ssl-server-name",
-        "",
-        "write a BackendTLSPolicy for the Service, by which its name is sent",
-        Read::Unserved,
-    ),
-    row("proxy-ssl-ciphers", "", "TLS 1.2 and 1.3 are spoken with suites that are safe", Read::Unserved),
-    row("proxy-ssl-protocols", "", "TLS 1.2 and 1.3 are spoken", Read::Unserved),
-    row("ssl-ciphers", "", "TLS 1.2 and 1.3 are spoken with suites that are safe", Read::Unserved),
-    row(
-        "ssl-prefer-server-ciphers",
-        "",
-        "TLS 1.2 and 1.3 are spoken with suites that are safe",
-        Read::Unserved,
-    ),
-    row("limit-connections", "", "requests are not limited for it", Read::Unserved),
-    row("limit-rps", "", "requests are not limited for it", Read::Unserved),
-    row("limit-rpm", "", "requests are not limited for it", Read::Unserved),
-    row("limit-rate", "", "responses are not slowed down", Read::Unserved),
-    row("limit-rate-after", "", "responses are not slowed down", Read::Unserved),
-    row("limit-burst-multiplier", "", "requests are not limited for it", Read::Unserved),
-    row("limit-whitelist", "", "requests are not limited, so nobody needs leave", Read::Unserved),
-    row("limit-allowlist", "", "requests are not limited, so nobody needs leave", Read::Unserved),
-    row("mirror-target", "", "no copies are sent; see RequestMirror of an HTTPRoute", Read::Unserved),
-    row("mirror-host", "", "no copies are sent; see RequestMirror of an HTTPRoute", Read::Unserved),
-    row("mirror-request-body", "", "no copies are sent; see RequestMirror of an HTTPRoute", Read::Unserved),
-    row(
-        "custom-headers",
-        "",
-        "no headers are added; see ResponseHeaderModifier of an HTTPRoute",
-        Read::Unserved,
-    ),
-    row("upstream-hash-by-subset", "", "all endpoints are one set", Read::Unserved),
-    row("upstream-hash-by-subset-size", "", "all endpoints are one set", Read::Unserved),
-    row(
-        "enable-access-log",
-        "",
-        "every request is logged, as accessLog of the bootstrap file says",
-        Read::Unserved,
-    ),
-    row(
-        "enable-opentelemetry",
-        "",
-        "requests are traced as tracing of the bootstrap file says",
-        Read::Unserved,
-    ),
-    row(
-        "opentelemetry-trust-incoming-span",
-        "",
-        "requests are traced as tracing of the bootstrap file says",
-        Read::Unserved,
-    ),
-    row(
-        "opentelemetry-operation-name",
-        "",
-        "requests are traced as tracing of the bootstrap file says",
-        Read::Unserved,
-    ),
-    row("auth-realm", "", "it says something only beside auth-type", Read::Unserved),
-    row("auth-secret-type", "", "it says something only beside auth-type", Read::Unserved),
-    row("auth-signin", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-signin-redirect-param", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-method", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-response-headers", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-request-redirect", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-cache-key", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-cache-duration", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-keepalive", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-keepalive-share-vars", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-keepalive-requests", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-keepalive-timeout", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-always-set-cookie", "", "it says something only beside auth-url", Read::Unserved),
-    row("auth-proxy-set-headers", "", "it says something only beside auth-url", Read::Unserved),
-    row("enable-global-auth", "", "there is no global authentication", Read::Unserved),
-    row("auth-tls-verify-depth", "", "it says something only beside auth-tls-secret", Read::Unserved),
-    row("auth-tls-error-page", "", "it says something only beside auth-tls-secret", Read::Unserved),
-    row(
-        "auth-tls-pass-certificate-to-upstream",
-        "",
-        "it says something only beside auth-tls-secret",
-        Read::Unserved,
-    ),
-    row("enable-owasp-core-rules", "", "it says something only beside enable-modsecurity", Read::Unserved),
-    row("modsecurity-transaction-id", "", "it says something only beside enable-modsecurity", Read::Unserved),
-    // Not served, and nobody is let in without them.
-    row("auth-type", "", "who a client is is not asked; requests get 503", Read::UnservedProtection),
-    row("auth-secret", "", "who a client is is not asked; requests get 503", Read::UnservedProtection),
-    row(
-        "auth-url",
-        "",
-        "nobody else is asked whether a request may pass; requests get 503",
-        Read::UnservedProtection,
-    ),
-    row(
-        "auth-tls-secret",
-        "",
-        "certificates of clients are asked for by a Gateway's frontend validation; requests get 503",
-        Read::UnservedProtection,
-    ),
-    row(
-        "auth-tls-verify-client",
-        "",
-        "certificates of clients are asked for by a Gateway's frontend validation; requests get 503",
-        Read::UnservedProtection,
-    ),
-    row(
-        "auth-tls-match-cn",
-        "",
-        "certificates of clients are asked for by a Gateway's frontend validation; requests get 503",
-        Read::UnservedProtection,
-    ),
-    row(
-        "satisfy",
-        "",
-        "it joins ways of keeping clients out that are not served; requests get 503",
-        Read::UnservedProtection,
-    ),
-    row(
-        "enable-modsecurity",
-        "",
-        "there is no web application firewall; with `true`, requests get 503",
-        Read::UnservedProtection,
-    ),
-    // Refused.
-    row("configuration-snippet", "", "refused: code in configuration", Read::Snippet),
-    row("server-snippet", "", "refused: code in configuration", Read::Snippet),
-    row("stream-snippet", "", "refused: code in configuration", Read::Snippet),
-    row("auth-snippet", "", "refused: code in configuration", Read::Snippet),
-    row("modsecurity-snippet", "", "refused: code in configuration", Read::Snippet),
 ];
-
-fn protocol(text: &str) -> Result<Protocol, String> {
-    match text.to_ascii_uppercase().as_str() {
-        "HTTP" => Ok(Protocol::Http),
-        "HTTPS" => Ok(Protocol::Https),
-        "GRPC" => Ok(Protocol::Grpc),
-        "GRPCS" => Ok(Protocol::Grpcs),
-        _ => Err(format!("{text:?} is not served; served are HTTP, HTTPS, GRPC and GRPCS")),
-    }
-}
-
-fn balancing(text: &str) -> Result<Balancing, String> {
-    match text {
-        "round_robin" => Ok(Balancing::RoundRobin),
-        "ewma" => Ok(Balancing::PeakEwma),
-        _ => Err(format!("{text:?} is not served; served are round_robin and ewma")),
-    }
-}
-
-fn redirect_code(text: &str) -> Result<u16, String> {
-    match value::number(text, 300, 308)? as u16 {
-        code @ (301 | 302 | 303 | 307 | 308) => Ok(code),
-        code => Err(format!("{code} does not redirect; 301, 302, 303, 307 and 308 do")),
-    }
-}
-
-fn next_upstream(text: &str) -> Result<Next, String> {
-    let mut next = Next::default();
-    for word in text.split_whitespace() {
-        match word {
-            "error" | "invalid_header" => next.errors = true,
-            "timeout" => next.timeouts = true,
-            "off" => return Ok(Next::default()),
-            "non_idempotent" => {}
-            _ => {
-                let code = word.strip_prefix("http_").and_then(|code| code.parse().ok());
-                let code = code.filter(|code| matches!(code, 403 | 404 | 429 | 500 | 502 | 503 | 504));
-                next.codes.insert(
-                    code.ok_or_else(|| format!("{word:?} is no word of nginx's proxy_next_upstream"))?,
-                );
-            }
-        }
-    }
-    Ok(next)
-}
-
-fn same_site(text: &str) -> Result<&'static str, String> {
-    let known = ["None", "Lax", "Strict"].into_iter().find(|known| known.eq_ignore_ascii_case(text));
-    known.ok_or_else(|| format!("{text:?} is none of None, Lax and Strict"))
-}
-
-fn one_of(text: &str, known: &[&str]) -> Result<(), String> {
-    match known.contains(&text) {
-        true => Ok(()),
-        false => Err(format!("{text:?} is not served; served is {}", known.join(", "))),
-    }
-}
-
-fn header_value(text: &str) -> Result<String, String> {
-    match !text.is_empty() && text.is_ascii() {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is no value of a header")),
-    }
-}
-
-fn list(text: &str) -> Result<Vec<String>, String> {
-    Ok(value::items(text)?.into_iter().map(str::to_owned).collect())
-}
-
-fn tokens(text: &str) -> Result<Vec<String>, String> {
-    let name = |item: &str| if item == "*" { Ok(item.to_owned()) } else { value::token(item) };
-    value::items(text)?.into_iter().map(name).collect()
-}

@@ -9,6 +9,7 @@ use tidegate_model::traffic::filter::Piece;
 use tidegate_model::traffic::{Balancing, HashKey, HostPattern};
 use tidegate_traffic::path::normalise;
 
+use super::settings::{Next, Protocol};
 use crate::listener::parse_hostname;
 use crate::rule::is_token;
 
@@ -216,6 +217,79 @@ pub(super) fn hash_key(value: &str) -> Result<Balancing, String> {
         },
     };
     Ok(Balancing::ConsistentHash { key, table_size: 65_537 })
+}
+
+pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "HTTP" => Ok(Protocol::Http),
+        "HTTPS" => Ok(Protocol::Https),
+        "GRPC" => Ok(Protocol::Grpc),
+        "GRPCS" => Ok(Protocol::Grpcs),
+        _ => Err(format!("{text:?} is not served; served are HTTP, HTTPS, GRPC and GRPCS")),
+    }
+}
+
+pub(super) fn balancing(text: &str) -> Result<Balancing, String> {
+    match text {
+        "round_robin" => Ok(Balancing::RoundRobin),
+        "ewma" => Ok(Balancing::PeakEwma),
+        _ => Err(format!("{text:?} is not served; served are round_robin and ewma")),
+    }
+}
+
+pub(super) fn redirect_code(text: &str) -> Result<u16, String> {
+    match number(text, 300, 308)? as u16 {
+        code @ (301 | 302 | 303 | 307 | 308) => Ok(code),
+        code => Err(format!("{code} does not redirect; 301, 302, 303, 307 and 308 do")),
+    }
+}
+
+pub(super) fn next_upstream(text: &str) -> Result<Next, String> {
+    let mut next = Next::default();
+    for word in text.split_whitespace() {
+        match word {
+            "error" | "invalid_header" => next.errors = true,
+            "timeout" => next.timeouts = true,
+            "off" => return Ok(Next::default()),
+            "non_idempotent" => {}
+            _ => {
+                let code = word.strip_prefix("http_").and_then(|code| code.parse().ok());
+                let code = code.filter(|code| matches!(code, 403 | 404 | 429 | 500 | 502 | 503 | 504));
+                next.codes.insert(
+                    code.ok_or_else(|| format!("{word:?} is no word of nginx's proxy_next_upstream"))?,
+                );
+            }
+        }
+    }
+    Ok(next)
+}
+
+pub(super) fn same_site(text: &str) -> Result<&'static str, String> {
+    let known = ["None", "Lax", "Strict"].into_iter().find(|known| known.eq_ignore_ascii_case(text));
+    known.ok_or_else(|| format!("{text:?} is none of None, Lax and Strict"))
+}
+
+pub(super) fn one_of(text: &str, known: &[&str]) -> Result<(), String> {
+    match known.contains(&text) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not served; served is {}", known.join(", "))),
+    }
+}
+
+pub(super) fn header_value(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.is_ascii() {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is no value of a header")),
+    }
+}
+
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    Ok(items(text)?.into_iter().map(str::to_owned).collect())
+}
+
+pub(super) fn tokens(text: &str) -> Result<Vec<String>, String> {
+    let name = |item: &str| if item == "*" { Ok(item.to_owned()) } else { token(item) };
+    items(text)?.into_iter().map(name).collect()
 }
 
 #[cfg(test)]

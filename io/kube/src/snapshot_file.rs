@@ -1,4 +1,4 @@
-//! The shelf: the last good snapshot of a source on disk, for a start while its API server is away.
+//! The snapshot file: the last good snapshot of a source on disk, for a start while its API server is away.
 //!
 //! ```text
 //!  {"format":1,"source":"blue","written":"2026-01-02T03:04:05Z"}
@@ -27,7 +27,7 @@ const BYTES_MAX: u64 = 2 << 30;
 
 /// Where the snapshot of a source lies.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct SnapshotFile {
     source: Arc<str>,
     path: PathBuf,
 }
@@ -55,10 +55,13 @@ struct Foot {
     sha256: String,
 }
 
-impl Shelf {
+impl SnapshotFile {
     /// Below this directory, which need not be there.
     pub fn new(source: &Arc<str>, directory: &Path) -> Self {
-        Shelf { source: source.clone(), path: directory.join(format!("{}.snapshot", file_name(source))) }
+        SnapshotFile {
+            source: source.clone(),
+            path: directory.join(format!("{}.snapshot", file_name(source))),
+        }
     }
 
     /// Reads it; none where there is none. May block on the disk.
@@ -181,8 +184,8 @@ mod tests {
 
     use super::*;
 
-    fn shelf(folder: &Path) -> Shelf {
-        Shelf::new(&"../blue 1".into(), &folder.join("snapshots"))
+    fn file(folder: &Path) -> SnapshotFile {
+        SnapshotFile::new(&"../blue 1".into(), &folder.join("snapshots"))
     }
 
     fn snapshot(count: usize) -> Snapshot {
@@ -200,16 +203,16 @@ mod tests {
     #[test]
     fn comes_back() {
         let folder = tempfile::tempdir().expect("a folder");
-        let shelf = shelf(folder.path());
-        assert!(shelf.read().expect("nothing there is no error").is_none());
+        let file = file(folder.path());
+        assert!(file.read().expect("nothing there is no error").is_none());
         for count in [3, 0, 700] {
-            shelf.write(&snapshot(count)).expect("written");
-            let kept = shelf.read().expect("read").expect("there");
+            file.write(&snapshot(count)).expect("written");
+            let kept = file.read().expect("read").expect("there");
             assert_eq!(kept.objects, snapshot(count));
             assert_eq!(kept.left_out, Vec::<String>::new());
         }
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(&shelf.path), mode(&folder.path().join("snapshots"))), (0o600, 0o700));
+        assert_eq!((mode(&file.path), mode(&folder.path().join("snapshots"))), (0o600, 0o700));
         let files: Vec<_> = fs::read_dir(folder.path().join("snapshots")).expect("a folder").collect();
         assert_eq!(files.len(), 1, "{files:?}");
     }
@@ -218,17 +221,17 @@ mod tests {
     #[test]
     fn damage_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
-        let shelf = shelf(folder.path());
-        shelf.write(&snapshot(5)).expect("written");
-        let whole = fs::read(&shelf.path).expect("bytes");
+        let file = file(folder.path());
+        file.write(&snapshot(5)).expect("written");
+        let whole = fs::read(&file.path).expect("bytes");
         for at in 0..whole.len() - 1 {
-            fs::write(&shelf.path, &whole[..at]).expect("written");
-            let why = shelf.read().map(|kept| kept.is_some()).expect_err("refused");
+            fs::write(&file.path, &whole[..at]).expect("written");
+            let why = file.read().map(|kept| kept.is_some()).expect_err("refused");
             assert!(why.contains("damaged"), "{at}: {why}");
             let mut changed = whole.clone();
             changed[at] ^= 1;
-            fs::write(&shelf.path, &changed).expect("written");
-            let read = shelf.read();
+            fs::write(&file.path, &changed).expect("written");
+            let read = file.read();
             // Bits of `objects` in the last line are not under the sum, and nothing goes by them.
             assert!(
                 read.as_ref()
@@ -240,8 +243,8 @@ mod tests {
         let mut sum = Context::new(&SHA256);
         sum.update(body.as_bytes());
         let foot = Foot { objects: 5, sha256: hex(sum) };
-        fs::write(&shelf.path, format!("{body}{}\n", serde_json::to_string(&foot).expect("JSON")))
+        fs::write(&file.path, format!("{body}{}\n", serde_json::to_string(&foot).expect("JSON")))
             .expect("written");
-        assert!(shelf.read().expect_err("refused").contains("format is 2"));
+        assert!(file.read().expect_err("refused").contains("format is 2"));
     }
 }

@@ -1,4 +1,4 @@
-//! The shelver: writes the latest snapshot to disk, some time after it changed, and never for more than a small part of the
+//! The saver: writes the latest snapshot to disk, some time after it changed, and never for more than a small part of the
 //! time. What comes meanwhile is written with the next.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::patience::Pace;
-use crate::shelf::Shelf;
+use crate::snapshot_file::SnapshotFile;
 
 /// A write that took so long is followed by so many times of it without one.
 const REST: u32 = 100;
@@ -18,19 +18,19 @@ const REST: u32 = 100;
 const REST_MAX: Duration = Duration::from_secs(600);
 
 /// Runs until the keeper is gone. It may be ended anywhere: a write that has begun ends by itself, and is whole or nothing.
-pub(crate) async fn shelve(
+pub(crate) async fn save(
     source: Arc<str>,
-    shelf: Shelf,
+    file: SnapshotFile,
     mut snapshots: watch::Receiver<Snapshot>,
     pace: Pace,
 ) {
     let mut failing = false;
     while snapshots.changed().await.is_ok() {
-        sleep(pace.shelve).await;
+        sleep(pace.save).await;
         let objects = snapshots.borrow_and_update().clone();
         let began = Instant::now();
-        let shelf = shelf.clone();
-        let written = tokio::task::spawn_blocking(move || shelf.write(&objects)).await;
+        let file = file.clone();
+        let written = tokio::task::spawn_blocking(move || file.write(&objects)).await;
         match written {
             Ok(Ok(())) if failing => {
                 failing = false;
