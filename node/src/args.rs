@@ -36,6 +36,11 @@ pub enum Command {
     Drain(Drain),
     /// Remove every kernel trace of Tidegate and nothing else, and restore sysctls.
     Cleanup(Cleanup),
+    /// What to apply, here or on the other side.
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// What this machine lacks: capabilities, kernel features, ports, settings, MTU. Changes nothing.
+    Doctor,
     /// Print the version.
     Version,
 }
@@ -61,6 +66,15 @@ pub struct Run {
     /// With --takeover: return once the new process serves, and leave it running; for `systemctl reload`.
     #[arg(long, requires = "takeover")]
     pub background: bool,
+}
+
+/// `tidegate manifest`: as YAML for `kubectl apply --server-side -f -`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Manifest {
+    /// What a cluster must have for gateways outside: definitions, an account, its rights.
+    Gateway,
+    /// Gateways on labelled nodes of the cluster: the same, and a DaemonSet.
+    Node,
 }
 
 /// `tidegate check`.

@@ -7,6 +7,7 @@ mod check;
 mod cleanup;
 mod client;
 mod confirm;
+mod doctor;
 mod drain;
 mod explain;
 mod handover;
@@ -14,6 +15,7 @@ mod intent;
 mod lock;
 mod log;
 mod machine;
+mod manifest;
 mod memory;
 mod peering;
 mod run;
@@ -45,6 +47,11 @@ fn main() -> ExitCode {
         Command::Confirm(asked) => (confirm::run(admin, asked), 1),
         Command::Drain(drain) => (drain::run(admin, drain), 1),
         Command::Cleanup(cleanup) => (cleanup::run(cleanup), 2),
+        Command::Manifest(which) => {
+            manifest::run(*which);
+            (Ok(true), 2)
+        }
+        Command::Doctor => (doctor::run(), 2),
         Command::Version => {
             println!("tidegate {}", env!("CARGO_PKG_VERSION"));
             (Ok(true), 2)

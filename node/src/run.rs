@@ -49,6 +49,9 @@ use crate::settings::Settings;
 use crate::sources::{Confirmations, Sources};
 use crate::writing::{WritersView, Writing};
 
+/// How often the service manager hears that this process turns its rounds; the unit's watchdog waits for six of them.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
 /// How long neighbours may take to learn that addresses and routes have gone elsewhere: what they still send here is
 /// answered.
 const CONVERGENCE: Duration = Duration::from_secs(1);
@@ -251,6 +254,7 @@ impl Daemon {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         if !self.succession.waits() {
             self.open_doors()?;
         }
@@ -259,6 +263,7 @@ impl Daemon {
             self.writing.changed();
             if self.could_take_over() {
                 self.take_over().await?;
+                heartbeat.reset_immediately();
                 continue;
             }
             tokio::select! {
@@ -274,6 +279,7 @@ impl Daemon {
                         return self.hand_over(successor, [terminate, interrupt], hang_up).await;
                     }
                 },
+                _ = heartbeat.tick() => self.succession.alive(),
                 _ = hang_up.recv() => self.proxy.reopen_access_log(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,

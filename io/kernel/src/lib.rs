@@ -6,7 +6,7 @@
 //!                 └── notifications (a stranger, a link) ◄── kernel ◄┘
 //! ```
 //! [`Keeper`] is what a node runs; [`Kernel`] is the same without the loop, for `tidegate cleanup` and tests.
-//! [`Surroundings`] needs no privilege.
+//! [`Surroundings`] and [`survey`](survey()) need no privilege.
 
 mod address;
 mod capability;
@@ -20,9 +20,12 @@ mod netlink;
 mod nft;
 mod route;
 mod rule;
+mod survey;
 mod sysctl;
 
 pub use error::{ObserveError, OpError, OpenError};
 pub use keeper::{Applied, Holds, Keeper};
 pub use kernel::{Cleanup, Kernel};
 pub use link::{Link, Surroundings};
+pub use survey::survey;
+pub use tidegate_plan::fitness;

@@ -107,6 +107,13 @@ impl Succession {
         self.starter.serves();
     }
 
+    /// Tells the service manager's watchdog that this process turns its rounds, if it is the one in charge.
+    pub(super) fn alive(&self) {
+        if !self.waits() {
+            self.manager.alive();
+        }
+    }
+
     /// Hands nothing over any more: who asks from now on is refused, or starts as usual once the lock is free.
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);

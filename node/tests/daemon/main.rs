@@ -9,6 +9,7 @@ mod admin;
 mod bad_input;
 mod change;
 mod confirm;
+mod doctor;
 mod drain;
 mod hello;
 mod http;

@@ -1,5 +1,6 @@
 //! `run --takeover`: another process goes on where one was, and if it cannot, that one goes on.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -204,10 +205,18 @@ fn the_service_manager_is_told() {
     let manager = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
     manager.set_read_timeout(Some(SOON)).unwrap();
+    // Beside it the watchdog hears of the new process, now and then.
+    let alive = Cell::new(0);
     let heard = || {
-        let mut room = [0; 512];
-        let count = manager.recv(&mut room).unwrap();
-        String::from_utf8_lossy(&room[..count]).into_owned()
+        loop {
+            let mut room = [0; 512];
+            let count = manager.recv(&mut room).unwrap();
+            let told = String::from_utf8_lossy(&room[..count]).into_owned();
+            if told != "WATCHDOG=1" {
+                return told;
+            }
+            alive.set(alive.get() + 1);
+        }
     };
     let first = daemon.pid();
     let mut reload = daemon.place.run(&["--node", "gw1", "--takeover", "--background"], "log");
@@ -220,6 +229,7 @@ fn the_service_manager_is_told() {
     // Of a process that the test did not start: only its end is told.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(new), Signal::SIGTERM).unwrap();
     assert_eq!(heard(), "STOPPING=1");
+    assert!(alive.get() > 0, "the watchdog was not told");
     while fs::exists(format!("/proc/{new}")).unwrap() {
         pause();
     }

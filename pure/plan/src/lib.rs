@@ -8,6 +8,7 @@
 
 mod address;
 mod desired;
+pub mod fitness;
 pub mod nft;
 mod observed;
 mod op;
