@@ -307,6 +307,21 @@ fn overlaps_cluster(
             }
         }
     }
+    let nodes = snapshot.nodes.iter().filter(|(node, _)| node.source == key.source);
+    let pods = nodes.flat_map(|(node, object)| object.spec.pod_cidrs.iter().map(move |cidr| (*cidr, node)));
+    let services = snapshot.service_cidrs.iter().filter(|(cidr, _)| cidr.source == key.source);
+    let services =
+        services.flat_map(|(name, object)| object.spec.cidrs.iter().map(move |cidr| (*cidr, name)));
+    let pods = pods.map(|(cidr, node)| (cidr, format!("the pods of Node {} are", node.name)));
+    let services =
+        services.map(|(cidr, name)| (cidr, format!("ServiceCIDR {} says Services are", name.name)));
+    for (cidr, whose) in services.chain(pods) {
+        let taken = Range::of(cidr);
+        let common = ranges.iter().find_map(|(index, range)| Some((*index, range.intersect(&taken)?)));
+        if let Some((index, common)) = common {
+            return refuse(index, format!("{common} is in {cidr}, where {whose}"));
+        }
+    }
     let imports = snapshot.route_imports.iter().filter(|(import, _)| import.source == key.source);
     for (import, object) in imports {
         for prefix in object.spec.prefixes.iter().map(|prefix| prefix.cidr) {

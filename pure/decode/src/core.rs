@@ -47,7 +47,7 @@ pub(crate) fn namespace(
 }
 
 pub(crate) fn node(mut metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {
-    part::<k8s::NodeSpec>(value, "spec", unknown)?;
+    let spec: k8s::NodeSpec = part(value, "spec", unknown)?;
     // As of a pod: what a newer Kubernetes reports in a status concerns nobody who wrote the file.
     let status: k8s::NodeStatus = part(value, "status", &mut Vec::new())?;
     let list = Path::parse("status.addresses");
@@ -55,8 +55,11 @@ pub(crate) fn node(mut metadata: Metadata, value: &Value, unknown: &mut Vec<Faul
     let internal = listed.filter(|(_, address)| address.type_ == "InternalIP");
     let addresses = internal.map(|(index, found)| address(list.index(index).key("address"), &found.address));
     let addresses = addresses.collect::<Result<_, _>>()?;
+    // Written by the cluster itself; one that cannot be read is as good as none.
+    let pod_cidrs = spec.pod_cidrs.unwrap_or_default();
+    let pod_cidrs = pod_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect();
     metadata.annotations.clear();
-    Ok(Resource { metadata, spec: Node { addresses } }.into())
+    Ok(Resource { metadata, spec: Node { addresses, pod_cidrs } }.into())
 }
 
 pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Result<Object, Fault> {

@@ -83,7 +83,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Namespace Node Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
+    Namespace Node ServiceCIDR Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
     BackendTLSPolicy ReferenceGrant IngressClass IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement
     RouteImport
     RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter CiliumEgressGatewayPolicy
@@ -239,7 +239,13 @@ status: {addresses: [{value: 192.0.2.1}]}
 apiVersion: v1
 kind: Node
 metadata: {name: n, labels: {a: b}}
+spec: {podCIDRs: [10.244.1.0/24]}
 status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: kubernetes}
+spec: {cidrs: [10.96.0.0/12]}
 ";
 
     /// What was written is read again as it was: every object of the golden cases of compile, and more, of every kind.

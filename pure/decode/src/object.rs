@@ -114,6 +114,7 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
     match kind {
         Kind::Namespace => core::namespace(meta, &value, unknown),
         Kind::Node => core::node(meta, &value, unknown),
+        Kind::ServiceCIDR => with_spec::<tidegate_objects::core::ServiceCidr>(kind, meta, &value, unknown),
         Kind::Service => {
             required_spec(kind, &value)?;
             core::service(meta, &value, unknown)

@@ -293,7 +293,7 @@ fn pods_and_services() {
 fn nodes() {
     let node = |more: &str| {
         object(&format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{name: n, labels: {{a: b}}, annotations: {{{more}}}}}\nspec: {{}}\nstatus: {{conditions: [{{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:0{}Z'}}], addresses: [{{type: Hostname, address: n}}, {{type: ExternalIP, address: 192.0.2.1}}, {{type: InternalIP, address: 10.0.0.1}}, {{type: InternalIP, address: 'fd00::1'}}]}}\n",
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n, labels: {{a: b}}, annotations: {{{more}}}}}\nspec: {{podCIDRs: [10.244.1.0/24, none]}}\nstatus: {{conditions: [{{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:0{}Z'}}], addresses: [{{type: Hostname, address: n}}, {{type: ExternalIP, address: 192.0.2.1}}, {{type: InternalIP, address: 10.0.0.1}}, {{type: InternalIP, address: 'fd00::1'}}]}}\n",
             more.len()
         ))
     };
@@ -301,6 +301,7 @@ fn nodes() {
     let Object::Node(read) = node("") else { panic!("a Node") };
     assert_eq!(read.spec.addresses, ["10.0.0.1", "fd00::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
     assert_eq!(read.spec.address(false), "fd00::1".parse().ok());
+    assert_eq!(read.spec.pod_cidrs, ["10.244.1.0/24".parse().unwrap()]);
     assert_eq!(read.metadata.labels["a"], "b");
 }
 

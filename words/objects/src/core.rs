@@ -12,7 +12,7 @@ mod node;
 mod secret;
 mod service;
 
-pub use node::{EXCLUDE, Node};
+pub use node::{EXCLUDE, Node, ServiceCidr};
 pub use secret::{ConfigMap, Secret, SecretBytes};
 pub use service::{
     ASSIGNED, IpFamily, IpFamilyPolicy, POOL_ANNOTATIONS, Service, ServiceAddress, ServicePort, ServiceType,

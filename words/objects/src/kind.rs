@@ -171,6 +171,7 @@ kinds! {
     Namespace                 namespaces                 core::Namespace,                   "" ["v1"] Cluster Material;
     Node                      nodes                      core::Node,                        "" ["v1"] Cluster Material;
     Service                   services                   core::Service,                     "" ["v1"] Namespaced Intent;
+    ServiceCIDR               service_cidrs              core::ServiceCidr,                 "networking.k8s.io" ["v1"] Cluster Material;
     Secret                    secrets                    core::Secret,                      "" ["v1"] Namespaced Material;
     ConfigMap                 config_maps                core::ConfigMap,                   "" ["v1"] Namespaced Material;
     Pod                       pods                       core::Pod,                         "" ["v1"] Namespaced Membership;
