@@ -17,6 +17,8 @@ use crate::site::REPORT;
 
 /// How long a browser may take to start and the page to report.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// From the end of a request to its line in the log.
+const LOGGED: Duration = Duration::from_secs(5);
 /// A redirect that the gateway makes, and compression, beside the route of everything else.
 const ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
@@ -79,10 +81,12 @@ pub fn run(lab: &mut Lab) -> Result<Report> {
     for (what, key, value) in wanted {
         report.holds(what, seen[key] == value, &seen[key]);
     }
-    let log = process::tail(&lab.logs().join("gw1.log"), 1 << 20);
-    let sockets: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let socket =
-        sockets.iter().find(|line| line["path"] == "/socket").context("the WebSocket is in no log")?;
+    // The page may know of the end before the gateway does.
+    let socket = lab.wait("the WebSocket in the log", LOGGED, |lab| {
+        let log = process::tail(&lab.logs().join("gw1.log"), 1 << 20);
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.find(|line| line["path"] == "/socket"))
+    })?;
     report.holds("the WebSocket is a stream of HTTP/2", socket["protocol"] == "HTTP/2", &socket["protocol"]);
     Ok(report)
 }
