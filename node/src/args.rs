@@ -150,7 +150,7 @@ pub struct ExplainHttp {
     /// A header, `Name: value`.
     #[arg(short = 'H', long = "header", value_name = "K:V")]
     pub headers: Vec<String>,
-    /// The client's address; no rule looks at it yet.
+    /// The client's address, for rules and Services that do not let everybody in.
     #[arg(long, value_name = "IP")]
     pub from: Option<IpAddr>,
 }

@@ -23,7 +23,7 @@ impl Board {
         let decided = self.decided();
         let candidates = candidates(&decided, &url);
         if candidates.is_empty()
-            && let Some(explained) = self.passed_on(&decided, &url)
+            && let Some(explained) = self.passed_on(&decided, &url, query.from)
         {
             return explained;
         }
@@ -44,7 +44,8 @@ impl Board {
             .find(|(name, _)| name.eq_ignore_ascii_case("host"))
             .map(|(_, value)| value.clone());
         let host = host.unwrap_or_else(|| url.authority.clone());
-        let question = Question { host: &host, method: &query.method, target: &url.target, headers };
+        let question =
+            Question { host: &host, method: &query.method, target: &url.target, headers, client: query.from };
         // A name may stand for any of the addresses: the first that serves it answers, else the first of all.
         let mut answers: Vec<(&Entrance, Explanation)> = candidates
             .iter()
@@ -66,6 +67,7 @@ impl Board {
         tell("route", explanation.route.clone());
         let matched = explanation.matched.clone().unwrap_or_default();
         tell("rule", explanation.rule.map(|rule| format!("{rule}: {matched}")));
+        tell("lets in", explanation.clients.clone());
         for share in &explanation.backends {
             let endpoints: Vec<String> = share.endpoints.iter().map(ToString::to_string).collect();
             let name = share.backend.clone().unwrap_or_else(|| "broken reference".into());
@@ -87,7 +89,7 @@ impl Board {
     }
 
     /// Where a connection goes that nobody here reads a request of: to an address of a Service, or by a TCPRoute.
-    fn passed_on(&self, decided: &Decided, url: &Url) -> Option<Explained> {
+    fn passed_on(&self, decided: &Decided, url: &Url, from: Option<IpAddr>) -> Option<Explained> {
         let address: IpAddr = url.host.parse().ok()?;
         let entrance = tidegate_traffic::entrance_for(&decided.model.traffic, address, url.port)?;
         let listener = entrance.listeners.first()?;
@@ -117,13 +119,15 @@ impl Board {
             Some(SocketState::Failed(reason)) => Some(format!("nobody can connect: {reason}")),
             _ => None,
         };
-        found &= closed.is_none();
-        let verdict = match found {
-            true => {
+        let excluded = from.is_some_and(|from| !entrance.client.admits(from));
+        let verdict = match (excluded, found) {
+            (true, _) => "the connection is closed: the Service does not let this client in",
+            (false, true) => {
                 "the connection is passed on byte by byte to one of the endpoints; what it asks for is not looked at"
             }
-            false => "the connection is closed: no endpoint could answer",
+            (false, false) => "the connection is closed: no endpoint could answer",
         };
+        found &= closed.is_none() && !excluded;
         lines.push(("verdict".into(), closed.unwrap_or_else(|| verdict.to_owned())));
         let data = json!({ "node": self.0.node, "address": entrance.address, "listener": listener.name.to_string() });
         Some(Explained { found, lines, data })

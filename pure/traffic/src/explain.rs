@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidegate_model::Traffic;
 use tidegate_model::traffic::{
-    Entrance, Listener, PathMatch, RequestMatch, Serves, Target, TlsRoute, Transport, ValueMatch,
+    Entrance, Guard, Listener, PathMatch, RequestMatch, Serves, Target, TlsRoute, Transport, ValueMatch,
     WeightedBackend,
 };
 
@@ -30,6 +30,8 @@ pub struct Question<'a> {
     pub target: &'a str,
     /// Header lines.
     pub headers: Vec<(String, String)>,
+    /// Who asks; none: somebody whom no rule turns away.
+    pub client: Option<IpAddr>,
 }
 
 /// Who would serve a request, or why nobody does.
@@ -45,6 +47,8 @@ pub struct Explanation {
     pub matched: Option<String>,
     /// The path that every stage sees.
     pub path: String,
+    /// Which clients the rule lets in, in words; nothing: all.
+    pub clients: Option<String>,
     /// Who gets a share of such requests.
     pub backends: Vec<BackendShare>,
     /// Why it is answered by the gateway itself; nothing if a backend gets it.
@@ -123,7 +127,8 @@ fn explain_request(router: &Router, question: &Question<'_>, server_name: Option
     };
     let scheme = if server_name.is_some() { "https" } else { "http" };
     let port = Authority::parse(question.host).and_then(|authority| authority.port).or(well_known(scheme));
-    let origin = Origin { scheme, host: question.host, port: port.unwrap_or_default(), ..Origin::UNKNOWN };
+    let client = question.client.unwrap_or(Origin::UNKNOWN.client);
+    let origin = Origin { scheme, host: question.host, port: port.unwrap_or_default(), client };
     let request = RequestView {
         origin,
         host: question.host,
@@ -141,6 +146,12 @@ fn explain_request(router: &Router, question: &Question<'_>, server_name: Option
     };
     if let crate::Decision::Matched(matched) = &decision {
         tell_way(&mut explanation, matched);
+        let guard = &matched.rule.guard;
+        if question.client.is_some_and(|client| !guard.admits(client)) {
+            let message = sentence(Refusal::CLIENT_NOT_ALLOWED, &explanation);
+            return refused(explanation, Refusal::CLIENT_NOT_ALLOWED, &message);
+        }
+        explanation.clients = in_words_of_clients(guard);
     }
     match decision.outcome() {
         Outcome::Forward(_, backends) => tell_shares(explanation, backends),
@@ -163,6 +174,18 @@ fn tell_way(explanation: &mut Explanation, matched: &Matched<'_>) {
     explanation.route = Some(matched.route.to_string());
     explanation.rule = Some(matched.rule.index);
     explanation.matched = Some(in_words(matched.matched));
+}
+
+fn in_words_of_clients(guard: &Guard) -> Option<String> {
+    fn list<T: ToString>(nets: &[T]) -> String {
+        nets.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
+    }
+    match (guard.allow.is_empty(), guard.deny.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(format!("only {}", list(&guard.allow))),
+        (true, false) => Some(format!("all but {}", list(&guard.deny))),
+        (false, false) => Some(format!("only {}, but not {}", list(&guard.allow), list(&guard.deny))),
+    }
 }
 
 fn tell_shares(mut explanation: Explanation, backends: &[WeightedBackend]) -> Explanation {
@@ -224,6 +247,7 @@ fn sentence(refusal: Refusal, explanation: &Explanation) -> String {
         Refusal::MISDIRECTED => {
             format!("Listener {listener} serves the host, but the server name belongs to another.")
         }
+        Refusal::CLIENT_NOT_ALLOWED => "The rule does not let this client in.".into(),
         Refusal { status, reason } => {
             format!("The rule cannot be served as written ({reason}): status {status}.")
         }

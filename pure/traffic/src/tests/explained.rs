@@ -29,6 +29,15 @@ fn shop() -> Router {
             vec![prefix("/refused")],
             Action::Refuse { status: 500, reason: "UnsupportedFilter" },
         ),
+        HttpRule {
+            guard: Guard {
+                allow: vec!["10.0.0.0/8".parse().unwrap()],
+                deny: vec!["10.0.0.9/32".parse().unwrap()],
+                ..Guard::default()
+            }
+            .into(),
+            ..forward(6, "/office", vec![backend("web", 1, &["10.0.0.1:80"])])
+        },
         HttpRule::plain(5, vec![checkout], Action::Forward(vec![backend("pay", 1, &["10.0.0.2:80"])])),
     ];
     Router::new(&entrance(vec![listener(
@@ -39,7 +48,30 @@ fn shop() -> Router {
 }
 
 fn ask(host: &str, target: &str) -> Explanation {
-    explain(&shop(), &Question { host, method: "GET", target, headers: vec![] })
+    explain(&shop(), &Question { host, method: "GET", target, headers: vec![], client: None })
+}
+
+/// A rule that does not let everybody in says whom, and turns away who is not among them; nobody in particular is let in.
+#[test]
+fn who_may_come() {
+    let ask = |client: Option<&str>| {
+        let client = client.map(|client| client.parse().unwrap());
+        let question =
+            Question { host: "shop.example", method: "GET", target: "/office", headers: vec![], client };
+        explain(&shop(), &question)
+    };
+    for admitted in [None, Some("10.1.1.1"), Some("::ffff:10.1.1.1")] {
+        let told = ask(admitted);
+        assert_eq!(
+            (told.refusal, told.clients.as_deref()),
+            (None, Some("only 10.0.0.0/8, but not 10.0.0.9/32"))
+        );
+    }
+    for stranger in ["192.0.2.1", "10.0.0.9"] {
+        let told = ask(Some(stranger));
+        assert_eq!(told.refusal.map(|refusal| refusal.reason), Some("ClientNotAllowed"));
+        assert_eq!((told.rule, told.backends.len()), (Some(6), 0));
+    }
 }
 
 /// A request that is served names its way and every backend with its weight and endpoints.
@@ -84,7 +116,8 @@ fn the_first_reason() {
 #[test]
 fn every_part_of_a_match() {
     let headers = vec![("X-Beta".to_owned(), "1".to_owned())];
-    let question = Question { host: "shop.example", method: "POST", target: "/checkout?v=3", headers };
+    let question =
+        Question { host: "shop.example", method: "POST", target: "/checkout?v=3", headers, client: None };
     let told = explain(&shop(), &question);
     assert_eq!(told.rule, Some(5));
     let words = "path = /checkout, method POST, header x-beta = 1, query v ~ [0-9]";
@@ -137,7 +170,7 @@ fn over_tls() {
     passed.serves = Serves::Tls(vec![Arc::new(stream)]);
     let router = Router::new(&entrance(vec![site, Arc::new(passed)]));
     let ask = |host, server_name| {
-        let question = Question { host, method: "GET", target: "/", headers: vec![] };
+        let question = Question { host, method: "GET", target: "/", headers: vec![], client: None };
         explain_tls(&router, &question, server_name)
     };
     let reason = |explanation: &Explanation| explanation.refusal.map(|refusal| refusal.reason);
