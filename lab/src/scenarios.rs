@@ -33,6 +33,7 @@ pub mod scaling;
 pub mod services;
 pub mod status_writer;
 pub mod transparent;
+pub mod two_clusters;
 
 macro_rules! scenario {
     ($name:literal, $topology:expr, $gateways:ident, $run:path, $about:literal) => {
@@ -240,6 +241,13 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         node_ports::run,
         "pods of a real cluster are reached by the NodePorts of the nodes that have some, 1, 20 and 3 of them under load, and none else"
+    ),
+    scenario!(
+        "two_clusters",
+        kube_source::OUTSIDE,
+        ByStory,
+        two_clusters::run,
+        "two real clusters have one Service: one lies empty, both answer, one is lost with its API server, and no request fails"
     ),
     scenario!(
         "status_writer",

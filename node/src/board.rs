@@ -8,8 +8,8 @@ mod metrics;
 mod observe;
 mod statuses;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tidegate_console::{DrainWish, Drained, EgressQuery, Explained, HttpQuery, Statuses, View};
@@ -17,6 +17,7 @@ use tidegate_decode::SourceState;
 use tidegate_egress::Table;
 use tidegate_kernel::Applied;
 use tidegate_model::observed::Status;
+use tidegate_model::traffic::BackendKind;
 use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::{ObjectRef, Snapshot};
 use tidegate_proxy::{EndpointView, HandDrain, ProxyObserved};
@@ -54,6 +55,19 @@ impl Decided {
         let nodes = self.snapshot.gateway_nodes.values();
         let each = nodes.flat_map(|node| node.spec.addresses.iter().map(move |address| (*address, node)));
         each.map(|(address, node)| (address, node.key().name.to_string())).collect()
+    }
+
+    /// An endpoint, and whose it is where those of several sources are in use.
+    fn shown(&self, endpoint: SocketAddr) -> String {
+        let services =
+            || self.model.traffic.endpoints.iter().filter(|(id, _)| id.kind == BackendKind::Service);
+        let sources: BTreeSet<&str> = services().map(|(id, _)| &*id.service.source).collect();
+        if sources.len() < 2 {
+            return endpoint.to_string();
+        }
+        let holding = services().filter(|(_, cell)| cell.load().contains(endpoint));
+        let holding: BTreeSet<&str> = holding.map(|(id, _)| &*id.service.source).collect();
+        format!("{endpoint} ({})", holding.into_iter().collect::<Vec<_>>().join(", "))
     }
 }
 

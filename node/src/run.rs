@@ -215,6 +215,7 @@ impl Daemon {
         };
         let by_node_port = settings.sources.iter().filter(|it| it.endpoint_mode == EndpointMode::NodePort);
         let machine = Machine {
+            sources: settings.sources.iter().map(|source| source.name.clone()).collect(),
             node: settings.node,
             default_load_balancer: settings.load_balancer.default,
             ingress_class: settings.ingress_class,

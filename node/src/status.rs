@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use tidegate_model::observed::{EndpointStatus, ObjectStatus, SourceStatus, Status};
+use tidegate_model::observed::{EndpointStatus, ObjectStatus, ServiceStatus, SourceStatus, Status};
 
 use crate::args::{self, Output, StatusPart};
 use crate::client::Client;
@@ -237,16 +237,25 @@ fn egress(status: &Status) {
 }
 
 fn services(status: &Status) {
+    // Most people have one source, and its name would be a word without news.
+    let several = status.services.iter().any(|s| s.source != status.services[0].source);
+    let named = |s: &ServiceStatus| match several {
+        true => format!("{}: {}", s.source, s.service),
+        false => s.service.clone(),
+    };
     let rows: Vec<_> = status
         .services
         .iter()
         .map(|s| {
             let mut notes: Vec<_> = s.impaired.iter().map(endpoint).collect();
+            if !s.parts.is_empty() {
+                notes.push(format!("made of those of {}", s.parts.join(", ")));
+            }
             if !s.crowded.is_empty() {
                 notes.push(format!("several pods share one endpoint on {}", s.crowded.join(", ")));
             }
             vec![
-                s.service.clone(),
+                named(s),
                 s.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
                 notes.join("; "),
             ]

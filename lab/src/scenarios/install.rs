@@ -24,7 +24,7 @@ const ACCOUNT: &str = "system:serviceaccount:tidegate-system:tidegate";
 const JUDGED: &str = include_str!("../../../pure/definitions/testdata/judged.yaml");
 
 /// The kinds of ours.
-const DEFINED: usize = 7;
+const DEFINED: usize = 8;
 
 /// The story.
 pub fn run(lab: &mut Lab) -> Result<Report> {

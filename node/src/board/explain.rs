@@ -69,7 +69,8 @@ impl Board {
         tell("rule", explanation.rule.map(|rule| format!("{rule}: {matched}")));
         tell("lets in", explanation.clients.clone());
         for share in &explanation.backends {
-            let endpoints: Vec<String> = share.endpoints.iter().map(ToString::to_string).collect();
+            let endpoints: Vec<String> =
+                share.endpoints.iter().map(|address| decided.shown(*address)).collect();
             let name = share.backend.clone().unwrap_or_else(|| "broken reference".into());
             let answer = share.refusal.map(|refusal| format!("{} {}", refusal.status, refusal.reason));
             let place = answer.unwrap_or_else(|| endpoints.join(" "));

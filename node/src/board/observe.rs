@@ -235,8 +235,11 @@ fn services(decided: &Decided, facts: Vec<(BackendId, Vec<EndpointFacts>)>) -> V
     backends
         .map(|(id, cell)| {
             let endpoints = cell.load();
+            let parts = decided.model.traffic.unions.parts(id).unwrap_or_default();
             ServiceStatus {
                 service: id.to_string(),
+                source: id.service.source.to_string(),
+                parts: parts.iter().map(|part| part.service.source.to_string()).collect(),
                 endpoints: endpoints.addresses().collect(),
                 crowded: endpoints.crowded.iter().map(ToString::to_string).collect(),
                 impaired: impaired.remove(id).unwrap_or_default().into_values().collect(),

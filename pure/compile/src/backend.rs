@@ -1,12 +1,15 @@
 //! Backends: Services that routes point to, what is spoken to them, and the endpoints behind a Service's port.
 
+mod imported;
+
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::traffic::{
-    Backend, BackendId, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate, EndpointCell,
-    EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Roots, Target, Transport, ZoneAware,
+    Backend, BackendId, BackendKind, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate,
+    EndpointCell, EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Roots, Target, Transport,
+    Unions, ZoneAware,
 };
 use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
@@ -15,11 +18,13 @@ use tidegate_objects::{Key, Kind, Resource, Snapshot};
 use crate::backend_policy::retry::BUDGET_MIN_PER_SEC;
 use crate::backend_policy::{Policies, Through};
 use crate::backend_tls::BackendTlsPolicies;
+use crate::cluster_service;
 use crate::endpoint_mode::Modes;
 use crate::endpoints::Reached;
 use crate::filter::Extensions;
 use crate::gateway::OurGateway;
 use crate::grants::{self, Grants};
+use crate::import::Exports;
 use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
@@ -37,6 +42,8 @@ pub(crate) struct Backends<'a> {
     modes: &'a Modes<'a>,
     previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
     cells: BTreeMap<BackendId, Arc<EndpointCell>>,
+    exports: Exports<'a>,
+    unions: Unions,
     made: BTreeMap<BackendId, Vec<Arc<Backend>>>,
     /// Which Gateways lead to which Services.
     led_to: BTreeMap<Key, BTreeSet<Key>>,
@@ -93,9 +100,13 @@ impl<'a> Backends<'a> {
         verdicts: &mut Verdicts,
     ) -> Self {
         grants::note_mistakes(snapshot, verdicts);
+        let grants = Grants::new(snapshot);
+        cluster_service::note_mistakes(snapshot, modes.machine(), &grants, verdicts);
         Backends {
             snapshot,
-            grants: Grants::new(snapshot),
+            grants,
+            exports: Exports::new(snapshot, modes, verdicts),
+            unions: Unions::default(),
             slices: slices_of(snapshot),
             tls: BackendTlsPolicies::new(snapshot, verdicts),
             policies: Policies::new(snapshot, verdicts),
@@ -113,6 +124,11 @@ impl<'a> Backends<'a> {
         std::mem::take(&mut self.led_to)
     }
 
+    /// Which of the backends that were made are several as one.
+    pub fn take_unions(&mut self) -> Unions {
+        std::mem::take(&mut self.unions)
+    }
+
     /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
     pub fn finish(self, verdicts: &mut Verdicts) -> BTreeMap<BackendId, Arc<EndpointCell>> {
         self.note_affinity(verdicts);
@@ -126,7 +142,8 @@ impl<'a> Backends<'a> {
     fn note_affinity(&self, verdicts: &mut Verdicts) {
         let sees_to_it =
             |backend: &Arc<Backend>| matches!(backend.policy.balancing, Balancing::ConsistentHash { .. });
-        let careless = self.made.iter().filter(|(_, made)| !made.iter().all(sees_to_it));
+        let services = self.made.iter().filter(|(id, _)| id.kind == BackendKind::Service);
+        let careless = services.filter(|(_, made)| !made.iter().all(sees_to_it));
         let services: BTreeSet<&Key> = careless.map(|(id, _)| &id.service).collect();
         for key in services {
             let service = self.snapshot.services.get(key);
@@ -151,8 +168,14 @@ impl<'a> Backends<'a> {
         transport: Transport,
         context: &Context<'_>,
     ) -> Result<Target, Broken> {
-        let (key, service) = self.service(from, to)?;
-        if from.kind != Kind::Ingress {
+        if names(to, Kind::ServiceImport) {
+            return self.imported(from, to, transport, context);
+        }
+        let Some((key, service)) = self.service(from, to)? else {
+            return Ok(Target::Broken("source is not looked at"));
+        };
+        // A status that names a Gateway means one of its own cluster.
+        if from.kind != Kind::Ingress && key.source == context.through.gateway.source {
             self.led_to.entry(key.clone()).or_default().insert(context.through.gateway.clone());
         }
         let port = port(&key, service, to.port, from, transport)?;
@@ -170,7 +193,7 @@ impl<'a> Backends<'a> {
         };
         let mode = self.mode(service, port, context)?;
         let policy = of_nodes(self.policy(from, &key, &service.spec, port, context), &service.spec, mode);
-        let id = BackendId { service: key, port: port.port, transport, mode };
+        let id = BackendId::of_service(key, port.port, transport, mode);
         let endpoints = self.cell(&id, service, port);
         Ok(Target::Backend(self.shared(Backend { id, protocol, tls, policy, endpoints })))
     }
@@ -188,7 +211,7 @@ impl<'a> Backends<'a> {
         let mode = self.modes.of(service, None);
         let policy = with_affinity(in_zone(policy, &service.spec), &service.spec);
         let policy = of_nodes(policy, &service.spec, mode);
-        let id = BackendId { service: key.clone(), port: port.port, transport, mode };
+        let id = BackendId::of_service(key.clone(), port.port, transport, mode);
         let endpoints = self.cell(&id, service, port);
         self.shared(Backend { id, protocol: BackendProtocol::default(), tls: None, policy, endpoints })
     }
@@ -226,10 +249,13 @@ impl<'a> Backends<'a> {
     ) -> Arc<ResponsePolicy> {
         let port = match target {
             Some(Target::Backend(backend)) => {
-                let service = self.snapshot.services.get(&backend.id.service);
-                let port = service
-                    .and_then(|service| served_port(&service.spec, backend.id.port, backend.id.transport));
-                port.map(|port| (&backend.id.service, port.name.as_str()))
+                // Of several as one, as for the first of them.
+                let id = self.unions.parts(&backend.id).map_or(Some(&backend.id), <[BackendId]>::first);
+                id.and_then(|id| {
+                    let service = self.snapshot.services.get(&id.service)?;
+                    let port = served_port(&service.spec, id.port, id.transport)?;
+                    Some((&id.service, port.name.as_str()))
+                })
             }
             _ => None,
         };
@@ -249,44 +275,77 @@ impl<'a> Backends<'a> {
         Through { gateway: key, listener: section }
     }
 
+    /// The Service that is meant; none where it is of a source that is not looked at.
+    #[allow(clippy::type_complexity)]
     fn service(
         &self,
         from: &From<'_>,
         to: &BackendObjectRef,
-    ) -> Result<(Key, &'a Resource<Service>), Broken> {
-        let (kind, group) =
-            (to.kind.as_deref().unwrap_or("Service"), to.group.as_deref().unwrap_or_default());
-        if kind != Kind::Service.name() || !group.is_empty() {
-            let message =
-                format!("{kind} of group {group:?} is no backend in this version; a backend is a Service");
+    ) -> Result<Option<(Key, &'a Resource<Service>)>, Broken> {
+        if names(to, Kind::ClusterService) {
+            return self.elsewhere(from, to);
+        }
+        if !names(to, Kind::Service) {
+            let message = format!(
+                "{} of group {:?} is no backend in this version; a backend is a Service",
+                to.kind.as_deref().unwrap_or("Service"),
+                to.group.as_deref().unwrap_or_default()
+            );
             let (short, reason) = ("backend is not a Service", "InvalidKind");
             return Err(Broken { short, reason, field: "kind", message });
         }
-        let key = from.key.sibling(to.namespace.as_deref().unwrap_or(&from.key.namespace), &to.name);
-        if !self.grants.allow((from.kind, from.key), (Kind::Service, &key)) {
-            let message = format!(
-                "Service {key} is in another namespace and no ReferenceGrant there allows this; add one in namespace {} from {} in namespace {} to Service",
-                key.namespace, from.kind, from.key.namespace
-            );
-            let (short, reason) = ("reference not permitted", "RefNotPermitted");
-            return Err(Broken { short, reason, field: "namespace", message });
-        }
+        let key = self.permitted(from, to, Kind::Service)?;
         match self.snapshot.services.get(&key) {
-            Some(service) => Ok((key, service)),
-            None => Err(self.missing(&key)),
+            Some(service) => Ok(Some((key, service))),
+            None => {
+                let names = self.snapshot.services.range(key.sibling(&key.namespace, "")..);
+                Err(missing(Kind::Service, &key, names.map(|(key, _)| key)))
+            }
         }
     }
 
-    fn missing(&self, key: &Key) -> Broken {
-        let first = key.sibling(&key.namespace, "");
-        let siblings = self.snapshot.services.range(first..).map(|(key, _)| key);
-        let siblings =
-            siblings.take_while(|other| other.source == key.source && other.namespace == key.namespace);
+    /// What a reference names, if it may: it is in the same namespace, or a ReferenceGrant in the other allows it.
+    fn permitted(&self, from: &From<'_>, to: &BackendObjectRef, kind: Kind) -> Result<Key, Broken> {
+        let key = from.key.sibling(to.namespace.as_deref().unwrap_or(&from.key.namespace), &to.name);
+        if self.grants.allow((from.kind, from.key), (kind, &key)) {
+            return Ok(key);
+        }
+        let group = match kind.group() {
+            "" => String::new(),
+            group => format!(" (group {group})"),
+        };
         let message = format!(
-            "Service {key} does not exist; create it or correct the name{}",
-            meant(&key.name, siblings.map(|other| &*other.name))
+            "{kind} {key} is in another namespace and no ReferenceGrant there allows this; add one in namespace {} from {} in namespace {} to {kind}{group}",
+            key.namespace, from.kind, from.key.namespace
         );
-        Broken { short: "backend not found", reason: "BackendNotFound", field: "name", message }
+        let (short, reason) = ("reference not permitted", "RefNotPermitted");
+        Err(Broken { short, reason, field: "namespace", message })
+    }
+
+    /// The Service of another source that a ClusterService stands for.
+    #[allow(clippy::type_complexity)]
+    fn elsewhere(
+        &self,
+        from: &From<'_>,
+        to: &BackendObjectRef,
+    ) -> Result<Option<(Key, &'a Resource<Service>)>, Broken> {
+        let key = self.permitted(from, to, Kind::ClusterService)?;
+        let Some(object) = self.snapshot.cluster_services.get(&key) else {
+            let names = self.snapshot.cluster_services.range(key.sibling(&key.namespace, "")..);
+            return Err(missing(Kind::ClusterService, &key, names.map(|(key, _)| key)));
+        };
+        match cluster_service::service(self.snapshot, self.modes.machine(), &self.grants, object) {
+            Ok(found) => Ok(Some(found)),
+            Err(lost) if lost.unseen => Ok(None),
+            Err(lost) => {
+                let message = format!("ClusterService {key}: {}: {}", lost.field, lost.message);
+                let short = match lost.reason {
+                    "RefNotPermitted" => "reference not permitted",
+                    _ => "backend not found",
+                };
+                Err(Broken { short, reason: lost.reason, field: "name", message })
+            }
+        }
     }
 
     /// TLS towards a port: none without a policy, an error where the policy cannot be followed.
@@ -319,7 +378,7 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
         context: &Context<'_>,
     ) -> Arc<BackendPolicy> {
-        in_zone(self.policies.of(from, key, &port.name, context.through), service)
+        in_zone(self.policies.of(from, Some((key, &port.name)), context.through), service)
     }
 
     /// How a port is reached; an error where it is to be by a NodePort that it has not.
@@ -370,6 +429,22 @@ impl<'a> Backends<'a> {
         made.push(Arc::clone(&backend));
         backend
     }
+}
+
+/// Whether a reference names an object of this kind.
+fn names(to: &BackendObjectRef, kind: Kind) -> bool {
+    to.kind.as_deref().unwrap_or("Service") == kind.name()
+        && to.group.as_deref().unwrap_or_default() == kind.group()
+}
+
+/// What is named is not there; `names` are those that come after it, of which some may have been meant.
+fn missing<'k>(kind: Kind, key: &Key, names: impl Iterator<Item = &'k Key>) -> Broken {
+    let near = names.take_while(|other| other.source == key.source && other.namespace == key.namespace);
+    let message = format!(
+        "{kind} {key} does not exist; create it or correct the name{}",
+        meant(&key.name, near.map(|other| &*other.name))
+    );
+    Broken { short: "backend not found", reason: "BackendNotFound", field: "name", message }
 }
 
 /// The policy, with what the Service itself asks for where that leaves zones open.

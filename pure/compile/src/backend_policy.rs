@@ -76,15 +76,14 @@ impl Policies {
         Policies { by_target, read, none: Read::default(), used: BTreeSet::new(), reached: BTreeMap::new() }
     }
 
-    /// What holds for traffic of a rule, through a Gateway, to a port of a Service.
+    /// What holds for traffic of a rule, through a Gateway, to a port of a Service; without one, to what is none.
     pub fn of(
         &mut self,
         from: &From<'_>,
-        service: &Key,
-        port: &str,
+        port: Option<(&Key, &str)>,
         through: Through<'_>,
     ) -> Arc<BackendPolicy> {
-        let Some(key) = self.find(from, Some((service, port)), through) else {
+        let Some(key) = self.find(from, port, through) else {
             return Arc::clone(&self.none.backend);
         };
         self.used.insert(key.clone());

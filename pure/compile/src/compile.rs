@@ -136,7 +136,9 @@ fn traffic<'a>(
     standing.pools = assign::fullness(&gateways, &services, pools);
     let with_sockets = services.iter().filter(|service| !service.sockets.is_empty());
     let carried = with_sockets.map(|service| (service.resource.key().clone(), service.audible)).collect();
-    (Traffic { entrances, home: None, endpoints: backends.finish(verdicts), carried }, vips, standing)
+    let unions = backends.take_unions();
+    let endpoints = backends.finish(verdicts);
+    (Traffic { entrances, home: None, endpoints, unions, carried }, vips, standing)
 }
 
 /// What is named for other uses than to be given out.

@@ -32,9 +32,16 @@ impl<'a> Modes<'a> {
         Modes { snapshot, machine }
     }
 
-    /// How a Service is reached, by a Gateway or by its own addresses.
+    /// The machine it is asked for.
+    pub fn machine(&self) -> &'a Machine {
+        self.machine
+    }
+
+    /// How a Service is reached, by a Gateway or by its own addresses. A Gateway speaks for Services of its own source: it
+    /// knows nothing of the ways to another cluster's pods.
     pub fn of(&self, service: &Resource<Service>, gateway: Option<&Key>) -> EndpointMode {
-        let gateway = gateway.and_then(|key| self.snapshot.gateways.get(key));
+        let near = gateway.filter(|gateway| gateway.source == service.key().source);
+        let gateway = near.and_then(|key| self.snapshot.gateways.get(key));
         let annotated = [Some(&service.metadata), gateway.map(|gateway| &gateway.metadata)];
         let annotated = annotated.into_iter().flatten().find_map(|metadata| written(metadata)?.ok());
         annotated.unwrap_or_else(|| {

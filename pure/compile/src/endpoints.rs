@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tidegate_model::traffic::{Endpoint, EndpointMode, Endpoints};
+use tidegate_model::traffic::{Endpoint, EndpointCell, EndpointMode, Endpoints};
 use tidegate_objects::core::{EXCLUDE, EndpointSlice, Node, Service, ServicePort};
 use tidegate_objects::snapshot::Objects;
 use tidegate_objects::{Key, Resource};
@@ -28,28 +28,36 @@ struct Member<'s> {
     node: Option<&'s str>,
 }
 
+/// The endpoints of several cells as one.
+pub(crate) fn union<'c>(cells: impl Iterator<Item = &'c Arc<EndpointCell>>) -> Endpoints {
+    let parts: Vec<Arc<Endpoints>> = cells.map(|cell| Arc::clone(&cell.load())).collect();
+    Endpoints::union(parts.iter().map(|part| &**part))
+}
+
 impl Reached<'_> {
     /// Its endpoints, as these slices have it.
     pub fn endpoints<'s>(&self, slices: impl Iterator<Item = &'s EndpointSlice>) -> Endpoints {
-        let members = self.members(slices);
-        match self.mode {
+        let (members, leaving) = self.members(slices);
+        let found = match self.mode {
             EndpointMode::Pod => {
                 let usable = members.into_iter().map(|(address, member)| Endpoint {
                     address,
                     weight: 1,
                     zone: member.zone,
                 });
-                Endpoints { usable: usable.collect(), crowded: Vec::new() }
+                Endpoints { usable: usable.collect(), ..Endpoints::default() }
             }
             EndpointMode::NodePort => self.nodes_of(&members),
-        }
+        };
+        let leaving = leaving && !found.usable.is_empty();
+        Endpoints { leaving, ..found }
     }
 
-    /// Ready pods, or where none is ready those that serve while they terminate.
+    /// Ready pods, or where none is ready those that serve while they terminate; whether they are these.
     fn members<'s>(
         &self,
         slices: impl Iterator<Item = &'s EndpointSlice>,
-    ) -> BTreeMap<SocketAddr, Member<'s>> {
+    ) -> (BTreeMap<SocketAddr, Member<'s>>, bool) {
         let port = self.port;
         // Who writes the slices of such a Service calls all of them ready, but a file may not.
         let unready = self.service.spec.publish_not_ready;
@@ -71,7 +79,7 @@ impl Reached<'_> {
                 }
             }
         }
-        if ready.is_empty() { terminating } else { ready }
+        if ready.is_empty() { (terminating, true) } else { (ready, false) }
     }
 
     /// The nodes that have one of these pods, each once for each family. Under `externalTrafficPolicy: Local` a node keeps
@@ -96,7 +104,7 @@ impl Reached<'_> {
         }
         usable.sort();
         usable.dedup_by_key(|endpoint| endpoint.address);
-        Endpoints { usable, crowded }
+        Endpoints { usable, crowded, leaving: false }
     }
 
     /// The address and zone of a node that external load balancers may use.

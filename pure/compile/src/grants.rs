@@ -50,7 +50,8 @@ impl<'a> Grants<'a> {
 }
 
 /// What a grant may be for.
-const GRANTED: [Kind; 3] = [Kind::Service, Kind::Secret, Kind::ConfigMap];
+const GRANTED: [Kind; 5] =
+    [Kind::Service, Kind::Secret, Kind::ConfigMap, Kind::ClusterService, Kind::ServiceImport];
 
 /// Says of grants what in them nearly names a kind of ours, and so grants nothing. Kinds of other projects may be meant
 /// for others.
@@ -58,7 +59,8 @@ pub(crate) fn note_mistakes(snapshot: &Snapshot, verdicts: &mut Verdicts) {
     for (key, grant) in &snapshot.reference_grants {
         let mut report = Report::new(Kind::ReferenceGrant, key, "spec", verdicts);
         for (index, from) in grant.spec.from.iter().enumerate() {
-            let ours = Kind::ALL.iter().filter(|kind| kind.group() == GATEWAY_GROUP);
+            let may_refer = |kind: &&Kind| kind.group() == GATEWAY_GROUP || **kind == Kind::ClusterService;
+            let ours = Kind::ALL.iter().filter(may_refer);
             note_mistake(&from.group, &from.kind, ours, &mut report.at(&format!("from[{index}]")));
         }
         for (index, to) in grant.spec.to.iter().enumerate() {

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_model::Model;
-use tidegate_model::traffic::BackendId;
+use tidegate_model::traffic::{BackendId, BackendKind};
 use tidegate_objects::core::EndpointSlice;
 use tidegate_objects::snapshot::{DiffItem, Objects};
 use tidegate_objects::{Key, Snapshot};
 
 use crate::backend::served_port;
-use crate::endpoints::Reached;
+use crate::endpoints::{Reached, union};
 
 /// Which slices belong to which Service, kept from Snapshot to Snapshot so that a change costs what it touches.
 #[derive(Debug, Default)]
@@ -24,7 +24,8 @@ pub struct Membership {
 /// Fills every endpoint cell of the Model anew; says how many changed. Costs a look at every slice.
 pub fn membership(snapshot: &Snapshot, model: &Model) -> usize {
     let membership = Membership::new(snapshot);
-    let services: BTreeSet<&Key> = model.traffic.endpoints.keys().map(|id| &id.service).collect();
+    let services = model.traffic.endpoints.keys().filter(|id| id.kind == BackendKind::Service);
+    let services: BTreeSet<&Key> = services.map(|id| &id.service).collect();
     services.into_iter().map(|service| membership.fill(service, snapshot, model)).sum()
 }
 
@@ -94,10 +95,22 @@ impl Membership {
         for (id, cell) in model.traffic.endpoints.range(BackendId::all_of(service)) {
             if let Some(port) = served_port(&resource.spec, id.port, id.transport) {
                 let reached = Reached { service: resource, port, mode: id.mode, nodes: &snapshot.nodes };
-                filled += usize::from(cell.store(reached.endpoints(slices().map(|slice| &slice.spec))));
+                if cell.store(reached.endpoints(slices().map(|slice| &slice.spec))) {
+                    let wholes = model.traffic.unions.within(id);
+                    filled += 1 + wholes.iter().filter(|whole| fill_union(whole, model)).count();
+                }
             }
         }
         filled
+    }
+}
+
+/// Fills the cell of a backend that is several as one from theirs; whether it differs.
+fn fill_union(whole: &BackendId, model: &Model) -> bool {
+    let cells = &model.traffic.endpoints;
+    match (cells.get(whole), model.traffic.unions.parts(whole)) {
+        (Some(cell), Some(parts)) => cell.store(union(parts.iter().filter_map(|part| cells.get(part)))),
+        _ => false,
     }
 }
 

@@ -86,7 +86,8 @@ plain! {
     Namespace Node ServiceCIDR Service Pod EndpointSlice GatewayClass ListenerSet HTTPRoute GRPCRoute TLSRoute TCPRoute UDPRoute
     BackendTLSPolicy ReferenceGrant IngressClass IPAddressPool BGPPeer BGPAdvertisement GatewayNode VRRPAdvertisement
     RouteImport
-    RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter CiliumEgressGatewayPolicy
+    RouteAdvertisement ClientTrafficPolicy BackendTrafficPolicy HTTPRouteFilter ClusterService ServiceImport
+    ServiceExport CiliumEgressGatewayPolicy
 }
 
 /// An object as a line, without its end.

@@ -3,8 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tidegate_objects::{
-    Kind, Metadata, Object, ObjectRef, Resource, backend_tls, egress, gateway, ingress, metallb, ours,
-    policy, route,
+    Kind, Metadata, Object, ObjectRef, Resource, backend_tls, egress, gateway, ingress, metallb,
+    multicluster, ours, policy, route,
 };
 
 use crate::identity::{Named, meant, named};
@@ -145,6 +145,9 @@ fn typed(kind: Kind, meta: Metadata, value: Value, unknown: &mut Vec<Fault>) -> 
         Kind::ClientTrafficPolicy => with_spec::<policy::ClientTrafficPolicy>(kind, meta, &value, unknown),
         Kind::BackendTrafficPolicy => with_spec::<policy::BackendTrafficPolicy>(kind, meta, &value, unknown),
         Kind::HTTPRouteFilter => with_spec::<policy::RouteFilter>(kind, meta, &value, unknown),
+        Kind::ClusterService => with_spec::<ours::ClusterService>(kind, meta, &value, unknown),
+        Kind::ServiceImport => with_spec::<multicluster::ServiceImport>(kind, meta, &value, unknown),
+        Kind::ServiceExport => with_spec::<multicluster::ServiceExport>(kind, meta, &value, unknown),
         Kind::CiliumEgressGatewayPolicy => {
             with_spec::<egress::CiliumEgressGatewayPolicy>(kind, meta, &value, unknown)
         }
@@ -196,9 +199,10 @@ fn an_ingress(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault>) -> Re
 
 fn spec<T: DeserializeOwned>(kind: Kind, value: &Value, unknown: &mut Vec<Fault>) -> Result<T, Fault> {
     let empty = Value::Object(Map::new());
-    // MetalLB's BGPAdvertisement without a spec announces every pool, and is usual.
+    // MetalLB's BGPAdvertisement without a spec announces every pool, and is usual; so are exports without one, and imports
+    // that a controller is still to fill in.
     let spec = match value.get("spec") {
-        None if kind == Kind::BGPAdvertisement => &empty,
+        None if matches!(kind, Kind::BGPAdvertisement | Kind::ServiceImport | Kind::ServiceExport) => &empty,
         _ => required_spec(kind, value)?,
     };
     read::read(spec, &Path::default().key("spec"), unknown)

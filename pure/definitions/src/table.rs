@@ -114,6 +114,18 @@ pub const DEFINED: &[Defined] = &[
         columns: &[column("Status", "integer", ".spec.directResponse.statusCode")],
         spec: schema::<policy::RouteFilter>,
     },
+    Defined {
+        kind: Kind::ClusterService,
+        plural: "clusterservices",
+        short: "csvc",
+        about: "A Service of another cluster that the gateways read, for routes to name as a backend.",
+        columns: &[
+            column("Source", "string", ".spec.source"),
+            column("Namespace", "string", ".spec.namespace"),
+            column("Service", "string", ".spec.service"),
+        ],
+        spec: schema::<ours::ClusterService>,
+    },
 ];
 
 fn schema<T: JsonSchema>() -> Schema {

@@ -194,6 +194,7 @@ fn defaults() {
         ),
         (Kind::HTTPRouteFilter, json!({})),
         (Kind::HTTPRouteFilter, json!({"directResponse": {"body": {"inline": "x"}}})),
+        (Kind::ClusterService, json!({"source": "blue", "namespace": "shop", "service": "web"})),
     ];
     let mut filled_in = 0;
     for (kind, spec) in cases {

@@ -17,6 +17,9 @@ pub struct Machine {
     pub routes: Vec<Route>,
     /// Services of type LoadBalancer without a class are served too (`loadBalancer: {default: true}` of the bootstrap file).
     pub default_load_balancer: bool,
+    /// The names of all sources; none where nobody has named any (`tidegate check`): then what is of another source is not
+    /// looked for.
+    pub sources: BTreeSet<String>,
     /// Sources whose pods are reached by the NodePorts of their Services, where no annotation says otherwise (`endpointMode`
     /// of the bootstrap file).
     pub node_port_sources: BTreeSet<String>,

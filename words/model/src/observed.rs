@@ -270,6 +270,12 @@ pub struct EgressStatus {
 pub struct ServiceStatus {
     /// `namespace/name:port`.
     pub service: String,
+    /// The source that it is of; with a ServiceImport, the import.
+    #[serde(default)]
+    pub source: String,
+    /// Of a ServiceImport: the sources whose Services it is made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
     /// Endpoints that are ready, as their EndpointSlices have it.
     pub endpoints: Vec<SocketAddr>,
     /// Where endpoints are nodes: those on which several pods share one. kube-proxy chooses among them once for each

@@ -17,6 +17,7 @@ mod reach;
 pub mod response;
 pub mod route;
 pub mod tls;
+pub mod union;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use serde::Serialize;
 use tidegate_objects::Key;
 
 pub use backend::{
-    Backend, BackendId, BackendProtocol, Endpoint, EndpointCell, EndpointMode, Endpoints, Target,
+    Backend, BackendId, BackendKind, BackendProtocol, Endpoint, EndpointCell, EndpointMode, Endpoints, Target,
 };
 pub use backend_policy::{
     BackendPolicy, Balancing, Breaker, Ejection, HashKey, HealthCheck, Probe, ProxyProtocolOut, ZoneAware,
@@ -50,6 +51,8 @@ pub use tls::{
     AlternativeName, BackendTls, Certificate, ClientValidation, PrivateKey, Roots, ServerTls, TlsVersion,
 };
 
+pub use union::Unions;
+
 /// Everything that is listened for, and where it goes.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Traffic {
@@ -60,6 +63,9 @@ pub struct Traffic {
     pub home: Option<Home>,
     /// The endpoints of every backend that a route uses.
     pub endpoints: BTreeMap<BackendId, Arc<EndpointCell>>,
+    /// Of these, the ones that are several as one.
+    #[serde(skip_serializing_if = "Unions::is_empty")]
+    pub unions: Unions,
     /// The Services of type LoadBalancer that have sockets here; true: some endpoint could answer. Where that is no longer
     /// so, their addresses are announced or withdrawn, which is for compile to say.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Resource, backend_tls, core, egress, gateway, ingress, metallb, ours, policy, route};
+use crate::{
+    Resource, backend_tls, core, egress, gateway, ingress, metallb, multicluster, ours, policy, route,
+};
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +200,9 @@ kinds! {
     ClientTrafficPolicy       client_traffic_policies    policy::ClientTrafficPolicy,       "tidegate.dev" ["v1alpha1"] Namespaced Intent;
     BackendTrafficPolicy      backend_traffic_policies   policy::BackendTrafficPolicy,      "tidegate.dev" ["v1alpha1"] Namespaced Intent;
     HTTPRouteFilter           http_route_filters         policy::RouteFilter,               "tidegate.dev" ["v1alpha1"] Namespaced Intent;
+    ClusterService            cluster_services           ours::ClusterService,              "tidegate.dev" ["v1alpha1"] Namespaced Intent;
+    ServiceImport             service_imports            multicluster::ServiceImport,       "multicluster.x-k8s.io" ["v1alpha1"] Namespaced Intent;
+    ServiceExport             service_exports            multicluster::ServiceExport,       "multicluster.x-k8s.io" ["v1alpha1"] Namespaced Intent;
     CiliumEgressGatewayPolicy cilium_egress_policies     egress::CiliumEgressGatewayPolicy, "cilium.io" ["v2"] Cluster Intent;
 }
 

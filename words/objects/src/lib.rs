@@ -12,6 +12,7 @@ pub mod ingress;
 pub mod kind;
 pub mod metadata;
 pub mod metallb;
+pub mod multicluster;
 pub mod ours;
 pub mod policy;
 pub mod quantity;

@@ -1,4 +1,5 @@
-//! Our own kinds, `tidegate.dev/v1alpha1`: GatewayNode, VRRPAdvertisement, RouteImport, RouteAdvertisement.
+//! Our own kinds, `tidegate.dev/v1alpha1`: GatewayNode, VRRPAdvertisement, RouteImport, RouteAdvertisement,
+//! ClusterService.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -225,4 +226,18 @@ pub enum NextHop {
     Own,
     /// An address that VRRP moves.
     Floating,
+}
+
+/// ClusterService `spec`: a Service of another source, for routes to name as a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterService {
+    /// Name of the source, as the gateway's bootstrap file has it.
+    #[schemars(with = "schema::SourceName")]
+    pub source: String,
+    /// Namespace of the Service there. Another one than the ClusterService's needs a ReferenceGrant in it, there.
+    #[schemars(with = "schema::NamespaceName")]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(with = "schema::ServiceName")]
+    pub service: String,
 }

@@ -87,6 +87,12 @@ forms! {
     Priority {"type": "integer", "minimum": 1, "maximum": 254}
     /// A community.
     Community {"type": "string", "pattern": "^[0-9]+:[0-9]+(:[0-9]+)?$"}
+    /// The name of a source.
+    SourceName {"type": "string", "minLength": 1, "maxLength": 253}
+    /// The name of a namespace (RFC 1123, label).
+    NamespaceName {"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+    /// The name of a Service (RFC 1035, label).
+    ServiceName {"type": "string", "maxLength": 63, "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}
     /// A status of HTTP.
     Status {"type": "integer", "minimum": 100, "maximum": 599}
     /// A name of a header, a cookie or a method (RFC 9110 section 5.6.2).

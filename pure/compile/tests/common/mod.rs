@@ -49,9 +49,11 @@ pub fn machine(text: &str) -> Machine {
         return Machine::default();
     };
     let mut words = words.split_whitespace();
+    let named = text.lines().filter_map(|line| line.strip_prefix("# source ")).map(|name| name.trim().into());
     let mut machine = Machine {
         node: words.next().unwrap_or_default().into(),
         interfaces: Some(Vec::new()),
+        sources: std::iter::once("local".to_owned()).chain(named).collect(),
         ..Machine::default()
     };
     for (name, value) in words.filter_map(|word| word.split_once('=')) {

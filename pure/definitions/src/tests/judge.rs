@@ -50,6 +50,9 @@ fn value(schema: &Value, found: &Value, at: &str, complaints: &mut Vec<String>) 
         if schema["maxLength"].as_u64().is_some_and(|max| text.chars().count() as u64 > max) {
             complain("too long".into());
         }
+        if schema["minLength"].as_u64().is_some_and(|min| (text.chars().count() as u64) < min) {
+            complain("too short".into());
+        }
         let pattern = schema["pattern"].as_str().map(|pattern| Regex::new(pattern).expect("a pattern"));
         if pattern.is_some_and(|pattern| !pattern.is_match(text)) {
             complain(format!("{text:?} does not match"));

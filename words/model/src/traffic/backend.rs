@@ -29,10 +29,13 @@ impl Serialize for Target {
     }
 }
 
-/// Service and port, and how it is reached: `shop/web:80`; `shop/dns:53/udp`; `shop/web:80 by NodePort`.
+/// Service and port, and how it is reached: `shop/web:80`; `shop/dns:53/udp`; `shop/web:80 by NodePort`; `shop/web:80 by
+/// ServiceImport`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId {
-    /// The Service.
+    /// What stands for it.
+    pub kind: BackendKind,
+    /// The Service, or ServiceImport.
     pub service: Key,
     /// Its port.
     pub port: u16,
@@ -45,15 +48,38 @@ pub struct BackendId {
 impl BackendId {
     /// A TCP port of a Service, whose pods are reached directly.
     pub fn tcp(service: Key, port: u16) -> BackendId {
-        BackendId { service, port, transport: Transport::Tcp, mode: EndpointMode::Pod }
+        BackendId::of_service(service, port, Transport::Tcp, EndpointMode::Pod)
+    }
+
+    /// A port of a Service.
+    pub fn of_service(service: Key, port: u16, transport: Transport, mode: EndpointMode) -> BackendId {
+        BackendId { kind: BackendKind::Service, service, port, transport, mode }
+    }
+
+    /// A port of a ServiceImport.
+    pub fn of_import(import: Key, port: u16, transport: Transport) -> BackendId {
+        let (kind, mode) = (BackendKind::ServiceImport, EndpointMode::Pod);
+        BackendId { kind, service: import, port, transport, mode }
     }
 
     /// The first and the last that a Service can have.
     pub fn all_of(service: &Key) -> std::ops::RangeInclusive<BackendId> {
         let last = (u16::MAX, Transport::Udp, EndpointMode::NodePort);
         let (port, transport, mode) = last;
-        BackendId::tcp(service.clone(), 0)..=BackendId { service: service.clone(), port, transport, mode }
+        let last = BackendId::of_service(service.clone(), port, transport, mode);
+        BackendId::tcp(service.clone(), 0)..=last
     }
+}
+
+/// What stands for a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendKind {
+    /// A Service.
+    #[default]
+    Service,
+    /// A ServiceImport: the Services of its namespace and name that sources export, as one. Its mode says nothing: each of
+    /// them has its own.
+    ServiceImport,
 }
 
 /// What stands for the pods of a Service: where traffic to them is sent.
@@ -70,9 +96,10 @@ impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let suffix = if self.transport == Transport::Udp { "/udp" } else { "" };
         write!(f, "{}:{}{suffix}", self.service, self.port)?;
-        match self.mode {
-            EndpointMode::Pod => Ok(()),
-            EndpointMode::NodePort => f.write_str(" by NodePort"),
+        match (self.kind, self.mode) {
+            (BackendKind::ServiceImport, _) => f.write_str(" by ServiceImport"),
+            (BackendKind::Service, EndpointMode::Pod) => Ok(()),
+            (BackendKind::Service, EndpointMode::NodePort) => f.write_str(" by NodePort"),
         }
     }
 }
@@ -200,6 +227,9 @@ pub struct Endpoints {
     /// With endpoints that are nodes: those on which several usable pods share one endpoint, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub crowded: Vec<Arc<str>>,
+    /// None is ready: these are on their way out.
+    #[serde(skip)]
+    pub leaving: bool,
 }
 
 impl Endpoints {
@@ -208,7 +238,24 @@ impl Endpoints {
         let mut usable: Vec<_> = addresses.into_iter().map(Endpoint::plain).collect();
         usable.sort();
         usable.dedup();
-        Endpoints { usable, crowded: Vec::new() }
+        Endpoints { usable, ..Endpoints::default() }
+    }
+
+    /// Those of several as one; those on their way out only where nobody else is there.
+    pub fn union<'e>(parts: impl Iterator<Item = &'e Endpoints> + Clone) -> Endpoints {
+        let leaving = parts.clone().all(|part| part.leaving || part.usable.is_empty());
+        let counted = parts.filter(|part| part.leaving == leaving || leaving);
+        let (mut usable, mut crowded) = (Vec::new(), Vec::new());
+        for part in counted {
+            usable.extend_from_slice(&part.usable);
+            crowded.extend_from_slice(&part.crowded);
+        }
+        usable.sort();
+        usable.dedup_by_key(|endpoint| endpoint.address);
+        crowded.sort();
+        crowded.dedup();
+        let leaving = leaving && !usable.is_empty();
+        Endpoints { usable, crowded, leaving }
     }
 
     /// Whether the address is among them.
