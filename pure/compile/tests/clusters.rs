@@ -200,8 +200,8 @@ fn sources_that_are_not_looked_at() {
     let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\nspec: {gatewayClassName: tidegate, listeners: [{name: http, port: 80, protocol: HTTP}]}\n---\napiVersion: tidegate.dev/v1alpha1\nkind: ClusterService\nmetadata: {name: web, namespace: shop}\nspec: {source: blue, namespace: shop, service: web}\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web, namespace: shop}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{group: tidegate.dev, kind: ClusterService, name: web, port: 80}]}]}\n";
     let compiled = compile(&snapshot(text), &Machine::default(), &Model::default());
     assert!(compiled.verdicts.values().all(|verdict| verdict.outcome == Outcome::Accepted));
-    let reasons = compiled.verdicts.values().filter_map(|verdict| verdict.worst());
-    assert_eq!(reasons.map(|problem| problem.reason).collect::<Vec<_>>(), ["NotLookedAt"]);
+    let object = ObjectRef { kind: Kind::ClusterService, key: Key::new("local", "shop", "web") };
+    assert_eq!(compiled.verdicts[&object].worst().map(|problem| problem.reason), Some("NotLookedAt"));
 }
 
 /// What one exporting cluster's BackendTLSPolicy asks for holds for all parts; where that cannot be followed, nothing is sent.

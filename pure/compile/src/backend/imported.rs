@@ -87,6 +87,14 @@ impl Backends<'_> {
         };
         match ports.iter().find(|port| port.port == asked && port.protocol == wanted) {
             Some(port) => Ok(port.clone()),
+            // Nobody has filled it in yet, nor exports anything: so far it is without endpoints, and no mistake.
+            None if ports.is_empty() => Ok(ServicePort {
+                name: String::new(),
+                port: asked,
+                protocol: wanted,
+                node_port: None,
+                app_protocol: None,
+            }),
             None => {
                 let message = format!("ServiceImport {key} has no {word} port {asked}; it has {}", numbers());
                 broken("backend port not found", message)
