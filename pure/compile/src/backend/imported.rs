@@ -8,7 +8,7 @@ use tidegate_model::traffic::{
 use tidegate_objects::core::{Protocol, ServicePort};
 use tidegate_objects::multicluster::ServiceImport;
 use tidegate_objects::route::BackendObjectRef;
-use tidegate_objects::{Key, Kind, Resource};
+use tidegate_objects::{Kind, Resource};
 
 use super::{Backends, Broken, Context, From, NODE_REPEATS, missing, protocol};
 use crate::endpoints::union;
