@@ -322,7 +322,12 @@ fn every_kind() {
             Kind::TLSRoute | Kind::TCPRoute | Kind::UDPRoute => "spec: {rules: []}",
             Kind::BackendTLSPolicy => "spec: {targetRefs: [], validation: {hostname: a.example}}",
             Kind::ClientTrafficPolicy | Kind::BackendTrafficPolicy => "spec: {targetRefs: []}",
-            Kind::BGPAdvertisement | Kind::Secret | Kind::ConfigMap => "",
+            Kind::ClusterService => "spec: {source: blue, namespace: shop, service: web}",
+            Kind::BGPAdvertisement
+            | Kind::Secret
+            | Kind::ConfigMap
+            | Kind::ServiceImport
+            | Kind::ServiceExport => "",
             _ => "spec: {}",
         };
         for version in kind.versions() {
