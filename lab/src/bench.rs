@@ -14,6 +14,7 @@ use self::report::{Cell, Row};
 mod bulk;
 mod cases;
 mod contender;
+pub mod control;
 pub mod daemon;
 mod datagrams;
 mod echo;
@@ -39,6 +40,8 @@ pub use self::ground::remove_mine;
 pub enum What {
     /// CPU per request beside nginx and HAProxy; memory; latency at a fixed rate
     L7(L7),
+    /// Start, memory and changes at 10,000 Services of a real API server
+    Control(control::Control),
 }
 
 /// How `lab bench l7` measures.
@@ -88,7 +91,10 @@ pub struct Effort {
 
 /// Runs a bench; whether every cell holds a figure or says that a case is not served.
 pub fn run(what: What) -> Result<bool> {
-    let What::L7(order) = what;
+    let order = match what {
+        What::L7(order) => order,
+        What::Control(order) => return control::run(order),
+    };
     if order.list {
         cases::ALL.iter().for_each(|case| println!("{:16} {}", case.name, case.about));
         return Ok(true);

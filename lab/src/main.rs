@@ -107,6 +107,12 @@ enum Order {
         #[arg(long)]
         port: Vec<u16>,
     },
+    /// Internal: the server of every endpoint of a large cluster
+    #[command(hide = true)]
+    Endpoints {
+        #[arg(long)]
+        port: u16,
+    },
     /// Internal: the origin of a page
     #[command(hide = true)]
     Site {
@@ -136,6 +142,7 @@ fn obey(order: Order) -> Result<bool> {
     match order {
         Order::Pod { name, port } => return server::serve(Personality::Pod(name), &port).map(|()| true),
         Order::Legacy { port } => return server::serve(Personality::Legacy, &port).map(|()| true),
+        Order::Endpoints { port } => return server::serve(Personality::Endpoints, &[port]).map(|()| true),
         Order::Site { port } => return site::serve(port).map(|()| true),
         _ => {}
     }
@@ -161,7 +168,7 @@ fn obey(order: Order) -> Result<bool> {
         Order::Demo { times } => demo::run(times),
         Order::Bench { what } => bench::run(what),
         Order::Floods(order) => floods::run(order),
-        Order::Pod { .. } | Order::Legacy { .. } | Order::Site { .. } => Ok(true),
+        Order::Pod { .. } | Order::Legacy { .. } | Order::Endpoints { .. } | Order::Site { .. } => Ok(true),
     }
 }
 

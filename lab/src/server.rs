@@ -22,6 +22,8 @@ const PIECES: u32 = 50;
 pub enum Personality {
     /// In a pod of this name: answers its name.
     Pod(String),
+    /// At every address of its host: answers the one that it was asked at.
+    Endpoints,
     /// On the legacy network: answers, and writes to standard output, the source address it saw.
     Legacy,
 }
@@ -79,6 +81,7 @@ async fn converse(
             stream.local_addr().map_or(0, |local| local.port())
         );
     }
+    let at = stream.local_addr().map_or(peer.ip(), |at| at.ip());
     let (read, mut write) = stream.split();
     let mut reader = Reader::new(read);
     while !*stopping.borrow() {
@@ -95,7 +98,7 @@ async fn converse(
             return echo_bytes(&mut reader, &mut write).await.unwrap_or_default();
         }
         let close = head.closes() || *stopping.borrow();
-        let answered = answer(&mut write, &head, &body(&me, peer, &head), close).await;
+        let answered = answer(&mut write, &head, &body(&me, (at, peer), &head), close).await;
         if answered.is_err() || close {
             return;
         }
@@ -159,10 +162,11 @@ async fn answer(
     write.flush().await
 }
 
-fn body(me: &Personality, peer: SocketAddr, head: &Head) -> String {
+fn body(me: &Personality, (at, peer): (IpAddr, SocketAddr), head: &Head) -> String {
     let source: IpAddr = peer.ip();
     let who = match me {
         Personality::Pod(name) => name.clone(),
+        Personality::Endpoints => at.to_string(),
         Personality::Legacy => source.to_string(),
     };
     json!({"who": who, "source": source, "port": peer.port(), "request": head.first_line, "headers": head.fields}).to_string()

@@ -154,6 +154,7 @@ pub fn all() -> &'static [&'static Topology] {
         &crate::scenarios::ingress::INGRESS,
         &crate::cluster::CLUSTER,
         &crate::scenarios::kube_source::OUTSIDE,
+        &crate::bench::control::CONTROL,
     ]
 }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prometheus_client::registry::Registry;
+use tidegate_compile::kernel::Transparent;
 use tidegate_compile::{kernel, readiness};
 use tidegate_console::Console;
 use tidegate_handover::Manager;
@@ -110,6 +111,8 @@ struct Daemon {
     closed: BTreeSet<SocketKey>,
     noticed: Option<String>,
     leftovers: Leftovers,
+    /// Backends of the Model whose endpoints the kernel must know.
+    transparent: Transparent,
     parting: Parting,
     succession: Succession,
     /// What of the intent was carried out, by its speed.
@@ -244,6 +247,7 @@ impl Daemon {
             closed: BTreeSet::new(),
             noticed: None,
             leftovers: Leftovers::default(),
+            transparent: Transparent::default(),
             parting: Parting::default(),
             succession,
             applied,
@@ -338,6 +342,7 @@ impl Daemon {
         let mut kernel_generation = self.generations.map_or(0, |(_, kernel)| kernel);
         if changed.model {
             let model = &self.intent.model;
+            self.transparent = Transparent::of(&model.traffic);
             proxy_generation = self.proxy.update(model.traffic.clone());
             self.speaker.declare(&model.speaker.groups, &model.speaker.peers, own_addresses(model)).await;
             self.peering.know(&model.peers);
@@ -349,14 +354,13 @@ impl Daemon {
             self.proxy.endpoints_changed();
         }
         let learned = self.learned.borrow_and_update().clone();
-        let endpoints = changed.endpoints && kernel::needs_endpoints(&self.intent.model.traffic);
+        let endpoints = changed.endpoints && !self.transparent.is_empty();
         let now = tokio::time::Instant::now();
         let parted = self.parting.is_due(now);
         if changed.model || changed.pods || endpoints || parted || !Arc::ptr_eq(&learned, &self.installed) {
             let pods = self.board.pods().kernel();
             let model = &self.intent.model;
-            let transparent = kernel::transparent_endpoints(&model.traffic);
-            let transparent = self.parting.follow(transparent, self.drain_timeout, now);
+            let transparent = self.parting.follow(self.transparent.endpoints(), self.drain_timeout, now);
             let desired =
                 kernel::desired(model, machine, &learned.routes, learned.settled, &pods, transparent);
             if let Some(keeper) = &self.keeper {

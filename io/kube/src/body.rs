@@ -23,13 +23,23 @@ pub(crate) async fn ask(client: &Client, path: &str) -> Result<impl AsyncBufRead
 
 /// Asks for a path, and reads the answer whole.
 pub(crate) async fn fetch<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, Trouble> {
+    parse(&fetch_bytes(client, path).await?)
+}
+
+/// Asks for a path; the bytes of the answer.
+pub(crate) async fn fetch_bytes(client: &Client, path: &str) -> Result<Vec<u8>, Trouble> {
     let mut answer = ask(client, path).await?.take(ANSWER_MAX as u64 + 1);
     let mut bytes = Vec::new();
     answer.read_to_end(&mut bytes).await?;
     if bytes.len() > ANSWER_MAX {
         return Err(Trouble::TooLarge(format!("the answer has more than {ANSWER_MAX} bytes")));
     }
-    serde_json::from_slice(&bytes)
+    Ok(bytes)
+}
+
+/// What an answer says.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(bytes)
         .map_err(|error| Trouble::Answered(format!("what answers is no Kubernetes API: {error}")))
 }
 

@@ -216,6 +216,8 @@ impl Keeper {
     /// Takes over what was kept on disk; it counts when the API server is not there in time.
     async fn begin_with_disk(&mut self) {
         let Some(file) = self.file.clone() else { return };
+        // The API server is waited for from here on: reading takes a part of that time.
+        let due = Instant::now() + self.pace.disk;
         // The runtime is shutting down where this fails.
         let Ok(read) = tokio::task::spawn_blocking(move || file.read()).await else { return };
         match read {
@@ -227,7 +229,6 @@ impl Keeper {
                 }
                 info!(source = &*self.name, objects = objects.len(), written, "a snapshot is on disk");
                 self.store.objects = objects;
-                let due = Instant::now() + self.pace.disk;
                 self.from_disk = Some(FromDisk { written, due });
             }
             Err(why) => {
@@ -287,12 +288,7 @@ impl Keeper {
                 }
                 None => false,
             },
-            News::Changed(scope, document) => {
-                self.running.contains_key(&scope) && {
-                    self.store.set(*document);
-                    true
-                }
-            }
+            News::Changed(scope, document) => self.running.contains_key(&scope) && self.store.set(*document),
             News::Gone(scope, object) => {
                 self.running.contains_key(&scope) && {
                     self.store.remove(&object);

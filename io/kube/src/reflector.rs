@@ -15,8 +15,8 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::Value;
 use tidegate_compile::writeback::Item;
-use tidegate_decode::{Document, EMPTIED_MIN, Outcome};
-use tidegate_objects::{Key, ObjectRef};
+use tidegate_decode::{Document, EMPTIED_MIN, Outcome, SliceEvent, SlicePage};
+use tidegate_objects::{Key, Kind, ObjectRef};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -205,16 +205,26 @@ impl Reflector {
         let mut token = String::new();
         loop {
             let path = format!("{}limit={page}{token}", self.scope.path(&self.served));
-            let fetched = timeout(self.pace.grace, body::fetch::<Page>(client, &path)).await;
-            let Page { metadata, items } = fetched.map_err(|_| self.silent())??;
-            for item in items.into_iter().flatten() {
-                if self.sightings.is_some()
-                    && let Some(object) = self.identity_of(&item)
-                {
-                    standing.extend(Item::standing(&object, &item));
+            let fetched = timeout(self.pace.grace, body::fetch_bytes(client, &path)).await;
+            let bytes = fetched.map_err(|_| self.silent())??;
+            let metadata = match self.slices(&bytes) {
+                Some(SlicePage { version, token, documents: slices }) => {
+                    documents.extend(slices);
+                    PageMetadata { resource_version: version, token }
                 }
-                documents.extend(self.decode(item));
-            }
+                None => {
+                    let Page { metadata, items } = body::parse(&bytes)?;
+                    for item in items.into_iter().flatten() {
+                        if self.sightings.is_some()
+                            && let Some(object) = self.identity_of(&item)
+                        {
+                            standing.extend(Item::standing(&object, &item));
+                        }
+                        documents.extend(self.decode(item));
+                    }
+                    metadata
+                }
+            };
             if documents.len() > OBJECTS_MAX {
                 return Err(Trouble::Answered(format!("there are more than {OBJECTS_MAX} objects")));
             }
@@ -223,6 +233,18 @@ impl Reflector {
             }
             token = format!("&continue={}", escaped(&metadata.token));
         }
+    }
+
+    /// A page of EndpointSlices, where all of it is plain: of those nothing is written, and nobody names them.
+    fn slices(&self, page: &[u8]) -> Option<SlicePage> {
+        if !self.is_of_slices() {
+            return None;
+        }
+        tidegate_decode::slice_page(&self.source, page)
+    }
+
+    fn is_of_slices(&self) -> bool {
+        self.scope.kind == Kind::EndpointSlice && self.served.version == "v1"
     }
 
     fn silent(&self) -> Trouble {
@@ -257,6 +279,16 @@ impl Reflector {
     }
 
     async fn event(&mut self, line: &[u8], version: &mut String) -> Result<(), Stop> {
+        if self.is_of_slices()
+            && let Some(event) = tidegate_decode::slice_event(&self.source, line)
+        {
+            let SliceEvent { what, version: now_at, document } = event;
+            self.tell(&what, document).await?;
+            if !now_at.is_empty() {
+                *version = now_at;
+            }
+            return Ok(());
+        }
         let Event { what, object } = serde_json::from_slice(line)
             .map_err(|error| Trouble::Other(format!("an event cannot be read: {error}")))?;
         if what == "ERROR" {
@@ -277,24 +309,29 @@ impl Reflector {
         if what != "BOOKMARK"
             && let Some(document) = self.decode(object)
         {
-            let scope = self.scope.clone();
-            match (what.as_str(), identity(&document)) {
-                ("DELETED", Some(gone)) => {
-                    self.known = self.known.saturating_sub(1);
-                    self.say(News::Gone(scope, gone)).await?;
-                }
-                ("DELETED", None) => {}
-                _ => {
-                    self.known += usize::from(what == "ADDED");
-                    self.say(News::Changed(scope, Box::new(document))).await?;
-                }
-            }
+            self.tell(&what, document).await?;
         }
         // Last, so that what was not told is asked for again.
         if !now_at.is_empty() {
             *version = now_at;
         }
         Ok(())
+    }
+
+    /// Tells what an event says of an object.
+    async fn tell(&mut self, what: &str, document: Document) -> Result<(), Ended> {
+        let scope = self.scope.clone();
+        match (what, identity(&document)) {
+            ("DELETED", Some(gone)) => {
+                self.known = self.known.saturating_sub(1);
+                self.say(News::Gone(scope, gone)).await
+            }
+            ("DELETED", None) => Ok(()),
+            _ => {
+                self.known += usize::from(what == "ADDED");
+                self.say(News::Changed(scope, Box::new(document))).await
+            }
+        }
     }
 
     /// Which object this is, where anything of it is written. One that cannot be decoded is written to all the same.

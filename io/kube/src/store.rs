@@ -35,38 +35,42 @@ impl Store {
         let mut seen = BTreeSet::new();
         for document in documents {
             seen.extend(identity(&document).map(|object| object.key));
-            self.set(document);
+            // A list is published whatever it changes: it may be the last that was waited for.
+            let _ = self.set(document);
         }
         self.drop_all(scope.kind, |key| scope.covers(scope.kind, key) && !seen.contains(key));
     }
 
-    /// An object came or changed. One that is equal to what is known stays the same pointer.
-    pub fn set(&mut self, document: Document) {
+    /// An object came or changed; whether anything is another now. One that is equal to what is known stays the same pointer,
+    /// as when somebody has written a status that nothing here goes by.
+    pub fn set(&mut self, document: Document) -> bool {
         let Document { outcome, warnings, .. } = document;
         match outcome {
             Outcome::Object { object, .. } => {
                 let reference = object.reference();
-                self.refused.remove(&reference);
-                self.note_warnings(&reference, warnings);
-                self.insert(object, &reference);
+                let was_refused = self.refused.remove(&reference).is_some();
+                let warned = self.note_warnings(&reference, warnings);
+                self.insert(object, &reference) || was_refused || warned
             }
             Outcome::Refused { reference: Some(reference), problem } => self.refuse(reference, problem),
             // What has no name came from no API server, and kinds are asked for one by one.
-            Outcome::Refused { reference: None, .. } | Outcome::Ignored { .. } => {}
+            Outcome::Refused { reference: None, .. } | Outcome::Ignored { .. } => false,
         }
     }
 
-    fn insert(&mut self, object: Object, reference: &ObjectRef) {
-        if self.objects.get(reference).as_ref() != Some(&object) {
+    fn insert(&mut self, object: Object, reference: &ObjectRef) -> bool {
+        let is_other = self.objects.get(reference).as_ref() != Some(&object);
+        if is_other {
             self.objects.insert(object);
             self.changes += 1;
         }
+        is_other
     }
 
-    fn refuse(&mut self, reference: ObjectRef, problem: Problem) {
+    fn refuse(&mut self, reference: ObjectRef, problem: Problem) -> bool {
         let problem = error(problem);
         if self.refused.get(&reference) == Some(&problem) {
-            return;
+            return false;
         }
         if self.refused.len() < NAMED_MAX || self.refused.contains_key(&reference) {
             if self.news.len() < NEWS_MAX {
@@ -74,14 +78,16 @@ impl Store {
             }
             self.refused.insert(reference, problem);
         }
+        true
     }
 
-    fn note_warnings(&mut self, reference: &ObjectRef, warnings: Vec<Problem>) {
+    fn note_warnings(&mut self, reference: &ObjectRef, warnings: Vec<Problem>) -> bool {
         if warnings.is_empty() {
-            self.warned.remove(reference);
-        } else if self.warned.len() < NAMED_MAX || self.warned.contains_key(reference) {
-            self.warned.insert(reference.clone(), warnings.into_iter().map(error).collect());
+            return self.warned.remove(reference).is_some();
         }
+        let warnings: Vec<SourceError> = warnings.into_iter().map(error).collect();
+        let is_named = self.warned.len() < NAMED_MAX || self.warned.contains_key(reference);
+        is_named && self.warned.insert(reference.clone(), warnings.clone()) != Some(warnings)
     }
 
     /// An object is gone.

@@ -178,12 +178,19 @@ pub struct Roll {
     /// By the address of the Backend, which is held so that no other can come to stand there.
     by_address: HashMap<usize, (Arc<Backend>, Arc<Slot>), Quick>,
     by_id: BTreeMap<BackendId, Vec<Arc<Slot>>>,
+    /// Those with a hash table.
+    hashed: Vec<Arc<Slot>>,
 }
 
 impl Roll {
     /// The slot of every backend with its settings.
     pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.by_id.values().flatten()
+    }
+
+    /// Those of which endpoints should be looked at before a request does.
+    pub fn hashed(&self) -> &[Arc<Slot>] {
+        &self.hashed
     }
 
     /// Whether this slot is among them.
@@ -208,6 +215,7 @@ impl Roll {
         let same = self.by_id.entry(backend.id.clone()).or_default();
         if !same.iter().any(|known| Arc::ptr_eq(known, &slot)) {
             same.push(slot.clone());
+            self.hashed.extend(Some(&slot).filter(|slot| slot.is_hashed()).cloned());
         }
         self.by_address.insert(address(backend), (backend.clone(), slot));
     }
@@ -234,8 +242,7 @@ impl Slot {
         self.shared.get()
     }
 
-    /// Whether endpoints should be looked at before a request does.
-    pub fn is_hashed(&self) -> bool {
+    fn is_hashed(&self) -> bool {
         matches!(self.backend.policy.balancing, Balancing::ConsistentHash { .. })
     }
 

@@ -30,6 +30,7 @@ use tidegate_model::traffic::{HealthCheck, Probe, Transport};
 use tidegate_traffic::balance::Checker;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::backends::{self, Backends, Roll, Slot, address};
 use probe::{Kit, Unfit};
@@ -40,6 +41,10 @@ const PROBES_MAX: usize = 1024;
 /// Between two looks for endpoints that nobody told of.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A look because endpoints have changed is followed by so many times as long without one: where they change all the time, looks
+/// cost a small part of a core.
+const REST: u32 = 9;
+
 /// Asks until `stop` is ready. Must run where tasks are local.
 pub async fn run(backends: Arc<Backends>, changes: Counter, seed: u64, stop: impl Future<Output = ()>) {
     let mut rolls = backends.rolls();
@@ -47,6 +52,7 @@ pub async fn run(backends: Arc<Backends>, changes: Counter, seed: u64, stop: imp
     let mut checks = Checks::new(changes, seed, telling);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut rest = Instant::now();
     let mut stop = pin!(stop);
     checks.follow(&rolls.borrow_and_update().clone());
     loop {
@@ -60,11 +66,21 @@ pub async fn run(backends: Arc<Backends>, changes: Counter, seed: u64, stop: imp
             }
             // Never closed: a sender is kept here. As many answers as questions, so it needs no other bound.
             Some(answer) = told.recv() => checks.hear(&answer),
-            () = backends.touched() => checks.look(&rolls.borrow().clone()),
+            () = touched(&backends, rest) => {
+                let began = Instant::now();
+                checks.look(&rolls.borrow().clone());
+                rest = Instant::now() + began.elapsed() * REST;
+            }
             _ = look.tick() => checks.look(&rolls.borrow().clone()),
             () = tokio::time::sleep(next) => {}
         }
     }
+}
+
+/// Waits until endpoints have changed, and not before `rest` is over. One that is not waited for to its end loses nothing.
+async fn touched(backends: &Backends, rest: Instant) {
+    tokio::time::sleep_until(rest).await;
+    backends.touched().await;
 }
 
 /// What an endpoint answered.
@@ -131,10 +147,8 @@ impl Checks {
     /// Looks at the endpoints of every backend, as far as they matter before a request comes.
     fn look(&mut self, roll: &Roll) {
         let now = backends::now();
-        for slot in roll.slots().filter(|slot| slot.is_hashed()) {
-            if let Some(shared) = slot.known() {
-                shared.follow(now);
-            }
+        for shared in roll.hashed().iter().filter_map(|slot| slot.known()) {
+            shared.follow(now);
         }
         let keys: Vec<usize> = self.checks.keys().copied().collect();
         for key in keys {

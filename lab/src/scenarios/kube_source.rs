@@ -80,7 +80,7 @@ fn set_up(lab: &mut Lab, cluster: &Cluster) -> Result<PathBuf> {
 }
 
 /// The folder of Gateway API's definitions, as its module ships them.
-pub(super) fn definitions() -> Result<PathBuf> {
+pub(crate) fn definitions() -> Result<PathBuf> {
     let module = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance");
     let words = ["mod", "download", "-json", "sigs.k8s.io/gateway-api"];
     let output = Command::new("go").current_dir(module).args(words).output().context("running go")?;

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tidegate_egress::{Destination, KernelTables, Leaves};
 use tidegate_model::address::Use;
+use tidegate_model::traffic::Backend;
 use tidegate_model::{Machine, Model, Traffic};
 use tidegate_plan::{
     Address, ClassId, Desired, Egress, Filter, MAIN_TABLE, NextHop, RouteKey, Rule, TRANSPARENT_MARK,
@@ -43,22 +45,36 @@ pub fn desired(
     }
 }
 
-/// Whether the kernel must know of endpoints that come and go.
-pub fn needs_endpoints(traffic: &Traffic) -> bool {
-    let mut found = false;
-    traffic.each_backend(|backend| found |= backend.policy.client_source);
-    found
-}
+/// The backends of a Traffic that are spoken to from the client's own address: the kernel must know of their endpoints that
+/// come and go. Found once for each Traffic, as that costs a look at every route.
+#[derive(Clone, Debug, Default)]
+pub struct Transparent(Vec<Arc<Backend>>);
 
-/// Where those run that are spoken to from the client's own address.
-pub fn transparent_endpoints(traffic: &Traffic) -> BTreeSet<IpAddr> {
-    let mut found = BTreeSet::new();
-    traffic.each_backend(|backend| {
-        if backend.policy.client_source {
+impl Transparent {
+    /// Those of this Traffic.
+    pub fn of(traffic: &Traffic) -> Self {
+        let mut found = Vec::new();
+        traffic.each_backend(|backend| {
+            if backend.policy.client_source {
+                found.push(backend.clone());
+            }
+        });
+        Transparent(found)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where their endpoints run now.
+    pub fn endpoints(&self) -> BTreeSet<IpAddr> {
+        let mut found = BTreeSet::new();
+        for backend in &self.0 {
             found.extend(backend.endpoints.load().addresses().map(|address| address.ip().to_canonical()));
         }
-    });
-    found
+        found
+    }
 }
 
 /// Rules and routes that deliver marked packets here, whatever their destination; only of the families needed.

@@ -20,7 +20,7 @@ use crate::problem::Fault;
 use crate::read::{self, shortened};
 
 /// The label that says to which Service an EndpointSlice belongs.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// How many addresses of a Service's status are read.
 const GIVEN_MAX: usize = 16;
@@ -308,7 +308,7 @@ fn endpoint(path: Path, family: Family, found: discovery::Endpoint) -> Result<En
 
 /// What makes an address none of an endpoint, as in the validation of EndpointSlices. Loopback is one in a file: this
 /// machine may be the endpoint.
-fn special(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn special(address: IpAddr) -> Option<&'static str> {
     let address = address.to_canonical();
     let is_link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),

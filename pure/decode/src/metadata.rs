@@ -86,7 +86,7 @@ fn label_sentence(what: &str, found: &str) -> String {
 }
 
 /// An RFC 1123 label, as Kubernetes' "Object Names and IDs" page defines it.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 63
         && !text.is_empty()
@@ -96,7 +96,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// An RFC 1123 subdomain, as Kubernetes' "Object Names and IDs" page defines it.
-fn is_subdomain(text: &str) -> bool {
+pub(crate) fn is_subdomain(text: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('-')

@@ -25,6 +25,7 @@ import (
 const usage = `usage:
   testplane up [flags]        stand a cluster up; ends with Ctrl-C, SIGTERM or the end of its input
   testplane sweep             remove what is left of clusters whose owner was killed
+  testplane send [flags]      send requests to an API server, METHOD PATH BODY on each line of its input
   testplane kubelet CONFIG    be the kubelet of a node (internal)
 `
 
@@ -48,6 +49,8 @@ func obey(ctx context.Context, words []string) error {
 	switch {
 	case len(words) >= 1 && words[0] == "up":
 		return up(ctx, words[1:])
+	case len(words) >= 1 && words[0] == "send":
+		return send(ctx, words[1:])
 	case len(words) == 1 && words[0] == "sweep":
 		plane.Sweep()
 		return nil
