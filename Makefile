@@ -95,6 +95,16 @@ bench-l7: ## CPU per request beside nginx and HAProxy, memory, latency; ARGS="--
 	cargo build --release --locked -p tidegate-node
 	$(BIN)/lab bench l7 --tidegate $(CARGO_TARGET_DIR)/release/tidegate $(ARGS)
 
+.PHONY: bench-control
+bench-control: packages ## Start, memory and changes at 10,000 Services of a real API server; ARGS="--secs 10" (Go, root)
+	cargo build --locked -p tidegate-lab
+	cargo build --release --locked -p tidegate-node
+	$(BIN)/lab bench control --tidegate $(CARGO_TARGET_DIR)/release/tidegate $(ARGS)
+
+.PHONY: soak
+soak: packages build ## Ten minutes without an API server, then every pod another, under load; one minute of it is in `make test` (Go, root)
+	$(BIN)/lab run fail_static_long
+
 .PHONY: floods
 floods: ## Every known flood against the daemon while an honest client measures; ARGS="--flood ping" (root)
 	scripts/install-packages bench

@@ -11,6 +11,7 @@ pub mod change;
 pub mod changes;
 pub mod cleanup;
 pub mod explain;
+pub mod fail_static;
 pub mod failure;
 pub mod farewell;
 pub mod frozen;
@@ -27,6 +28,7 @@ pub mod one_link;
 pub mod out;
 pub mod ownership;
 pub mod plane;
+pub mod pod_scaling;
 pub mod recovery;
 pub mod resumption;
 pub mod scaling;
@@ -248,6 +250,27 @@ pub const LONG: &[Scenario] = &[
         ByStory,
         two_clusters::run,
         "two real clusters have one Service: one lies empty, both answer, one is lost with its API server, and no request fails"
+    ),
+    scenario!(
+        "pod_scaling",
+        kube_source::OUTSIDE,
+        ByStory,
+        pod_scaling::run,
+        "pods of a real cluster are reached by routes that its nodes tell over BGP, 1, 20 and 3 of them under load, and no request fails"
+    ),
+    scenario!(
+        "fail_static",
+        kube_source::OUTSIDE,
+        ByStory,
+        fail_static::minute,
+        "a real API server is away for a minute, then every pod is another, and no request fails"
+    ),
+    scenario!(
+        "fail_static_long",
+        kube_source::OUTSIDE,
+        ByStory,
+        fail_static::ten_minutes,
+        "the same, away for ten minutes"
     ),
     scenario!(
         "status_writer",

@@ -20,7 +20,7 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Something was read and compiled.
+    /// Something was read, and compiled or put into place.
     pub fn grown(&mut self) {
         let soonest = Instant::now() + SETTLE;
         self.due.get_or_insert(self.rest_until.map_or(soonest, |rest| rest.max(soonest)));

@@ -352,6 +352,8 @@ impl Daemon {
         }
         if changed.endpoints && !changed.model {
             self.proxy.endpoints_changed();
+            // Small pieces by the thousand, and now and then a snapshot on disk and statuses of everything.
+            self.leftovers.grown();
         }
         let learned = self.learned.borrow_and_update().clone();
         let endpoints = changed.endpoints && !self.transparent.is_empty();

@@ -183,7 +183,13 @@ impl Keeper {
         let _scout = Owned(tokio::spawn(scout(self.access.clone(), self.pace, clients, said.clone())));
         let hands = Hands { clients: hands, news: said };
         let mut unpublished = false;
+        let mut rest = Instant::now();
         loop {
+            // What comes meanwhile waits in the queue, and makes one state: whoever follows is woken once for all of it.
+            tokio::select! {
+                () = sender.closed() => return,
+                () = sleep_until(rest) => {}
+            }
             let until = self.waits();
             tokio::select! {
                 () = sender.closed() => return,
@@ -208,6 +214,7 @@ impl Keeper {
             if unpublished && self.waits_for_named().is_none() {
                 sender.send_replace(Arc::new(self.state()));
                 unpublished = false;
+                rest = Instant::now() + self.pace.publish;
                 self.save(saver.as_ref());
             }
         }

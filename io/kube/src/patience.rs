@@ -28,6 +28,8 @@ pub(crate) struct Pace {
     pub disk: Duration,
     /// How long changes are gathered before they are written to disk.
     pub save: Duration,
+    /// Between two states that are published: the first of many changes goes at once, the others together.
+    pub publish: Duration,
     /// Between two lines of the log about a cluster that is away.
     pub complain: Duration,
 }
@@ -45,6 +47,7 @@ impl Default for Pace {
             forbidden: Duration::from_secs(5),
             disk: Duration::from_secs(1),
             save: Duration::from_secs(5),
+            publish: Duration::from_millis(20),
             complain: Duration::from_secs(60),
         }
     }

@@ -18,12 +18,15 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidegate_decode::{kept_line, of_kept_line};
-use tidegate_objects::Snapshot;
+use tidegate_objects::{Object, Snapshot};
 
 /// The version of the form; one that this program does not know is not read.
 const FORMAT: u32 = 1;
 /// How many bytes are read: more than any cluster that can be served.
 const BYTES_MAX: u64 = 2 << 30;
+
+/// How many threads read objects.
+const THREADS_MAX: usize = 4;
 
 /// Where the snapshot of a source lies.
 #[derive(Clone, Debug)]
@@ -93,13 +96,30 @@ impl SnapshotFile {
             return Err(format!("its format is {}; this version reads {FORMAT}", head.format));
         }
         let mut kept = Kept { objects: Snapshot::default(), written: head.written, left_out: Vec::new() };
-        for line in lines {
-            match of_kept_line(&self.source, line) {
+        for read in self.objects(&lines.collect::<Vec<_>>()) {
+            match read {
                 Ok(object) => kept.objects.insert(object),
                 Err(why) => kept.left_out.push(why),
             }
         }
         Ok(kept)
+    }
+
+    /// The objects of these lines, in their order; read on a few cores at once, as a start may wait for it.
+    fn objects(&self, lines: &[&str]) -> Vec<Result<Object, String>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let read = |lines: &[&str]| -> Vec<_> {
+            lines.iter().map(|line| of_kept_line(&self.source, line)).collect()
+        };
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = lines.chunks(lines.len().div_ceil(threads).max(1)).collect();
+            let others: Vec<_> = parts.iter().skip(1).map(|part| scope.spawn(|| read(part))).collect();
+            let mut objects = parts.first().map_or_else(Vec::new, |part| read(part));
+            for other in others {
+                objects.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            objects
+        })
     }
 
     /// Puts a snapshot in the place of the one before. Blocks on the disk; costs what all objects cost.

@@ -76,6 +76,7 @@ fn pace(emptied: Duration) -> Pace {
         forbidden: Duration::from_millis(100),
         disk: Duration::from_millis(100),
         save: Duration::from_millis(20),
+        publish: Duration::from_millis(1),
         complain: Duration::from_secs(60),
     }
 }

@@ -32,7 +32,7 @@ pub const OUTSIDE: Topology = Topology {
 };
 
 /// Anything that is asked of the cluster; a bound for a machine that has much else to do, not a promise.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(10);
 const ACCOUNT: &str = "system:serviceaccount:default:tidegate";
@@ -104,7 +104,7 @@ pub fn certificate(lab: &Lab, cluster: &Cluster, name: &str) -> Result<PathBuf> 
 }
 
 /// Requests of plain HTTP to the gateway.
-fn plain(lab: &Lab, rate: u32) -> Plan {
+pub(super) fn plain(lab: &Lab, rate: u32) -> Plan {
     Plan::new(lab.ns("client"), (lab.topology.address("gw1", "cluster"), 80), HOST, rate)
 }
 
@@ -284,14 +284,14 @@ pub(super) fn ready(lab: &mut Lab, cluster: &Cluster, replicas: u64) -> Result<(
 }
 
 /// The names of the Deployment's pods.
-fn pods(cluster: &Cluster) -> Result<BTreeSet<String>> {
+pub(super) fn pods(cluster: &Cluster) -> Result<BTreeSet<String>> {
     let found = cluster.get(&["pods", "-l", "app=echo"])?;
     let items = found["items"].as_array().cloned().unwrap_or_default();
     Ok(items.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect())
 }
 
 /// Waits until these pods answer through the gateway, all of them and no other.
-fn answering(lab: &mut Lab, pods: &BTreeSet<String>) -> Result<()> {
+pub(super) fn answering(lab: &mut Lab, pods: &BTreeSet<String>) -> Result<()> {
     lab.wait("answers of exactly these pods", LIMIT, |lab| {
         let plan = plain(lab, 1);
         let asked = (0..pods.len() * 4).map(|_| Ok(plan.ask()?.who())).collect::<Result<BTreeSet<_>>>()?;

@@ -9,13 +9,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tidegate_objects::core::{ConfigMap, Secret};
 use tidegate_objects::{Key, Kind, Metadata, Object, Resource};
 
+/// Which object a line holds; its fields are passed over.
+#[derive(Deserialize)]
+struct Who {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct Line<T> {
     group: String,
     kind: String,
     namespace: String,
@@ -26,7 +35,7 @@ struct Line {
     annotations: BTreeMap<String, String>,
     created_secs: i64,
     generation: i64,
-    spec: Value,
+    spec: T,
     /// Of a Gateway or Ingress, from its status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     listened_on: Vec<IpAddr>,
@@ -46,40 +55,60 @@ struct ConfigMapSpec {
 
 macro_rules! plain {
     ($($kind:ident)+) => {
-        /// The fields of an object.
-        fn spec(object: &Object) -> serde_json::Result<Value> {
+        /// An object as text.
+        fn text(object: &Object) -> serde_json::Result<String> {
             match object {
-                Object::Secret(secret) => serde_json::to_value(secret_spec(&secret.spec)),
-                Object::ConfigMap(map) => serde_json::to_value(config_map_spec(&map.spec)),
-                Object::Gateway(gateway) => serde_json::to_value(&gateway.spec),
-                Object::Ingress(ingress) => serde_json::to_value(&ingress.spec),
-                $(Object::$kind(object) => serde_json::to_value(&object.spec),)+
+                Object::Secret(secret) => whole(object, secret_spec(&secret.spec)),
+                Object::ConfigMap(map) => whole(object, config_map_spec(&map.spec)),
+                Object::Gateway(gateway) => whole(object, &gateway.spec),
+                Object::Ingress(ingress) => whole(object, &ingress.spec),
+                $(Object::$kind(found) => whole(object, &found.spec),)+
             }
         }
 
-        /// An object of these fields.
-        fn typed(kind: Kind, metadata: Metadata, line: Line) -> serde_json::Result<Object> {
+        /// An object of this kind.
+        fn typed(kind: Kind, source: &str, text: &str) -> serde_json::Result<Object> {
             Ok(match kind {
-                Kind::Secret => Resource { metadata, spec: secret(serde_json::from_value(line.spec)?) }.into(),
+                Kind::Secret => {
+                    let (metadata, line) = parsed::<SecretSpec>(source, text)?;
+                    Resource { metadata, spec: secret(line.spec) }.into()
+                }
                 Kind::ConfigMap => {
-                    Resource { metadata, spec: config_map(serde_json::from_value(line.spec)?) }.into()
+                    let (metadata, line) = parsed::<ConfigMapSpec>(source, text)?;
+                    Resource { metadata, spec: config_map(line.spec) }.into()
                 }
                 Kind::Gateway => {
-                    let mut spec: tidegate_objects::gateway::Gateway = serde_json::from_value(line.spec)?;
+                    let (metadata, line) = parsed::<tidegate_objects::gateway::Gateway>(source, text)?;
+                    let mut spec = line.spec;
                     spec.listened_on = line.listened_on;
                     Resource { metadata, spec }.into()
                 }
                 Kind::Ingress => {
-                    let mut spec: tidegate_objects::ingress::Ingress = serde_json::from_value(line.spec)?;
+                    let (metadata, line) = parsed::<tidegate_objects::ingress::Ingress>(source, text)?;
+                    let mut spec = line.spec;
                     spec.listened_on = line.listened_on;
                     Resource { metadata, spec }.into()
                 }
                 $(Kind::$kind => {
-                    Object::$kind(Arc::new(Resource { metadata, spec: serde_json::from_value(line.spec)? }))
+                    let (metadata, line) = parsed(source, text)?;
+                    Object::$kind(Arc::new(Resource { metadata, spec: line.spec }))
                 })+
             })
         }
     };
+}
+
+/// A line whose fields are those of a kind, and the metadata in it. Its labels and annotations are taken out.
+fn parsed<T: DeserializeOwned>(source: &str, text: &str) -> serde_json::Result<(Metadata, Line<T>)> {
+    let mut line: Line<T> = serde_json::from_str(text)?;
+    let metadata = Metadata {
+        key: Key::new(source, &line.namespace, &line.name),
+        labels: std::mem::take(&mut line.labels),
+        annotations: std::mem::take(&mut line.annotations),
+        created_secs: line.created_secs,
+        generation: line.generation,
+    };
+    Ok((metadata, line))
 }
 
 plain! {
@@ -95,6 +124,11 @@ plain! {
 /// # Errors
 /// The object cannot be written as JSON, which is a mistake in this program.
 pub fn kept_line(object: &Object) -> Result<String, serde_json::Error> {
+    text(object)
+}
+
+/// An object with these fields, as text.
+fn whole<T: Serialize>(object: &Object, spec: T) -> serde_json::Result<String> {
     let Metadata { key, labels, annotations, created_secs, generation } = object.metadata();
     let listened_on = match object {
         Object::Gateway(gateway) => gateway.spec.listened_on.clone(),
@@ -110,7 +144,7 @@ pub fn kept_line(object: &Object) -> Result<String, serde_json::Error> {
         annotations: annotations.clone(),
         created_secs: *created_secs,
         generation: *generation,
-        spec: spec(object)?,
+        spec,
         listened_on,
     })
 }
@@ -120,18 +154,11 @@ pub fn kept_line(object: &Object) -> Result<String, serde_json::Error> {
 /// # Errors
 /// This version does not read its kind, or holds its fields otherwise; for people, without the values of a Secret.
 pub fn of_kept_line(source: &str, line: &str) -> Result<Object, String> {
-    let mut line: Line = serde_json::from_str(line).map_err(|_| "it is no object".to_owned())?;
-    let object = format!("{} {}/{}", line.kind, line.namespace, line.name);
-    let kind =
-        Kind::find(&line.group, &line.kind).ok_or_else(|| format!("{object}: its kind is not read"))?;
-    let metadata = Metadata {
-        key: Key::new(source, &line.namespace, &line.name),
-        labels: std::mem::take(&mut line.labels),
-        annotations: std::mem::take(&mut line.annotations),
-        created_secs: line.created_secs,
-        generation: line.generation,
-    };
-    typed(kind, metadata, line).map_err(|_| format!("{object}: its fields are those of another version"))
+    let Who { group, kind, namespace, name } =
+        serde_json::from_str(line).map_err(|_| "it is no object".to_owned())?;
+    let object = format!("{kind} {namespace}/{name}");
+    let kind = Kind::find(&group, &kind).ok_or_else(|| format!("{object}: its kind is not read"))?;
+    typed(kind, source, line).map_err(|_| format!("{object}: its fields are those of another version"))
 }
 
 fn secret_spec(secret: &Secret) -> SecretSpec {
