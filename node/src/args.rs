@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_model::DrainedEndpoint;
+use tidegate_objects::dns::NamePattern;
 
 /// One program that carries, protects and explains everything that enters and leaves Kubernetes.
 #[derive(Debug, Parser)]
@@ -89,6 +90,10 @@ pub struct Check {
     /// Serve this class of ingress-nginx too, as `ingressNginx.class` of the bootstrap file does.
     #[arg(long, value_name = "CLASS", default_value = "")]
     pub ingress_class: String,
+    /// Let Services of type ExternalName lead there, as `externalNames.allowed` of the bootstrap file does; may be given several
+    /// times.
+    #[arg(long, value_name = "NAME", value_parser = allowed_name)]
+    pub allowed_name: Vec<NamePattern>,
 }
 
 /// `tidegate status`.
@@ -194,4 +199,8 @@ pub struct Cleanup {
     /// Bootstrap file, for its `stateDir`, where sysctls were recorded.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+fn allowed_name(text: &str) -> Result<NamePattern, String> {
+    NamePattern::parse(text).map_err(|wrong| format!("it {wrong}"))
 }

@@ -23,6 +23,7 @@ pub fn run(arguments: &args::Check) -> Result<bool> {
     let machine = Machine {
         node: node(arguments, &source),
         ingress_class: arguments.ingress_class.clone(),
+        allowed_names: arguments.allowed_name.clone(),
         ..Machine::default()
     };
     let compiled = tidegate_compile::compile(&source.objects, &machine, &Model::default());

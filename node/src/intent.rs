@@ -13,6 +13,7 @@ use tidegate_decode::SourceState;
 use tidegate_egress::Table;
 use tidegate_model::{Machine, Model, Standing, Verdict};
 use tidegate_objects::core::{Namespace, Pod};
+use tidegate_objects::dns::Answers;
 use tidegate_objects::snapshot::{DiffItem, Objects, same};
 use tidegate_objects::{ObjectRef, Resource, Snapshot};
 
@@ -20,6 +21,8 @@ use tidegate_objects::{ObjectRef, Resource, Snapshot};
 #[derive(Default)]
 pub struct Intent {
     sources: Vec<Arc<SourceState>>,
+    /// What DNS says of names outside, as it was heard last.
+    heard: Answers,
     /// All objects of all sources.
     pub snapshot: Snapshot,
     machine: Machine,
@@ -70,11 +73,17 @@ impl Metrics {
 }
 
 impl Intent {
-    /// Whether sources or machine differ from what was decided last.
+    /// Hears what DNS says of names outside; it counts from the next [`update`](Intent::update) on.
+    pub fn hear(&mut self, answers: Answers) {
+        self.heard = answers;
+    }
+
+    /// Whether sources, machine or what DNS says differ from what was decided last.
     pub fn is_news(&self, sources: &[Arc<SourceState>], machine: &Machine) -> bool {
         let same = |(a, b): (&Arc<SourceState>, &Arc<SourceState>)| Arc::ptr_eq(a, b);
         let known = self.sources.len() == sources.len() && self.sources.iter().zip(sources).all(same);
-        !(self.compiled && known && self.machine == *machine)
+        let heard = self.heard.ptr_eq(&self.snapshot.answers);
+        !(self.compiled && known && heard && self.machine == *machine)
     }
 
     /// Takes over what the sources and the machine say now, and tells `table` of pods.
@@ -87,6 +96,11 @@ impl Intent {
             let services = changed_services(&known, &snapshot);
             endpoints = self.membership.apply(&snapshot, &self.model) > 0;
             same_meaning = !Membership::falls_silent_or_wakes(&services, &self.model);
+            // Other addresses hold at once, and are judged by the rules of the Model that stands; what is to be said of those
+            // that are refused is for compile.
+            if !known.answers.ptr_eq(&snapshot.answers) {
+                same_meaning &= !Membership::is_refused_otherwise(&snapshot, &self.model);
+            }
         }
         let changed = if same_meaning {
             let pods = update_pods(&known.pods, &snapshot, table);
@@ -119,6 +133,7 @@ impl Intent {
     fn joined(&self, sources: &[Arc<SourceState>]) -> Snapshot {
         let nothing = Snapshot::default();
         let mut snapshot = self.snapshot.clone();
+        snapshot.answers = self.heard.clone();
         for at in 0..sources.len().max(self.sources.len()) {
             let before = self.sources.get(at).map_or(&nothing, |source| &source.objects);
             let now = sources.get(at).map_or(&nothing, |source| &source.objects);

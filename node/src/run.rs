@@ -27,6 +27,7 @@ use tidegate_model::traffic::EndpointMode;
 use tidegate_model::{Machine, Model, Verdict};
 use tidegate_objects::ObjectRef;
 use tidegate_proxy::{Limits, Proxy, ProxyConfig, ProxyObserved, SocketKey, SocketState, Tracing};
+use tidegate_resolver::Resolver;
 use tidegate_spans::{Exporter, Origin};
 use tidegate_speaker::{Learned, Speaker};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -93,6 +94,8 @@ struct Daemon {
     _exporter: Option<Exporter>,
     proxied: watch::Receiver<ProxyObserved>,
     speaker: Arc<Speaker>,
+    /// What DNS says of names outside.
+    resolver: Resolver,
     peering: Peering,
     writing: Writing,
     learned: watch::Receiver<Arc<Learned>>,
@@ -160,6 +163,7 @@ impl Daemon {
             },
             &mut registry,
         )?;
+        let resolver = Resolver::start(settings.external_names.nameservers(), &mut registry);
         let speaker =
             Arc::new(Speaker::start().context("the threads for BGP and VRRP could not be started")?);
         handovers.sockets.set(i64::try_from(sockets.len()).unwrap_or(i64::MAX));
@@ -223,6 +227,7 @@ impl Daemon {
             default_load_balancer: settings.load_balancer.default,
             ingress_class: settings.ingress_class,
             node_port_sources: by_node_port.map(|source| source.name.clone()).collect(),
+            allowed_names: settings.external_names.allowed(),
             ..Machine::default()
         };
         Ok(Daemon {
@@ -234,6 +239,7 @@ impl Daemon {
             proxy,
             _exporter: exporter,
             proxied,
+            resolver,
             peering,
             learned: speaker.learned(),
             installed: Arc::default(),
@@ -274,6 +280,7 @@ impl Daemon {
             tokio::select! {
                 () = self.sources.changed() => {}
                 () = self.machine.changed() => {}
+                () = self.resolver.changed() => {}
                 Ok(()) = self.learned.changed() => {}
                 Ok(()) = self.proxied.changed() => {}
                 Ok(()) = self.kept.changed() => {}
@@ -301,6 +308,7 @@ impl Daemon {
     async fn decide(&mut self) {
         let states = self.sources.states();
         let machine = self.machine.machine().clone();
+        self.intent.hear(self.resolver.known().answers);
         // Before every source was read once, nothing is known to be absent.
         let known = states.iter().all(|state| state.status.synced) || self.generations.is_some();
         let changed = if known && self.intent.is_news(&states, &machine) {
@@ -329,6 +337,9 @@ impl Daemon {
     }
 
     async fn hand_on(&mut self, changed: Changed, machine: &Machine) {
+        if changed.model {
+            self.resolver.want(self.intent.model.traffic.outside.wanted());
+        }
         if self.succession.waits() {
             // Compiled, and nothing else: another process is in charge.
             if changed.model {
@@ -388,7 +399,7 @@ impl Daemon {
             }),
         };
         // Ready once is ready: a later change that is not applied yet does not take back what serves.
-        let ready = standing.is_ready() || *self.ready.borrow();
+        let ready = (standing.is_ready() && self.resolver.is_settled()) || *self.ready.borrow();
         let eligible = ready && standing.may_hold_addresses();
         for (socket, state) in &proxied.sockets {
             if let SocketState::Failed(reason) = state

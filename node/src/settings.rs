@@ -1,5 +1,6 @@
 //! The bootstrap file and the flags of `run`, settled: one value for each setting, checked once, here.
 
+mod external_names;
 pub mod peers;
 mod sources;
 
@@ -16,6 +17,7 @@ use tidegate_decode::nearest;
 use tidegate_proxy::{ACCESS_LOG_FIELDS, AccessLogOutput};
 use tidegate_spans::Endpoint;
 
+use self::external_names::ExternalNames;
 use self::peers::{Peers, Secret};
 pub use self::sources::{Cluster, Origin, Source};
 use crate::args;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub load_balancer: LoadBalancer,
     /// The class of ingress-nginx that is served too; empty: none.
     pub ingress_class: String,
+    /// Where Services of type ExternalName may lead, and who is asked for names.
+    pub external_names: ExternalNames,
     /// How long what is in flight may finish after SIGTERM, and keep the addresses here.
     pub drain_timeout: Duration,
 }
@@ -212,6 +216,7 @@ struct Bootstrap {
     drain_timeout: DrainTimeout,
     load_balancer: LoadBalancer,
     ingress_nginx: IngressNginx,
+    external_names: ExternalNames,
     egress: Option<Value>,
 }
 
@@ -274,6 +279,7 @@ impl Settings {
             peers: file.peers,
             load_balancer: file.load_balancer,
             ingress_class: file.ingress_nginx.class,
+            external_names: file.external_names,
             drain_timeout: file.drain_timeout.0,
         })
     }

@@ -156,7 +156,7 @@ impl Daemon {
     /// Whether everything is compiled and there is a process to take over from.
     pub(super) fn could_take_over(&self) -> bool {
         let prepared = self.generations.is_some_and(|(proxy, _)| self.proxied.borrow().generation >= proxy);
-        self.succession.waits() && prepared
+        self.succession.waits() && prepared && self.resolver.is_settled()
     }
 
     /// Takes everything over from the process before, and serves.

@@ -2,16 +2,17 @@
 
 mod imported;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_model::traffic::{
     Backend, BackendId, BackendKind, BackendPolicy, BackendProtocol, BackendTls, Balancing, Certificate,
-    EndpointCell, EndpointMode, HashKey, HealthCheck, Probe, ResponsePolicy, Retry, Roots, Target, Transport,
-    Unions, ZoneAware,
+    EndpointCell, EndpointMode, HashKey, HealthCheck, Outside, Probe, ResponsePolicy, Retry, Roots, Target,
+    Transport, Unions, ZoneAware,
 };
-use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, SessionAffinity};
+use tidegate_objects::core::{EndpointSlice, Protocol, Service, ServicePort, SessionAffinity};
 use tidegate_objects::route::BackendObjectRef;
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
@@ -25,6 +26,7 @@ use crate::filter::Extensions;
 use crate::gateway::OurGateway;
 use crate::grants::{self, Grants};
 use crate::import::Exports;
+use crate::outside::{self, Outsiders, served_port};
 use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
@@ -40,6 +42,7 @@ pub(crate) struct Backends<'a> {
     policies: Policies,
     extensions: Extensions,
     modes: &'a Modes<'a>,
+    outsiders: Outsiders<'a>,
     previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
     cells: BTreeMap<BackendId, Arc<EndpointCell>>,
     exports: Exports<'a>,
@@ -96,6 +99,7 @@ impl<'a> Backends<'a> {
     pub fn new(
         snapshot: &'a Snapshot,
         modes: &'a Modes<'a>,
+        outsiders: Outsiders<'a>,
         previous: &'a BTreeMap<BackendId, Arc<EndpointCell>>,
         verdicts: &mut Verdicts,
     ) -> Self {
@@ -112,6 +116,7 @@ impl<'a> Backends<'a> {
             policies: Policies::new(snapshot, verdicts),
             extensions: Extensions::new(snapshot, verdicts),
             modes,
+            outsiders,
             previous,
             cells: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -129,13 +134,14 @@ impl<'a> Backends<'a> {
         std::mem::take(&mut self.unions)
     }
 
-    /// The cells of every backend that was made; says of policies and filters that nothing leads to them.
-    pub fn finish(self, verdicts: &mut Verdicts) -> BTreeMap<BackendId, Arc<EndpointCell>> {
+    /// The cells of every backend that was made, and the Services outside among them; says of policies and filters that
+    /// nothing leads to them.
+    pub fn finish(self, verdicts: &mut Verdicts) -> (BTreeMap<BackendId, Arc<EndpointCell>>, Outside) {
         self.note_affinity(verdicts);
         self.tls.note_unused(verdicts);
         self.policies.note_unused(self.snapshot, verdicts);
         self.extensions.note_unused(verdicts);
-        self.cells
+        (self.cells, self.outsiders.finish(verdicts))
     }
 
     /// Services that ask for the same endpoint for the same client, and have no policy that sees to it.
@@ -178,7 +184,10 @@ impl<'a> Backends<'a> {
         if from.kind != Kind::Ingress && key.source == context.through.gateway.source {
             self.led_to.entry(key.clone()).or_default().insert(context.through.gateway.clone());
         }
-        let port = port(&key, service, to.port, from, transport)?;
+        let port = &*port(&key, service, to.port, from, transport)?;
+        if outside::of(&service.spec) {
+            self.outsiders.follow(service)?;
+        }
         let tls = match self.tls(&key, port, transport, context) {
             Some(Ok(tls)) => Some(tls),
             Some(Err(short)) => return Ok(Target::Broken(short)),
@@ -186,7 +195,7 @@ impl<'a> Backends<'a> {
         };
         let (protocol, tls) = match context.spoken {
             Some(Spoken { protocol, tls: wanted }) => {
-                let unverified = || wanted.then(|| Arc::new(unverified(&key)));
+                let unverified = || wanted.then(|| Arc::new(unverified(service)));
                 (protocol, tls.or_else(unverified))
             }
             None => (protocol(from, &key, port, tls.is_some())?, tls),
@@ -254,11 +263,12 @@ impl<'a> Backends<'a> {
                 id.and_then(|id| {
                     let service = self.snapshot.services.get(&id.service)?;
                     let port = served_port(&service.spec, id.port, id.transport)?;
-                    Some((&id.service, port.name.as_str()))
+                    Some((&id.service, port))
                 })
             }
             _ => None,
         };
+        let port = port.as_ref().map(|(service, port)| (*service, port.name.as_str()));
         self.policies.responses(from, port, context.through)
     }
 
@@ -388,6 +398,9 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
         context: &Context<'_>,
     ) -> Result<EndpointMode, Broken> {
+        if outside::of(&service.spec) {
+            return Ok(EndpointMode::Pod);
+        }
         let mode = self.modes.of(service, Some(context.through.gateway));
         if mode == EndpointMode::NodePort && port.node_port.is_none() {
             let message = format!(
@@ -406,9 +419,13 @@ impl<'a> Backends<'a> {
             btree_map::Entry::Occupied(cell) => return Arc::clone(cell.get()),
             btree_map::Entry::Vacant(entry) => entry,
         };
-        let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
-        let reached = Reached { service, port, mode: id.mode, nodes: &self.snapshot.nodes };
-        let endpoints = reached.endpoints(slices.iter().map(|slice| &slice.spec));
+        let endpoints = if outside::of(&service.spec) {
+            self.outsiders.endpoints(&id.service, port)
+        } else {
+            let slices = self.slices.get(&id.service).map_or(&[][..], Vec::as_slice);
+            let reached = Reached { service, port, mode: id.mode, nodes: &self.snapshot.nodes };
+            reached.endpoints(slices.iter().map(|slice| &slice.spec))
+        };
         let cell = match self.previous.get(id) {
             Some(cell) => {
                 cell.store(endpoints);
@@ -516,12 +533,8 @@ fn port<'s>(
     asked: Option<u16>,
     from: &From<'_>,
     transport: Transport,
-) -> Result<&'s ServicePort, Broken> {
+) -> Result<Cow<'s, ServicePort>, Broken> {
     let broken = |short, reason, field, message| Err(Broken { short, reason, field, message });
-    if service.spec.service_type == ServiceType::ExternalName {
-        let message = format!("Service {key} is of type ExternalName, which is not served by this version");
-        return broken("ExternalName is not served", "UnsupportedValue", "name", message);
-    }
     let ports = || list(service.spec.ports.iter().map(|port| port.port));
     let Some(asked) = asked else {
         let message = format!("a reference to a Service needs a port; Service {key} has {}", ports());
@@ -583,23 +596,19 @@ fn protocol(
     }
 }
 
-/// TLS with whoever is there, by the name that the Service has in its cluster.
-fn unverified(service: &Key) -> BackendTls {
+/// TLS with whoever is there, by the name that the Service stands for, or has in its cluster.
+fn unverified(service: &Resource<Service>) -> BackendTls {
+    let outside = service.spec.external_name.as_ref().filter(|_| outside::of(&service.spec));
+    let key = service.key();
     BackendTls {
-        server_name: format!("{}.{}.svc", service.name, service.namespace),
+        server_name: outside.map_or_else(
+            || format!("{}.{}.svc", key.name, key.namespace),
+            |name| name.trim_end_matches('.').to_ascii_lowercase(),
+        ),
         alternative_names: Vec::new(),
         roots: Roots::Unverified,
         certificate: None,
     }
-}
-
-/// The port of a Service with this number and transport.
-pub(crate) fn served_port(service: &Service, number: u16, transport: Transport) -> Option<&ServicePort> {
-    let protocol = match transport {
-        Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-    };
-    service.ports.iter().find(|port| port.port == number && port.protocol == protocol)
 }
 
 fn slices_of(snapshot: &Snapshot) -> SlicesOf<'_> {

@@ -16,6 +16,7 @@ use crate::gateway::Classes;
 use crate::held::Vips;
 use crate::ingress::Ingresses;
 use crate::node::Gateways;
+use crate::outside::Outsiders;
 use crate::pool::Pools;
 use crate::verdicts::Verdicts;
 use crate::{
@@ -120,7 +121,10 @@ fn traffic<'a>(
     client_policy::apply(&mut gateways, snapshot, verdicts);
     let doors = entrance::open(&mut gateways, &service_door::claims(&services), verdicts);
     service_door::open(&mut services, &gateways, &doors, pools, verdicts);
-    let mut backends = Backends::new(snapshot, &modes, &previous.traffic.endpoints, verdicts);
+    let sockets = services.iter().flat_map(|service| service.sockets.keys());
+    let served = doors.keys().chain(sockets).map(|(socket, _)| socket.ip());
+    let outsiders = Outsiders::new(snapshot, machine, served);
+    let mut backends = Backends::new(snapshot, &modes, outsiders, &previous.traffic.endpoints, verdicts);
     let parents = Parents::new(snapshot, &gateways);
     let mut attached = Attached::default();
     http_route::attach(snapshot, &parents, &mut backends, &mut attached, verdicts);
@@ -137,8 +141,8 @@ fn traffic<'a>(
     let with_sockets = services.iter().filter(|service| !service.sockets.is_empty());
     let carried = with_sockets.map(|service| (service.resource.key().clone(), service.audible)).collect();
     let unions = backends.take_unions();
-    let endpoints = backends.finish(verdicts);
-    (Traffic { entrances, home: None, endpoints, unions, carried }, vips, standing)
+    let (endpoints, outside) = backends.finish(verdicts);
+    (Traffic { entrances, home: None, endpoints, unions, carried, outside }, vips, standing)
 }
 
 /// What is named for other uses than to be given out.

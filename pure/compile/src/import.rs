@@ -9,8 +9,8 @@ use tidegate_objects::core::{Protocol, Service, ServicePort, ServiceType};
 use tidegate_objects::multicluster::{ImportPort, ServiceExport, ServiceImport};
 use tidegate_objects::{Key, Kind, Resource, Snapshot};
 
-use crate::backend::served_port;
 use crate::endpoint_mode::Modes;
+use crate::outside::listed_port;
 use crate::verdicts::Verdicts;
 
 /// Namespace and name.
@@ -170,7 +170,7 @@ fn own<'s>(service: &'s Service, port: &ServicePort) -> Option<&'s ServicePort> 
         .ports
         .iter()
         .find(|own| !port.name.is_empty() && own.name == port.name && own.protocol == port.protocol);
-    named.or_else(|| served_port(service, port.port, transport))
+    named.or_else(|| listed_port(service, port.port, transport))
 }
 
 fn written(port: &ImportPort) -> ServicePort {
@@ -178,6 +178,7 @@ fn written(port: &ImportPort) -> ServicePort {
         name: port.name.clone(),
         port: port.port,
         protocol: port.protocol.into(),
+        target_port: None,
         node_port: None,
         app_protocol: port.app_protocol.clone(),
     }

@@ -46,6 +46,7 @@ mod listener;
 mod listener_set;
 mod membership;
 mod node;
+mod outside;
 mod place;
 mod policy_target;
 mod pool;

@@ -1,6 +1,6 @@
 //! Endpoints that come and go: cells are filled anew, and nothing else is touched.
 //!
-//! Use this when two Snapshots differ in EndpointSlices only
+//! Use this when two Snapshots differ in EndpointSlices and in what DNS says of names outside only
 //! ([`Snapshot::same_intent`](tidegate_objects::Snapshot::same_intent)); a changed Service is intent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,17 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::Model;
 use tidegate_model::traffic::{BackendId, BackendKind};
 use tidegate_objects::core::EndpointSlice;
+use tidegate_objects::dns::{Answers, DnsName};
 use tidegate_objects::snapshot::{DiffItem, Objects};
 use tidegate_objects::{Key, Snapshot};
 
-use crate::backend::served_port;
 use crate::endpoints::{Reached, union};
+use crate::outside::{self, served_port};
 
 /// Which slices belong to which Service, kept from Snapshot to Snapshot so that a change costs what it touches.
 #[derive(Debug, Default)]
 pub struct Membership {
     slices: BTreeMap<Key, BTreeSet<Key>>,
     known: Objects<EndpointSlice>,
+    answers: Answers,
 }
 
 /// Fills every endpoint cell of the Model anew; says how many changed. Costs a look at every slice.
@@ -51,7 +53,9 @@ impl Membership {
     /// the Snapshot that was known before. Costs the slices that differ, where the two Snapshots share the others, and those
     /// of the Services that changed.
     pub fn apply(&mut self, snapshot: &Snapshot, model: &Model) -> usize {
-        let services = self.learn(snapshot);
+        let names = changed_names(&self.answers, &snapshot.answers);
+        let mut services = self.learn(snapshot);
+        services.extend(model.traffic.outside.of(&names).cloned());
         services.iter().map(|service| self.fill(service, snapshot, model)).sum()
     }
 
@@ -63,8 +67,16 @@ impl Membership {
         of_both.into_iter().any(|(key, audible)| audible != is_audible(key, model))
     }
 
-    /// Takes over the slices; says whose changed.
+    /// Whether other addresses of a name outside are refused than those that verdicts speak of, which is for compile to say.
+    pub fn is_refused_otherwise(snapshot: &Snapshot, model: &Model) -> bool {
+        let outside = &model.traffic.outside;
+        let refused = |leads| outside::addresses(outside, leads, &snapshot.answers).1;
+        outside.services.values().any(|leads| refused(leads) != leads.refused)
+    }
+
+    /// Takes over the slices and answers; says whose slices changed.
     fn learn(&mut self, snapshot: &Snapshot) -> BTreeSet<Key> {
+        self.answers = snapshot.answers.clone();
         let (slices, services) = changed(&self.known, &snapshot.endpoint_slices);
         for key in slices {
             if let Some(service) = self.known.get(&key).and_then(|slice| service_of(&key, &slice.spec)) {
@@ -94,8 +106,14 @@ impl Membership {
         let mut filled = 0;
         for (id, cell) in model.traffic.endpoints.range(BackendId::all_of(service)) {
             if let Some(port) = served_port(&resource.spec, id.port, id.transport) {
-                let reached = Reached { service: resource, port, mode: id.mode, nodes: &snapshot.nodes };
-                if cell.store(reached.endpoints(slices().map(|slice| &slice.spec))) {
+                let port = &*port;
+                let endpoints = if outside::of(&resource.spec) {
+                    outside::endpoints(&model.traffic.outside, service, port, &snapshot.answers)
+                } else {
+                    let reached = Reached { service: resource, port, mode: id.mode, nodes: &snapshot.nodes };
+                    reached.endpoints(slices().map(|slice| &slice.spec))
+                };
+                if cell.store(endpoints) {
                     let wholes = model.traffic.unions.within(id);
                     filled += 1 + wholes.iter().filter(|whole| fill_union(whole, model)).count();
                 }
@@ -112,6 +130,14 @@ fn fill_union(whole: &BackendId, model: &Model) -> bool {
         (Some(cell), Some(parts)) => cell.store(union(parts.iter().filter_map(|part| cells.get(part)))),
         _ => false,
     }
+}
+
+/// The names whose addresses differ.
+fn changed_names(old: &Answers, new: &Answers) -> BTreeSet<DnsName> {
+    let changed = old.diff(new).map(|change| match change {
+        DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => name,
+    });
+    changed.cloned().collect()
 }
 
 /// Whether some endpoint of a Service could answer.

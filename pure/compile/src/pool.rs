@@ -12,7 +12,7 @@ use crate::verdicts::Verdicts;
 use crate::words::{list, meant};
 
 /// A RouteImport's prefix as short as this says where routes come from, not where pods are.
-const POD_PREFIX_MIN: u8 = 8;
+pub(crate) const POD_PREFIX_MIN: u8 = 8;
 
 /// How many Services that stand in a pool's way are named.
 const NAMED_MAX: usize = 5;

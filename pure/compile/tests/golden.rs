@@ -1,8 +1,8 @@
 //! Golden pairs: `testdata/<case>/in.yaml` compiles to `out.yaml`, the Model and every verdict.
 //!
 //! A first line `# machine NAME [INTERFACE=ADDRESS/LENGTH…] [default=INTERFACE] [class=any] [nodeports=SOURCE]
-//! [ingressClass=CLASS]` says which machine it is, whether it serves Services without a class, which source's pods it reaches by
-//! NodePorts, and which class of ingress-nginx is served; without one, interfaces are not looked at. `UPDATE_GOLDEN=1 cargo test
+//! [ingressClass=CLASS] [allowed=NAME…]` says which machine it is, whether it serves Services without a class, which source's pods it reaches by
+//! NodePorts, which class of ingress-nginx is served, and where Services of type ExternalName may lead; without one, interfaces are not looked at. `UPDATE_GOLDEN=1 cargo test
 //! -p tidegate-compile` writes what is found.
 
 mod common;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_objects::core::{
@@ -95,6 +96,7 @@ pub(crate) fn service(metadata: Metadata, value: &Value, unknown: &mut Vec<Fault
             port: port_number(&path, port.port)?,
             protocol: protocol(&path, port.protocol.as_deref())?,
             node_port: optional_port(&path.key("nodePort"), port.node_port)?,
+            target_port: target_port(port.target_port.as_ref()),
             app_protocol: port.app_protocol,
         })
     });
@@ -335,6 +337,14 @@ fn port_number(entry: &Path, port: i32) -> Result<u16, Fault> {
 }
 
 /// A port that an API server writes as 0, or not at all, where there is none.
+/// A name is the pods' affair, and so is a number that is none.
+fn target_port(written: Option<&IntOrString>) -> Option<u16> {
+    match written? {
+        IntOrString::Int(number) => u16::try_from(*number).ok().filter(|port| *port > 0),
+        IntOrString::String(_) => None,
+    }
+}
+
 fn optional_port(path: &Path, port: Option<i32>) -> Result<Option<u16>, Fault> {
     port.filter(|port| *port != 0).map(|port| one_port(path, port)).transpose()
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
+use tidegate_objects::dns::NamePattern;
 
 /// The machine that a Model is compiled for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,6 +26,9 @@ pub struct Machine {
     pub node_port_sources: BTreeSet<String>,
     /// The class of ingress-nginx that is served too (`ingressNginx.class` of the bootstrap file); empty: none.
     pub ingress_class: String,
+    /// What Services of type ExternalName may lead to although it is refused otherwise (`externalNames.allowed` of the
+    /// bootstrap file).
+    pub allowed_names: Vec<NamePattern>,
 }
 
 /// An interface.

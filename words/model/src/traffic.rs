@@ -13,6 +13,7 @@ pub mod guard;
 pub mod home;
 pub mod host;
 pub mod listener;
+pub mod outside;
 mod reach;
 pub mod response;
 pub mod route;
@@ -42,6 +43,7 @@ pub use guard::Guard;
 pub use home::Home;
 pub use host::HostPattern;
 pub use listener::{Entrance, Listener, ListenerName, Serves, Transport};
+pub use outside::{Destination, Leads, Outside, Shunned};
 pub use response::{Coding, Compression, Page, Replacement, ResponseOverride, ResponsePolicy};
 pub use route::{
     Action, HttpRoute, HttpRule, PathMatch, RequestMatch, RouteKind, StreamRoute, TlsRoute, ValueMatch,
@@ -70,4 +72,7 @@ pub struct Traffic {
     /// so, their addresses are announced or withdrawn, which is for compile to say.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<Key, bool>,
+    /// The Services of type ExternalName that routes use.
+    #[serde(skip_serializing_if = "Outside::is_empty")]
+    pub outside: Outside,
 }

@@ -101,7 +101,11 @@ macro_rules! kinds {
         /// All objects of all sources at one moment: what was asked for.
         #[derive(Clone, Debug, Default, PartialEq)]
         #[allow(missing_docs)]
-        pub struct Snapshot { $(pub $map: crate::snapshot::Objects<$spec>),+ }
+        pub struct Snapshot {
+            $(pub $map: crate::snapshot::Objects<$spec>,)+
+            /// What DNS says of the names in Services of type ExternalName; empty in what a source gives.
+            pub answers: crate::dns::Answers,
+        }
 
         impl Snapshot {
             /// Adds an object, replacing one of the same identity.

@@ -6,6 +6,7 @@
 
 pub mod backend_tls;
 pub mod core;
+pub mod dns;
 pub mod egress;
 pub mod gateway;
 pub mod ingress;

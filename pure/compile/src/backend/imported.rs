@@ -93,6 +93,7 @@ impl Backends<'_> {
                 port: asked,
                 protocol: wanted,
                 node_port: None,
+                target_port: None,
                 app_protocol: None,
             }),
             None => {

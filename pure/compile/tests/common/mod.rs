@@ -4,11 +4,14 @@
 pub mod golden;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_decode::Outcome;
 use tidegate_model::Machine;
 use tidegate_model::machine::{Interface, Route};
+use tidegate_objects::dns::{Answer, DnsName, NamePattern};
 use tidegate_objects::{Object, Snapshot};
 
 /// The objects of a text. A line `# source NAME` begins another source; the first is `local`.
@@ -36,10 +39,19 @@ pub fn objects(text: &str) -> Vec<Object> {
     objects
 }
 
-/// The Snapshot of a text.
+/// The Snapshot of a text. A line `# answer NAME ADDRESS…` says what DNS says of a name; what is no address there is a name that
+/// it stands for.
 pub fn snapshot(text: &str) -> Snapshot {
     let mut snapshot = Snapshot::default();
     objects(text).into_iter().for_each(|object| snapshot.insert(object));
+    for line in text.lines().filter_map(|line| line.strip_prefix("# answer ")) {
+        let mut words = line.split_whitespace();
+        let name = DnsName::parse(words.next().unwrap_or_default()).expect("a name");
+        let (addresses, aliases): (Vec<_>, Vec<_>) = words.partition(|word| word.parse::<IpAddr>().is_ok());
+        let answer = Answer::new(addresses.iter().map(|word| word.parse().expect("an address")));
+        let aliases = aliases.iter().map(|word| DnsName::parse(word).expect("a name"));
+        snapshot.answers.insert(name, Arc::new(answer.through(aliases)));
+    }
     snapshot
 }
 
@@ -68,6 +80,10 @@ pub fn machine(text: &str) -> Machine {
         if name == "default" {
             let destination = "0.0.0.0/0".parse().expect("a prefix");
             machine.routes.push(Route { destination, interface: value.into() });
+            continue;
+        }
+        if name == "allowed" {
+            machine.allowed_names.push(NamePattern::parse(value).expect("a name"));
             continue;
         }
         if name == "ingressClass" {

@@ -45,8 +45,7 @@ pub struct Service {
     pub session_affinity: SessionAffinity,
     /// `spec.trafficDistribution`; absent: endpoints are chosen without regard to where they run.
     pub traffic_distribution: Option<TrafficDistribution>,
-    /// `spec.externalName`: with type ExternalName, the DNS name that the Service stands for. A route that refers to such a
-    /// Service is told that it is not served.
+    /// `spec.externalName`, as written: with type ExternalName, the DNS name (or address) that the Service stands for.
     pub external_name: Option<String>,
     /// `spec.selector`: which pods it leads to.
     pub selector: BTreeMap<String, String>,
@@ -151,6 +150,10 @@ pub struct ServicePort {
     /// `nodePort`: where every node takes traffic for it; none: nodes do not.
     #[serde(default)]
     pub node_port: Option<u16>,
+    /// `targetPort`, if it is a number: only with type ExternalName does it say where connections go, elsewhere
+    /// EndpointSlices do.
+    #[serde(default)]
+    pub target_port: Option<u16>,
     /// `appProtocol`: what is spoken behind it, as `kubernetes.io/h2c`, `kubernetes.io/ws`, `https`.
     pub app_protocol: Option<String>,
 }
