@@ -6,6 +6,7 @@ use crate::args::Manifest;
 const DEFINITIONS: &[&str] = &[
     include_str!("../../deploy/crds/backendtrafficpolicies.tidegate.dev.yaml"),
     include_str!("../../deploy/crds/clienttrafficpolicies.tidegate.dev.yaml"),
+    include_str!("../../deploy/crds/clusterservices.tidegate.dev.yaml"),
     include_str!("../../deploy/crds/gatewaynodes.tidegate.dev.yaml"),
     include_str!("../../deploy/crds/httproutefilters.tidegate.dev.yaml"),
     include_str!("../../deploy/crds/routeadvertisements.tidegate.dev.yaml"),
